@@ -1,0 +1,19 @@
+"""Every test runs on one thread and deterministically; files go to pytest's tmp_path."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _same_start():
+    """Seed torch's global generator and refuse operations without a deterministic implementation."""
+    torch.manual_seed(0)
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.set_num_threads(1)
