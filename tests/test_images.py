@@ -1,0 +1,335 @@
+"""Pictures of every kind survive the round trip, and what is no picture is refused in one clear paragraph."""
+
+import io
+import os
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageCms
+
+from slerlib.arrays import from_array, to_array
+from slerlib.errors import UserError
+from slerlib.images import SUFFIXES, Meta, from_pil, read_image, to_pil, write_image
+from slerlib.images16 import upright
+
+RNG = np.random.default_rng(0)
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def noise(*shape, dtype=np.uint8):
+    return RNG.integers(0, np.iinfo(dtype).max + 1, shape, dtype=dtype)
+
+
+def round_trip(path, out=None):
+    x_CHW, meta = read_image(path)
+    assert x_CHW.shape[0] == 3 and x_CHW.dtype == torch.float32 and x_CHW.is_contiguous()
+    out = out or path.with_name("out" + path.suffix)
+    write_image(out, x_CHW, meta)
+    with Image.open(out) as back:
+        back.load()
+    return back, meta
+
+
+# --- kinds of pictures ---
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tiff", ".bmp"])
+@pytest.mark.parametrize("mode, shape", [("RGB", (9, 17, 3)), ("L", (9, 17)), ("RGBA", (9, 17, 4)), ("LA", (9, 17, 2))])
+def test_8_bit_modes_survive_unchanged(tmp_path, mode, shape, suffix):
+    if suffix == ".bmp" and mode.endswith("A"):
+        pytest.skip("Pillow keeps no alpha in BMP")
+    a = noise(*shape)
+    exactly = {"lossless": True, "exact": True} if suffix == ".webp" else {}
+    Image.fromarray(a).save(tmp_path / f"in{suffix}", **exactly)
+    back, meta = round_trip(tmp_path / f"in{suffix}", tmp_path / ("out.png" if suffix == ".bmp" else f"out{suffix}"))
+    np.testing.assert_array_equal(np.asarray(back.convert(mode)), a)
+    if suffix in (".png", ".tiff"):
+        assert back.mode == mode and meta.depth == 8
+
+
+def test_jpeg_keeps_mode_and_stays_close(tmp_path):
+    smooth = np.linspace(0, 255, 64 * 48).reshape(64, 48).astype(np.uint8)
+    for mode in ("L", "RGB"):
+        Image.fromarray(smooth).convert(mode).save(tmp_path / "in.jpg", quality=95)
+        back, _ = round_trip(tmp_path / "in.jpg")
+        assert back.mode == mode and back.format == "JPEG"
+        assert np.abs(np.asarray(back.convert("L")).astype(int) - smooth).max() <= 4
+
+
+def test_16_bit_grey_survives(tmp_path):
+    a = noise(9, 13, dtype=np.uint16)
+    for suffix in (".png", ".tiff"):
+        Image.fromarray(a).save(tmp_path / f"in{suffix}")
+        back, meta = round_trip(tmp_path / f"in{suffix}")
+        assert meta.depth == 16 and back.mode == "I;16"
+        np.testing.assert_array_equal(np.asarray(back), a)
+    Image.fromarray(a.astype(">u2")).save(tmp_path / "big.tiff")
+    back, _ = round_trip(tmp_path / "big.tiff")
+    np.testing.assert_array_equal(np.asarray(back), a)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_16_bit_colour_and_alpha_survive(tmp_path, n, suffix):
+    a = noise(9, 13, n, dtype=np.uint16)
+    colour = a[..., :3] if n >= 3 else a[..., :1].repeat(3, axis=2)
+    x_CHW = torch.from_numpy(colour.astype(np.float32) / 65535).permute(2, 0, 1)
+    alpha = a[..., -1] if n in (2, 4) else None
+    path = tmp_path / f"x{suffix}"
+    write_image(path, x_CHW, Meta("RGB" if n >= 3 else "L", 16, alpha, icc=SRGB))
+    if suffix == ".tiff" and n == 2:  # Pillow does not read 16-bit grey + alpha TIFF: a clear error, no wrong picture
+        with pytest.raises(UserError, match="Pillow"):
+            read_image(path)
+        return
+    y_CHW, meta = read_image(path)
+    assert torch.equal(x_CHW, y_CHW) and meta.depth == 16 and meta.icc == SRGB and meta.notes == ()
+    assert (meta.alpha is None and alpha is None) or np.array_equal(meta.alpha, alpha)
+
+
+def test_16_bit_colour_agrees_with_other_readers(tmp_path):
+    """Pillow's own 8-bit view of our 16-bit file is its high byte, and planes stored apart in a TIFF are put together."""
+    import tifffile
+
+    a = noise(9, 13, 3, dtype=np.uint16)
+    x_CHW = torch.from_numpy(a.astype(np.float32) / 65535).permute(2, 0, 1)
+    write_image(tmp_path / "x.png", x_CHW, Meta(depth=16))
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "x.png")), a >> 8)
+    tifffile.imwrite(tmp_path / "p.tif", a.transpose(2, 0, 1), photometric="rgb", planarconfig="separate")
+    np.testing.assert_allclose(read_image(tmp_path / "p.tif")[0].permute(1, 2, 0).numpy(), a / 65535, atol=1e-7)
+
+
+def test_16_bit_written_as_8_bit_is_rounded(tmp_path):
+    write_image(tmp_path / "x.bmp", torch.full((3, 8, 8), 0.5), Meta("L", 16))
+    assert np.asarray(Image.open(tmp_path / "x.bmp")).tolist() == [[128] * 8] * 8
+    alpha = np.full((8, 8), 32896, np.uint16)
+    write_image(tmp_path / "x.webp", torch.full((3, 8, 8), 0.5), Meta("RGB", 16, alpha))
+    assert np.asarray(Image.open(tmp_path / "x.webp"))[0, 0].tolist() == [128, 128, 128, 128]
+
+
+def test_palette_becomes_colour_with_its_transparency(tmp_path):
+    im = Image.fromarray(noise(12, 12) % 4).convert("P")
+    im.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110, 120])
+    im.save(tmp_path / "p.png")
+    assert round_trip(tmp_path / "p.png")[0].mode == "RGB"
+    im.save(tmp_path / "t.png", transparency=2)
+    back, _ = round_trip(tmp_path / "t.png")
+    assert back.mode == "RGBA"
+    np.testing.assert_array_equal(np.asarray(back)[..., 3] == 0, np.asarray(im) == 2)
+
+
+def test_transparent_key_becomes_alpha(tmp_path):
+    Image.fromarray(np.eye(8, dtype=np.uint8) * 77).save(tmp_path / "k.png", transparency=77)
+    back, _ = round_trip(tmp_path / "k.png")
+    assert back.mode == "LA"
+    np.testing.assert_array_equal(np.asarray(back)[..., 1] == 0, np.eye(8) == 1)
+
+
+def test_cmyk_survives_or_becomes_rgb(tmp_path):
+    colours = Image.fromarray(np.repeat(np.repeat(noise(3, 3, 3), 8, 0), 8, 1))
+    for profile in (None, SRGB):  # an RGB profile in a CMYK file is wrong, and passed over
+        colours.convert("CMYK").save(tmp_path / "c.tiff", **({"icc_profile": profile} if profile else {}))
+        back, meta = round_trip(tmp_path / "c.tiff")
+        assert meta.mode == back.mode == "CMYK"
+        np.testing.assert_array_equal(np.asarray(back.convert("RGB")), np.asarray(colours))
+        png, _ = round_trip(tmp_path / "c.tiff", tmp_path / "c.png")
+        assert png.mode == "RGB" and "icc_profile" not in png.info
+        np.testing.assert_array_equal(np.asarray(png), np.asarray(colours))
+    colours.convert("CMYK").save(tmp_path / "c.jpg", quality=95)
+    assert round_trip(tmp_path / "c.jpg")[0].mode == "CMYK"
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_honoured_and_reset(tmp_path, orientation):
+    a = noise(8, 16, 3)
+    im = Image.fromarray(a)
+    exif = Image.Exif()
+    exif[274], exif[271] = orientation, "Maker"
+    im.save(tmp_path / "in.png", exif=exif)
+    back, _ = round_trip(tmp_path / "in.png")
+    np.testing.assert_array_equal(np.asarray(back), upright(a, orientation))
+    assert back.size == ((8, 16) if orientation >= 5 else (16, 8))
+    assert back.getexif().get(274, 1) == 1 and back.getexif()[271] == "Maker"
+    x_CHW = torch.from_numpy(a.astype(np.float32) / 255).permute(2, 0, 1)
+    write_image(tmp_path / "deep.png", x_CHW, Meta(depth=16, exif=exif.tobytes()))  # the same with 16 bits
+    y_CHW, meta = read_image(tmp_path / "deep.png")
+    np.testing.assert_allclose(y_CHW.permute(1, 2, 0).numpy() * 255, upright(a, orientation), atol=1e-3)
+    im.save(tmp_path / "in.tiff", exif=exif)
+    np.testing.assert_array_equal(np.asarray(round_trip(tmp_path / "in.tiff")[0]), upright(a, orientation))
+
+
+def test_pil_image_keeps_its_grid_and_its_orientation_tag(tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(noise(8, 16, 3)).save(tmp_path / "in.jpg", exif=exif)
+    with Image.open(tmp_path / "in.jpg") as im:
+        x_CHW, meta = read_image(im)
+    assert x_CHW.shape == (3, 8, 16) and to_pil(x_CHW, meta).getexif()[274] == 6
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tiff"])
+def test_colour_profile_is_kept(tmp_path, suffix):
+    Image.fromarray(noise(8, 8, 3)).save(tmp_path / f"in{suffix}", icc_profile=SRGB)
+    assert round_trip(tmp_path / f"in{suffix}")[0].info["icc_profile"] == SRGB
+
+
+def test_animation_gives_first_frame_and_a_note(tmp_path):
+    frames = [Image.fromarray(np.full((8, 8), v, np.uint8)) for v in (10, 200)]
+    for name in ("a.gif", "a.png", "a.tiff"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+        x_CHW, meta = read_image(tmp_path / name)
+        assert x_CHW.mul(255).round().unique().tolist() == [10] and "2 frames" in meta.notes[0]
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "CMYK", "YCbCr", "HSV", "LAB", "I;16", "I;16B", "I", "F"])
+def test_pil_mode_survives(mode):
+    base = Image.fromarray(np.linspace(0, 255, 64).reshape(8, 8).astype(np.uint8)).convert("RGB")
+    if mode in ("I", "I;16", "I;16B", "F"):
+        im = Image.fromarray(noise(8, 8, dtype=np.uint16).astype({"I": "<i4", "I;16B": ">u2"}.get(mode, "<u2")))
+        im = Image.fromarray(np.float32(RNG.random((8, 8)))) if mode == "F" else im
+    else:
+        im = base.convert(mode) if mode != "LA" else base.convert("L").convert("LA")
+    assert im.mode == mode
+    back = to_pil(*from_pil(im))
+    assert back.mode == mode
+    if mode != "LAB":  # the way through sRGB is not exact
+        tolerance = 3 if mode in ("YCbCr", "HSV") else 1e-6
+        assert np.abs(np.asarray(back).astype(float) - np.asarray(im)).max() <= tolerance
+
+
+def test_pil_modes_that_cannot_hold_a_result_become_l_and_rgb():
+    assert to_pil(*from_pil(Image.new("1", (4, 4)))).mode == "L"
+    assert to_pil(*from_pil(Image.new("P", (4, 4)))).mode == "RGB"
+    for mode, grey in (("PA", "RGBA"), ("La", "LA"), ("RGBa", "RGBA"), ("RGBX", "RGB")):
+        assert to_pil(*from_pil(Image.new(mode, (4, 4)))).mode == grey
+
+
+# --- refusals ---
+
+
+def bad_files(tmp_path):
+    png = io.BytesIO()
+    Image.fromarray(noise(64, 64, 3)).save(png, "PNG")
+    jpeg = io.BytesIO()
+    Image.fromarray(noise(64, 64, 3)).save(jpeg, "JPEG")
+    contents = {
+        "empty.png": (b"", "0 bytes"),
+        "cut.png": (png.getvalue()[:3000], "truncated or damaged"),
+        "cut.jpg": (jpeg.getvalue()[:900], "truncated or damaged"),
+        "head.png": (png.getvalue()[:20], "Convert it|truncated or damaged"),
+        "flipped.png": (png.getvalue()[:60] + b"\0" * 400 + png.getvalue()[460:], "truncated or damaged"),
+        "text.jpg": (b"hello, I am no picture at all", "Convert it"),
+        "page.png": (b"<html><body>404</body></html>", "Convert it"),
+    }
+    deep = io.BytesIO()
+    path = tmp_path / "deep.png"
+    write_image(path, torch.rand(3, 32, 32), Meta(depth=16))
+    contents["deep.png"] = (path.read_bytes()[:2000], "truncated or damaged")
+    Image.new("1", (20000, 20000)).save(deep, "PNG")
+    contents["bomb.png"] = (deep.getvalue(), "MAX_IMAGE_PIXELS")
+    for name, (data, _) in contents.items():
+        (tmp_path / name).write_bytes(data)
+    return {name: pattern for name, (_, pattern) in contents.items()}
+
+
+def test_unreadable_files_are_named_and_explained(tmp_path):
+    for name, pattern in bad_files(tmp_path).items():
+        with pytest.raises(UserError, match=pattern) as caught:
+            read_image(tmp_path / name)
+        assert name in str(caught.value) and "\n" not in str(caught.value)
+    others = {
+        tmp_path / "none.png": "does not exist",
+        tmp_path: "is a folder",
+        os.devnull: "device",
+        tmp_path / "text.jpg" / "x.png": "does not exist|cannot",
+        "x" * 5000: "too long|does not exist",
+    }
+    for path, pattern in others.items():
+        with pytest.raises(UserError, match=pattern):
+            read_image(path)
+
+
+def test_values_without_a_range_are_refused():
+    for values in (np.float32([[0, 2]]), np.float32([[np.nan, 0]]), np.int32([[-1, 5]]), np.int32([[0, 70000]])):
+        with pytest.raises(UserError, match="must hold values"):
+            from_pil(Image.fromarray(values))
+    with pytest.raises(UserError, match="at least one pixel"):
+        from_pil(Image.new("RGB", (0, 4)))
+
+
+def test_outputs_that_cannot_be_written_are_refused(tmp_path):
+    x_CHW = torch.rand(3, 8, 8)
+    for name in ("x.xyz", "x", "x.gif"):
+        with pytest.raises(UserError, match="suffix") as caught:
+            write_image(tmp_path / name, x_CHW)
+        assert all(suffix in str(caught.value) for suffix in SUFFIXES)
+    with pytest.raises(UserError, match="no folder"):
+        write_image(tmp_path / "no" / "x.png", x_CHW)
+    (tmp_path / "d.png").mkdir()
+    with pytest.raises(UserError, match="is a folder"):
+        write_image(tmp_path / "d.png", x_CHW)
+    with pytest.raises(UserError, match="transparency"):
+        write_image(tmp_path / "x.jpg", x_CHW, Meta(alpha=np.zeros((8, 8), np.uint8)))
+    with pytest.raises(UserError, match="size of the picture"):
+        write_image(tmp_path / "x.png", x_CHW, Meta(alpha=np.zeros((8, 9), np.uint8)))
+    for shape in ((1, 3, 8, 8), (1, 8, 8), (3, 0, 8)):
+        with pytest.raises(UserError, match=r"\(3, H, W\)"):
+            write_image(tmp_path / "x.png", torch.zeros(shape))
+    with pytest.raises(UserError, match="JPEG refused"):
+        write_image(tmp_path / "x.jpg", torch.zeros(3, 1, 70000))
+    assert [p.name for p in tmp_path.iterdir()] == ["d.png"]
+
+
+def test_writing_is_all_or_nothing(tmp_path, monkeypatch):
+    path = tmp_path / "x.png"
+    write_image(path, torch.zeros(3, 8, 8))
+    before = path.read_bytes()
+
+    def full(self, data):
+        with self.open("wb") as file:
+            file.write(data[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(UserError, match="No space left"):
+        write_image(path, torch.ones(3, 8, 8))
+    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["x.png"]
+
+
+def test_writing_through_a_link_keeps_the_link(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link.png").symlink_to(tmp_path / "real" / "x.png")
+    write_image(tmp_path / "link.png", torch.ones(3, 8, 8))
+    assert (tmp_path / "link.png").is_symlink() and (tmp_path / "real" / "x.png").is_file()
+
+
+# --- arrays ---
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float16", "float32", "float64"])
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 1), (5, 7, 2), (5, 7, 3), (5, 7, 4)])
+def test_arrays_survive(shape, dtype):
+    a = noise(*shape, dtype=np.dtype(dtype)) if dtype.startswith("u") else RNG.random(shape).astype(dtype)
+    x_CHW = from_array(a)
+    assert x_CHW.shape == (3, 5, 7) and 0 <= x_CHW.min() and x_CHW.max() <= 1
+    back = to_array(x_CHW, a)
+    assert back.shape == a.shape and back.dtype == a.dtype and back is not a
+    np.testing.assert_allclose(back.astype(float), a.astype(float), atol=0 if dtype.startswith("u") else 1e-6)
+
+
+@pytest.mark.parametrize("a, pattern", [
+    (np.zeros((4, 4), bool), "uint8"),
+    (np.zeros((4, 4, 3), np.int64), "uint8"),
+    (np.zeros((3, 8, 8), np.uint8), "channels last"),
+    (np.zeros((1, 8, 8, 3), np.uint8), "one image at a time"),
+    (np.zeros((8,), np.uint8), "H, W"),
+    (np.zeros((8, 8, 5), np.uint8), "H, W"),
+    (np.zeros((0, 8, 3), np.uint8), "H, W"),
+    (np.full((4, 4), np.nan), "NaN"),
+    (np.full((4, 4), np.inf), "NaN or inf"),
+    (np.full((4, 4), 255.0), "Divide it by 255"),
+    (np.full((4, 4), -0.5), "Rescale"),
+])
+def test_bad_arrays_are_refused(a, pattern):
+    with pytest.raises(UserError, match=pattern):
+        from_array(a)
