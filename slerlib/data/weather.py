@@ -1,0 +1,171 @@
+"""Haze, rain and snow: what stands between the scene and the lens.
+
+Each function takes a clean image (3, H, W) float32 in [0, 1], a random generator and the root mean square error that it
+should cause on average over natural photographs, and returns a new array. Sizes are in pixels, depth in metres.
+Parameters come from the generator and from constants alone, never from the image: a patch is damaged as the whole
+photograph would be.
+"""
+
+import math
+from functools import lru_cache
+
+import numpy as np
+
+from slerlib.data.depth import SCENE_MEDIAN
+
+# Mean of I and of I^2 over the RGB values of natural photographs
+MEAN, MEAN_SQUARE = 0.414, 0.236
+CHUNK = 4096  # streaks or flakes drawn at once, bounds the memory on large images
+
+
+def _contrast(colour: float) -> float:
+    """Mean of (colour - I)^2 over natural photographs: what a fully opaque veil of that grey would cost."""
+    return colour * colour - 2 * colour * MEAN + MEAN_SQUARE
+
+
+@lru_cache(maxsize=1)
+def _veil_table() -> tuple[np.ndarray, np.ndarray]:
+    """(beta * median depth, root mean square of 1 - t) for the log-normal depths of an average scene."""
+    z = np.linspace(-2.5, 2.5, 201)
+    weight = np.exp(-z * z / 2)
+    density = np.geomspace(1e-4, 30, 400)
+    opacity = 1 - np.exp(-density[:, None] * np.exp(0.6 * z))
+    return density, np.sqrt((opacity**2 * weight).sum(1) / weight.sum())
+
+
+def haze(clean: np.ndarray, rng: np.random.Generator, rmse: float, depth: np.ndarray) -> np.ndarray:
+    """Koschmieder's law: I t + A (1 - t) with t = exp(-beta depth); A near white, slightly coloured."""
+    bright = rng.uniform(0.78, 0.98)
+    air = np.clip(bright + rng.uniform(-0.03, 0.03, 3), 0, 1).astype(np.float32)
+    density, opacity = _veil_table()
+    beta = float(np.interp(rmse / math.sqrt(_contrast(bright)), opacity, density)) / SCENE_MEDIAN
+    t = np.exp(np.float32(-beta) * depth)
+    return clean * t + air[:, None, None] * (1 - t)
+
+
+def _count_per_pixel(target: float, energy: float, mass: float) -> float:
+    """Density n of marks such that the mean square of their sum is `target` (Campbell: n energy + (n mass)^2)."""
+    m2 = mass * mass
+    return (math.sqrt(energy * energy + 4 * m2 * target) - energy) / (2 * m2)
+
+
+def _overlay(clean: np.ndarray, cover: np.ndarray, colour: np.ndarray, veil: float) -> np.ndarray:
+    """Lay marks of a colour (3,) with opacity `cover` (H, W) and a uniform veil over the image."""
+    cover = np.minimum(cover, 1)
+    cover = cover + np.float32(veil) * (1 - cover)
+    return clean + cover * (colour[:, None, None] - clean)
+
+
+def rain(clean: np.ndarray, rng: np.random.Generator, rmse: float, rmse_most: float) -> np.ndarray:
+    """Streaks in one direction, in a near layer (long, broad) and a far one (short, thin, many), and a slight veil."""
+    height, width = clean.shape[1:]
+    lean = math.tan(math.radians(rng.uniform(-40, 40)))
+    slant = math.sqrt(1 + lean * lean)
+    grey = rng.uniform(0.85, 1.0)
+    bright, veil = rng.uniform(0.3, 0.75), rng.uniform(0, 0.05)
+    near = {"length": rng.uniform(20, 55), "sigma": rng.uniform(0.7, 1.3), "share": rng.uniform(0.1, 0.5), "b": 1.0}
+    far = {"length": rng.uniform(8, 22), "sigma": rng.uniform(0.45, 0.7), "share": 1 - near["share"], "b": 0.7}
+    strength = rmse / rmse_most  # 1 at severity 1
+    veil *= strength
+    dim = bright * strength**0.4
+
+    def number(level: float, opacity: float, haze_part: float) -> float:
+        """Streaks per pixel for a given error: brightness takes part of it, the number of streaks the rest."""
+        energy = mass = 0.0
+        for layer in (near, far):
+            b = opacity * layer["b"]
+            energy += layer["share"] * 0.52 * b * b * layer["length"] * layer["sigma"] * math.sqrt(math.pi)
+            mass += layer["share"] * 0.7 * b * layer["length"] * layer["sigma"] * math.sqrt(2 * math.pi)
+        return _count_per_pixel(max(level**2 / _contrast(grey) - haze_part**2, 1e-9), energy, mass)
+
+    most = number(rmse_most, bright, veil / strength)
+    kept = min(number(rmse, dim, veil) / most, 1.0)
+    cover = np.zeros((height, width), np.float32)
+    for layer in (near, far):
+        reach = int(layer["length"]) + 4
+        side = int(reach * abs(lean)) + 6
+        tall, wide = height + 2 * reach, width + 2 * side
+        total = rng.poisson(most * layer["share"] * tall * wide)
+        draw = rng.random((5, total), dtype=np.float32)
+        draw = draw[:, draw[4] < kept]  # a heavier shower keeps every streak of a lighter one
+        canvas = np.zeros(tall * wide, np.float32)
+        rows = np.arange(int(math.ceil(layer["length"] * 1.2 / slant)) + 2, dtype=np.float32)
+        half = 3 if layer["sigma"] > 0.8 else 2
+        across = np.arange(-half, half + 1, dtype=np.float32)
+        for first in range(0, draw.shape[1], CHUNK):
+            x, y, scale, light, _ = draw[:, first : first + CHUNK, None]
+            length = layer["length"] * (0.8 + 0.4 * scale) / slant
+            y0 = y * (tall - 1)
+            row = np.ceil(y0) + rows
+            along = row - y0
+            fade = np.clip(np.minimum(along, length - along) / (0.2 * length) + 0.1, 0, 1)
+            fade *= dim * layer["b"] * (0.4 + 0.6 * light) * (along <= length)
+            centre = x * (wide - 1) + lean * (along - length / 2)
+            nearest = np.rint(centre)
+            off = (nearest - centre)[..., None] + across
+            value = fade[..., None] * np.exp(-0.5 * (off / (slant * layer["sigma"])) ** 2)
+            column = nearest.astype(np.int64)[..., None] + np.arange(-half, half + 1)
+            index = row.astype(np.int64)[..., None] * wide + column
+            valid = (row < tall)[..., None] & (column >= 0) & (column < wide)
+            index = np.where(valid, index, 0)
+            value = np.where(valid, value, 0)
+            canvas += np.bincount(index.ravel(), value.ravel(), minlength=canvas.size).astype(np.float32)
+        cover += canvas.reshape(tall, wide)[reach : reach + height, side : side + width]
+    return _overlay(clean, cover, np.full(3, grey, np.float32), veil)
+
+
+def snow(clean: np.ndarray, rng: np.random.Generator, rmse: float, rmse_most: float) -> np.ndarray:
+    """Soft flakes of three sizes, drawn out by their motion, and a veil of those too small to be seen."""
+    height, width = clean.shape[1:]
+    white = (rng.uniform(0.9, 1.0) + rng.uniform(-0.015, 0.015, 3)).clip(0, 1).astype(np.float32)
+    heading, motion = rng.uniform(-1.0, 1.0), rng.uniform(0, 1.5)
+    sine, cosine = math.sin(heading), math.cos(heading)
+    opacity, veil = rng.uniform(0.6, 0.95), rng.uniform(0.02, 0.1)
+    layers = [  # radius in px, how opaque (out-of-focus near flakes are thin), number relative to the small flakes
+        {"r": rng.uniform(0.7, 1.2), "b": 1.0, "share": 1.0, "soft": 0.6},
+        {"r": rng.uniform(1.5, 2.6), "b": 0.9, "share": rng.uniform(0.15, 0.35), "soft": 0.9},
+        {"r": rng.uniform(3.2, 6.0), "b": 0.6, "share": rng.uniform(0.01, 0.05), "soft": 1.8},
+    ]
+    strength = rmse / rmse_most
+    veil *= strength
+    dim = opacity * strength**0.25
+
+    def number(level: float, opaque: float, haze_part: float) -> float:
+        energy = mass = 0.0
+        for layer in layers:
+            b = opaque * layer["b"]
+            area = math.pi * layer["r"] ** 2 + 4 * layer["r"] ** 2 * motion * 0.5
+            energy += layer["share"] * b * b * 0.65 * 0.8 * area
+            mass += layer["share"] * b * 0.8 * area
+        target = level**2 / _contrast(float(white.mean())) - haze_part**2
+        return _count_per_pixel(max(target, 1e-9), energy, mass)
+
+    most = number(rmse_most, opacity, veil / strength)
+    kept = min(number(rmse, dim, veil) / most, 1.0)
+    cover = np.zeros((height, width), np.float32)
+    for layer in layers:
+        reach = int(math.ceil(layer["r"] * 1.3 * (1 + motion) + layer["soft"])) + 1
+        tall, wide = height + 2 * reach, width + 2 * reach
+        draw = rng.random((6, rng.poisson(most * layer["share"] * tall * wide)), dtype=np.float32)
+        draw = draw[:, draw[5] < kept]
+        grid = np.arange(-reach, reach + 1)
+        canvas = np.zeros((tall + 2 * reach) * (wide + 2 * reach), np.float32)
+        step = max(1, CHUNK * 100 // grid.size**2)
+        for first in range(0, draw.shape[1], step):
+            x, y, size, drift, light, _ = draw[:, first : first + step, None, None]
+            x, y = x * (wide - 1), y * (tall - 1)
+            column, row = np.rint(x), np.rint(y)
+            dx = grid[None, None, :].astype(np.float32) + (column - x)
+            dy = grid[None, :, None].astype(np.float32) + (row - y)
+            radius = layer["r"] * (0.7 + 0.6 * size)
+            half = radius * motion * drift
+            along = np.clip(dx * sine + dy * cosine, -half, half)  # nearest point of the flake's path
+            gap = np.sqrt((dx - along * sine) ** 2 + (dy - along * cosine) ** 2)
+            soft = np.clip((radius - gap) / (2 * layer["soft"]) + 0.5, 0, 1)
+            value = dim * layer["b"] * (0.6 + 0.4 * light) * soft * soft * (3 - 2 * soft)
+            index = (row.astype(np.int64) + reach + grid[None, :, None]) * (wide + 2 * reach)
+            index = index + column.astype(np.int64) + reach + grid[None, None, :]
+            canvas += np.bincount(index.ravel(), value.ravel(), minlength=canvas.size).astype(np.float32)
+        canvas = canvas.reshape(tall + 2 * reach, wide + 2 * reach)
+        cover += canvas[2 * reach : 2 * reach + height, 2 * reach : 2 * reach + width]
+    return _overlay(clean, cover, white, veil)
