@@ -1,0 +1,200 @@
+"""Where a number came from: code, versions, machine, seeds, hashes, time and memory.
+
+    record = slerlib.provenance.collect(seed=0, checkpoint="data/checkpoints/tiny", data="demo")
+
+Everything is plain JSON. Nothing here changes a result, and nothing here fails a run: what cannot be found out is None.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+import time
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+
+from .errors import UserError
+
+PACKAGE = Path(__file__).resolve().parent
+#: Packages whose version can move a result: scores have changed with scikit-image and with Pillow's JPEG decoder.
+SCORING_PACKAGES = ("torch", "numpy", "pillow", "scikit-image")
+PACKAGES = SCORING_PACKAGES + ("scipy", "scikit-learn", "pandas", "matplotlib", "seaborn", "umap-learn", "papermill", "nbconvert", "safetensors")
+
+_STARTED = time.time()  # of this process, as far as slerlib is concerned
+
+
+def clone_root() -> Path | None:
+    """The folder of the source tree this package runs from, or None when it is installed as a wheel."""
+    root = PACKAGE.parent
+    return root if (root / "pyproject.toml").is_file() and (root / "notebooks").is_dir() else None
+
+
+def sha256_file(path: str | os.PathLike) -> str:
+    """SHA-256 of a file's bytes, 64 hex digits. Raises OSError when it cannot be read."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def sha256_folder(folder: str | os.PathLike, pattern: str = "*") -> str:
+    """SHA-256 over the relative names and the bytes of the files below `folder` that match `pattern`, in name order.
+
+    Hidden files and folders and `__pycache__` do not count. An empty folder has a hash too. Raises OSError for an unreadable file.
+    """
+    folder, total = Path(folder), hashlib.sha256()
+    names = []
+    for path in folder.rglob(pattern):
+        parts = path.relative_to(folder).parts
+        if path.is_file() and not any(part.startswith(".") or part == "__pycache__" for part in parts):
+            names.append("/".join(parts))
+    for name in sorted(names):
+        total.update(f"{name}\0{sha256_file(folder / name)}\n".encode())
+    return total.hexdigest()
+
+
+def git_state(root: Path | None = None) -> dict | None:
+    """{"sha", "dirty"} of the clone: `dirty` is None for a clean tree, else 16 hex digits of its changes. None outside a clone."""
+    root = root or clone_root()
+    if root is None or not (root / ".git").exists():
+        return None
+    sha = _git(root, "rev-parse", "HEAD")
+    changes = _git(root, "diff", "HEAD", "--no-ext-diff", "--binary") if sha else None
+    if changes is None:  # no git on this machine, or no commit yet
+        return None
+    digest = hashlib.sha256(changes)
+    new = (_git(root, "ls-files", "--others", "--exclude-standard", "-z") or b"").split(b"\0")
+    for name in sorted(filter(None, new)):
+        path = root / os.fsdecode(name)
+        digest.update(name + b"\0" + (sha256_file(path).encode() if path.is_file() else b""))
+    dirty = digest.hexdigest()[:16] if changes or any(new) else None
+    return {"sha": sha.decode().strip(), "dirty": dirty}
+
+
+def _git(root: Path, *args: str) -> bytes | None:
+    try:
+        done = subprocess.run(["git", "-C", str(root), *args], capture_output=True, timeout=20, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def versions(names: tuple[str, ...] = PACKAGES) -> dict[str, str | None]:
+    """Installed versions by package name, read from the metadata, without importing anything."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for name in ("slerlib", *names):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def hardware() -> dict:
+    """System, processor, usable cores, memory in GB, and the accelerators torch sees."""
+    import psutil
+    import torch
+
+    gpus = []
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            properties = torch.cuda.get_device_properties(index)
+            gpus.append({"name": properties.name, "memory_GB": round(properties.total_memory / 1e9, 1)})
+    elif torch.backends.mps.is_available():
+        gpus.append({"name": "Apple GPU (MPS)", "memory_GB": None})
+    return {
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": usable_cores(),
+        "memory_GB": round(psutil.virtual_memory().total / 1e9, 1),
+        "gpus": gpus,
+    }
+
+
+def usable_cores() -> int:
+    """Cores this process may run on, which a container or a batch system can set lower than the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def peak_memory_MB() -> int | None:
+    """Largest resident memory of this process so far, in MB."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
+
+        return round(psutil.Process().memory_info().peak_wset / 1e6)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6)
+
+
+def collect(seed: int | None = None, checkpoint: str | os.PathLike | None = None, data: str | os.PathLike | None = None) -> dict:
+    """One JSON-ready record of this process.
+
+    Arguments:
+        seed: the seed of the run, written down as given.
+        checkpoint: a weights file or folder; its SHA-256 is recorded. A shipped name such as "tiny" is looked up.
+        data: "demo" for the bundled photographs, else a file or folder; its SHA-256 is recorded.
+    Returns: dict with git, code, versions, hardware, threads, dtype, seed, checkpoint, data, started (ISO 8601, local time),
+        wall_seconds (since slerlib was imported) and peak_memory_MB.
+    """
+    import torch
+
+    return {
+        "git": git_state(),
+        "code": sha256_folder(PACKAGE, "*.py"),
+        "versions": versions(),
+        "hardware": hardware(),
+        "threads": torch.get_num_threads(),
+        "dtype": str(torch.get_default_dtype()).removeprefix("torch."),
+        "seed": seed,
+        "checkpoint": None if checkpoint is None else {"name": str(checkpoint), "sha256": hash_of(checkpoint_path(checkpoint))},
+        "data": None if data is None else {"name": str(data), "sha256": hash_of(data)},
+        "command": " ".join(sys.argv),
+        "started": datetime.fromtimestamp(_STARTED).astimezone().isoformat(timespec="seconds"),
+        "wall_seconds": round(time.time() - _STARTED, 1),
+        "peak_memory_MB": peak_memory_MB(),
+    }
+
+
+def hash_of(path: str | os.PathLike | None) -> str | None:
+    """SHA-256 of a file or a folder; None for a name that is no path, such as "demo"."""
+    if path is None or not os.path.exists(path):
+        return None
+    return sha256_folder(path) if os.path.isdir(path) else sha256_file(path)
+
+
+def checkpoint_folders() -> list[Path]:
+    """Where shipped checkpoints are looked for, in this order: $SLERLIB_CHECKPOINTS, data/checkpoints of the clone, the installed package."""
+    folders = [Path(os.environ["SLERLIB_CHECKPOINTS"])] if os.environ.get("SLERLIB_CHECKPOINTS") else []
+    return folders + [PACKAGE.parent / "data" / "checkpoints", PACKAGE / "_checkpoints"]
+
+
+def checkpoint_path(name: str | os.PathLike) -> Path:
+    """The file or folder that a checkpoint name means: an existing path, else a folder of that name in `checkpoint_folders()`.
+
+    Raises UserError when there is none, with the names that exist.
+    """
+    if os.path.exists(name):
+        return Path(name).resolve()
+    shipped = {}
+    for folder in reversed(checkpoint_folders()):
+        shipped |= {path.parent.name: path.parent for path in folder.glob("*/card.json")}
+    if str(name) not in shipped:
+        raise UserError(
+            f"A checkpoint is a path or one of the shipped names ({', '.join(sorted(shipped)) or 'none found'}); got {str(name)!r}. "
+            "Train one with `slerlib train tiny`, or set SLERLIB_CHECKPOINTS to the folder that holds yours."
+        )
+    return shipped[str(name)]
