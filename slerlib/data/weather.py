@@ -18,9 +18,9 @@ MEAN, MEAN_SQUARE = 0.414, 0.236
 CHUNK = 4096  # streaks or flakes drawn at once, bounds the memory on large images
 
 
-def _contrast(colour: float) -> float:
-    """Mean of (colour - I)^2 over natural photographs: what a fully opaque veil of that grey would cost."""
-    return colour * colour - 2 * colour * MEAN + MEAN_SQUARE
+def _contrast(colour: float, opaque: float = 1.0) -> float:
+    """Mean of (colour - opaque * I)^2 over natural photographs: what a complete veil of that grey would cost."""
+    return colour * colour - 2 * colour * opaque * MEAN + opaque * opaque * MEAN_SQUARE
 
 
 @lru_cache(maxsize=1)
@@ -49,11 +49,14 @@ def _count_per_pixel(target: float, energy: float, mass: float) -> float:
     return (math.sqrt(energy * energy + 4 * m2 * target) - energy) / (2 * m2)
 
 
-def _overlay(clean: np.ndarray, cover: np.ndarray, colour: np.ndarray, veil: float) -> np.ndarray:
-    """Lay marks of a colour (3,) with opacity `cover` (H, W) and a uniform veil over the image."""
+def _overlay(clean: np.ndarray, cover: np.ndarray, colour: np.ndarray, veil: float, opaque: float = 1.0) -> np.ndarray:
+    """Lay marks of a colour (3,) with strength `cover` (H, W) and a uniform veil over the image.
+
+    opaque: 1 hides what is behind the marks (flakes), 0 adds light to it (thin streaks that shine).
+    """
     cover = np.minimum(cover, 1)
     cover = cover + np.float32(veil) * (1 - cover)
-    return clean + cover * (colour[:, None, None] - clean)
+    return clean + cover * (colour[:, None, None] - np.float32(opaque) * clean)
 
 
 def rain(clean: np.ndarray, rng: np.random.Generator, rmse: float, rmse_most: float) -> np.ndarray:
@@ -61,57 +64,60 @@ def rain(clean: np.ndarray, rng: np.random.Generator, rmse: float, rmse_most: fl
     height, width = clean.shape[1:]
     lean = math.tan(math.radians(rng.uniform(-40, 40)))
     slant = math.sqrt(1 + lean * lean)
-    grey = rng.uniform(0.85, 1.0)
-    bright, veil = rng.uniform(0.3, 0.75), rng.uniform(0, 0.05)
-    near = {"length": rng.uniform(20, 55), "sigma": rng.uniform(0.7, 1.3), "share": rng.uniform(0.1, 0.5), "b": 1.0}
-    far = {"length": rng.uniform(8, 22), "sigma": rng.uniform(0.45, 0.7), "share": 1 - near["share"], "b": 0.7}
+    grey, opaque = rng.uniform(0.85, 1.0), rng.uniform(0, 1)
+    bright, veil = math.exp(rng.uniform(math.log(0.25), math.log(0.85))), rng.uniform(0, 0.04)
+    taper = rng.uniform(0.1, 0.45)  # part of a streak over which each end fades
+    share = rng.uniform(0.1, 0.6)
+    layers = [
+        {"length": rng.uniform(18, 50), "sigma": rng.uniform(0.6, 1.2), "share": share, "b": 1.0},
+        {"length": rng.uniform(8, 20), "sigma": rng.uniform(0.45, 0.7), "share": 1 - share, "b": 0.7},
+    ]
     strength = rmse / rmse_most  # 1 at severity 1
     veil *= strength
     dim = bright * strength**0.4
 
-    def number(level: float, opacity: float, haze_part: float) -> float:
-        """Streaks per pixel for a given error: brightness takes part of it, the number of streaks the rest."""
+    def number(level: float, brightness: float, uniform: float) -> float:
+        """Streaks per pixel for a given error: brightness makes part of it, the number of streaks the rest."""
         energy = mass = 0.0
-        for layer in (near, far):
-            b = opacity * layer["b"]
-            energy += layer["share"] * 0.52 * b * b * layer["length"] * layer["sigma"] * math.sqrt(math.pi)
-            mass += layer["share"] * 0.7 * b * layer["length"] * layer["sigma"] * math.sqrt(2 * math.pi)
-        return _count_per_pixel(max(level**2 / _contrast(grey) - haze_part**2, 1e-9), energy, mass)
+        for layer in layers:
+            b = brightness * layer["b"]
+            size = layer["share"] * layer["length"] * layer["sigma"] * math.sqrt(math.pi)
+            energy += 0.52 * b * b * size * (1 - 4 / 3 * taper)
+            mass += 0.7 * b * size * math.sqrt(2) * (1 - taper)
+        return _count_per_pixel(max(level**2 / _contrast(grey, opaque) - uniform**2, 1e-9), energy, mass)
 
     most = number(rmse_most, bright, veil / strength)
     kept = min(number(rmse, dim, veil) / most, 1.0)
     cover = np.zeros((height, width), np.float32)
-    for layer in (near, far):
-        reach = int(layer["length"]) + 4
-        side = int(reach * abs(lean)) + 6
+    for layer in layers:
+        reach = int(1.5 * layer["length"]) + 4
+        side = int(reach * abs(lean) / 2) + 6
         tall, wide = height + 2 * reach, width + 2 * side
-        total = rng.poisson(most * layer["share"] * tall * wide)
-        draw = rng.random((5, total), dtype=np.float32)
-        draw = draw[:, draw[4] < kept]  # a heavier shower keeps every streak of a lighter one
+        draw = rng.random((6, rng.poisson(most * layer["share"] * tall * wide)), dtype=np.float32)
+        draw = draw[:, draw[5] < kept]  # a heavier shower keeps every streak of a lighter one
         canvas = np.zeros(tall * wide, np.float32)
-        rows = np.arange(int(math.ceil(layer["length"] * 1.2 / slant)) + 2, dtype=np.float32)
+        rows = np.arange(int(math.ceil(layer["length"] * 1.5 / slant)) + 2, dtype=np.float32)
         half = 3 if layer["sigma"] > 0.8 else 2
-        across = np.arange(-half, half + 1, dtype=np.float32)
+        across = np.arange(-half, half + 1)
         for first in range(0, draw.shape[1], CHUNK):
-            x, y, scale, light, _ = draw[:, first : first + CHUNK, None]
-            length = layer["length"] * (0.8 + 0.4 * scale) / slant
-            y0 = y * (tall - 1)
-            row = np.ceil(y0) + rows
-            along = row - y0
-            fade = np.clip(np.minimum(along, length - along) / (0.2 * length) + 0.1, 0, 1)
-            fade *= dim * layer["b"] * (0.4 + 0.6 * light) * (along <= length)
-            centre = x * (wide - 1) + lean * (along - length / 2)
+            x, y, scale, light, turn, _ = draw[:, first : first + CHUNK, None]
+            length = layer["length"] * (0.5 + scale) / slant
+            y = y * (tall - 1)
+            row = np.ceil(y) + rows
+            along = row - y
+            fade = np.clip(np.minimum(along, length - along) / (taper * length), 0, 1)
+            fade *= dim * layer["b"] * (0.4 + 0.6 * light)
+            centre = x * (wide - 1) + (lean + 0.06 * (turn - 0.5)) * (along - length / 2)
             nearest = np.rint(centre)
-            off = (nearest - centre)[..., None] + across
-            value = fade[..., None] * np.exp(-0.5 * (off / (slant * layer["sigma"])) ** 2)
-            column = nearest.astype(np.int64)[..., None] + np.arange(-half, half + 1)
+            off = (nearest - centre)[..., None] + across.astype(np.float32)
+            value = fade[..., None] * np.exp(-0.5 * (off / np.float32(slant * layer["sigma"])) ** 2)
+            column = nearest.astype(np.int64)[..., None] + across
             index = row.astype(np.int64)[..., None] * wide + column
             valid = (row < tall)[..., None] & (column >= 0) & (column < wide)
-            index = np.where(valid, index, 0)
-            value = np.where(valid, value, 0)
+            index, value = np.where(valid, index, 0), np.where(valid, value, 0)
             canvas += np.bincount(index.ravel(), value.ravel(), minlength=canvas.size).astype(np.float32)
         cover += canvas.reshape(tall, wide)[reach : reach + height, side : side + width]
-    return _overlay(clean, cover, np.full(3, grey, np.float32), veil)
+    return _overlay(clean, cover, np.full(3, grey, np.float32), veil, opaque)
 
 
 def snow(clean: np.ndarray, rng: np.random.Generator, rmse: float, rmse_most: float) -> np.ndarray:

@@ -1,0 +1,158 @@
+"""The photographs that come inside the installed packages scikit-image and scikit-learn: no download, credited.
+
+``photographs()`` gives nine of them, one (the motorcycle) with measured depth. The files are opened where the packages
+lie on disk and the packages' own loaders are not called, because those may download what they do not find.
+"""
+
+import importlib.util
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from slerlib.errors import UserError
+
+LARGEST = 768  # px a side; larger photographs are cropped about their centre
+
+# name: (package, file, credit, licence)
+SOURCES = {
+    "astronaut": (
+        "skimage",
+        "data/astronaut.png",
+        "Eileen Collins, NASA Great Images database",
+        "public domain",
+    ),
+    "coffee": ("skimage", "data/coffee.png", "Rachel Michetti, courtesy of Pikolo Espresso Bar", "CC0"),
+    "cat": ("skimage", "data/chelsea.png", "Chelsea the cat, by Stefan van der Walt", "CC0"),
+    "rocket": ("skimage", "data/rocket.jpg", "Launch of DSCOVR, by SpaceX", "public domain"),
+    "hubble_deep_field": (
+        "skimage",
+        "data/hubble_deep_field.jpg",
+        "Hubble eXtreme Deep Field, NASA",
+        "public domain",
+    ),
+    "retina": ("skimage", "data/retina.jpg", "Mikael Häggström, WikiJournal of Medicine", "CC0"),
+    "stereo_motorcycle": (
+        "skimage",
+        "data/motorcycle_left.png",
+        "Middlebury 2014 stereo benchmark: N. Nesic, P. Westling, X. Wang, Y. Kitajima, G. Krathwohl, D. Scharstein",
+        "not stated",
+    ),
+    "china": (
+        "sklearn",
+        "datasets/images/china.jpg",
+        "danielbuechele, flickr.com/photos/danielbuechele/6061409035",
+        "CC BY 2.0",
+    ),
+    "flower": (
+        "sklearn",
+        "datasets/images/flower.jpg",
+        "vultilion, flickr.com/photos/vultilion/6056698931",
+        "CC BY 2.0",
+    ),
+}
+PROJECTS = {"skimage": "scikit-image", "sklearn": "scikit-learn"}
+# Calibration of the motorcycle pair, Middlebury 2014 at a quarter of its size
+FOCAL_PX, BASELINE_M, DISPARITY_OFFSET_PX = 994.978, 0.193001, 31.086
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A clean photograph. The tensors are shared by all callers: clone before writing into them.
+
+    image: (3, H, W) float32 in [0, 1], at most 768 px a side. depth: (H, W) float32 metres, or None where not measured.
+    """
+
+    name: str
+    image: torch.Tensor
+    credit: str
+    licence: str
+    depth: torch.Tensor | None = None
+
+
+def photographs() -> list[Scene]:
+    """The nine bundled photographs, in a fixed order; read once, then kept in memory.
+
+    Raises UserError when scikit-image or scikit-learn is missing or came without its pictures.
+    """
+    return [_scene(name) for name in SOURCES]
+
+
+def credits() -> list[dict[str, str]]:
+    """One row per bundled photograph: name, credit, licence, and the package that brings it."""
+    return [
+        {"name": name, "credit": credit, "licence": licence, "package": PROJECTS[package]}
+        for name, (package, _, credit, licence) in SOURCES.items()
+    ]
+
+
+def credits_markdown() -> str:
+    """`credits()` as a Markdown table."""
+    rows = ["| photograph | credit | licence | comes with |", "|---|---|---|---|"]
+    return "\n".join(rows + ["| {name} | {credit} | {licence} | {package} |".format(**row) for row in credits()])
+
+
+@lru_cache(maxsize=None)
+def _scene(name: str) -> Scene:
+    from PIL import Image
+
+    package, file, credit, licence = SOURCES[name]
+    with Image.open(_locate(package, file)) as picture:
+        pixels = np.asarray(picture.convert("RGB"), np.float32) / 255
+    depth = None
+    if name == "stereo_motorcycle":
+        with np.load(_locate(package, "data/motorcycle_disp.npz")) as stored:
+            depth = _crop(disparity_to_depth(stored["arr_0"]))
+    image = _crop(pixels).transpose(2, 0, 1)
+    return Scene(
+        name,
+        torch.from_numpy(np.ascontiguousarray(image)),
+        credit,
+        licence,
+        None if depth is None else torch.from_numpy(np.ascontiguousarray(depth, dtype=np.float32)),
+    )
+
+
+def _locate(package: str, file: str) -> Path:
+    """Path of a data file of an installed package, without importing the package."""
+    spec = importlib.util.find_spec(package)
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    for folder in folders:
+        if (Path(folder) / file).is_file():
+            return Path(folder) / file
+    where = f"no {file} in {folders[0]}" if folders else "it is not installed"
+    raise UserError(
+        f"The bundled photographs are read from the installed package {PROJECTS[package]}; {where}. "
+        f"Install it again: pip install --force-reinstall {PROJECTS[package]}."
+    )
+
+
+def _crop(pixels: np.ndarray) -> np.ndarray:
+    """The central part of (H, W, ...), at most LARGEST a side."""
+    height, width = pixels.shape[:2]
+    h, w = min(height, LARGEST), min(width, LARGEST)
+    top, left = (height - h) // 2, (width - w) // 2
+    return pixels[top : top + h, left : left + w]
+
+
+def disparity_to_depth(disparity: np.ndarray) -> np.ndarray:
+    """Metric depth (H, W) of a disparity map in px: focal * baseline / (disparity + offset).
+
+    Pixels without a measurement are seen by one camera alone, behind an edge: they take the farther of the nearest
+    measurements to their left and right, in rows that have none that of the row above or below.
+    """
+    valid = np.isfinite(disparity) & (disparity > 0)
+    rows = np.flatnonzero(valid.any(1))
+    position = np.arange(disparity.shape[1])
+    filled = np.empty(disparity.shape, np.float64)
+    for row in rows:
+        known = np.flatnonzero(valid[row])
+        after = np.searchsorted(known, position)  # first measurement at or right of each pixel
+        before = np.searchsorted(known, position, side="right") - 1
+        right = disparity[row, known[np.minimum(after, len(known) - 1)]]
+        left = disparity[row, known[np.maximum(before, 0)]]
+        filled[row] = np.minimum(left, right)
+    nearest = rows[np.abs(np.arange(len(disparity))[:, None] - rows).argmin(1)]
+    return FOCAL_PX * BASELINE_M / (filled[nearest] + DISPARITY_OFFSET_PX)
