@@ -96,7 +96,8 @@ def test_16_bit_colour_agrees_with_other_readers(tmp_path):
     write_image(tmp_path / "x.png", x_CHW, Meta(depth=16))
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "x.png")), a >> 8)
     tifffile.imwrite(tmp_path / "p.tif", a.transpose(2, 0, 1), photometric="rgb", planarconfig="separate")
-    np.testing.assert_allclose(read_image(tmp_path / "p.tif")[0].permute(1, 2, 0).numpy(), a / 65535, atol=1e-7)
+    planes_CHW, _ = read_image(tmp_path / "p.tif")
+    np.testing.assert_allclose(planes_CHW.permute(1, 2, 0).numpy(), a / 65535, atol=1e-7)
 
 
 def test_16_bit_written_as_8_bit_is_rounded(tmp_path):
