@@ -88,7 +88,7 @@ def test_16_bit_colour_and_alpha_survive(tmp_path, n, suffix):
 
 
 def test_16_bit_colour_agrees_with_other_readers(tmp_path):
-    """Pillow's own 8-bit view of our 16-bit file is its high byte, and planes stored apart in a TIFF are put together."""
+    """Pillow sees the high byte of our 16-bit file, and planes stored apart in a TIFF are put together."""
     import tifffile
 
     a = noise(9, 13, 3, dtype=np.uint16)
