@@ -1,0 +1,35 @@
+"""slerlib: SLER-IR (arXiv 2603.05940), all-in-one image restoration with layer-wise experts chosen on a sphere of degradations.
+
+    import slerlib
+    model = slerlib.load("tiny")
+    picture = slerlib.restore(model, "photo.jpg")
+
+Nothing heavy loads here: pandas, matplotlib, scikit-image, umap and papermill are imported by the functions that need them.
+"""
+
+from . import config, sphere
+from .data.degrade import DEGRADATIONS, degrade
+from .errors import UserError
+from .metrics import bootstrap_interval, psnr, ssim, ssim_gaussian
+from .model.network import SLERIR, parameter_counts
+from .model.router import Trace
+from .restore import load, restore
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DEGRADATIONS",
+    "SLERIR",
+    "Trace",
+    "UserError",
+    "bootstrap_interval",
+    "config",
+    "degrade",
+    "load",
+    "parameter_counts",
+    "psnr",
+    "restore",
+    "sphere",
+    "ssim",
+    "ssim_gaussian",
+]

@@ -1,0 +1,67 @@
+"""Token encoder: image -> CLS token (what is wrong with the whole image) and patch tokens (what is wrong where).
+
+Native resolution: a resize would destroy noise and thin streaks, the very things to be seen [ours].
+Legend: B batch, D token width, h w token map, N attention windows per image, T tokens.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..config import ModelConfig
+from . import windows
+
+
+class TokenEncoder(nn.Module):
+    """(B, 3, H, W) in [0, 1], H and W at least one token -> CLS (B, D) and patch tokens (B, D, h, w)."""
+
+    def __init__(self, cfg: ModelConfig):
+        super().__init__()
+        width = cfg.token_width
+        self.window = cfg.context // cfg.stride
+        kernel = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
+        self.register_buffer("blur", (kernel[:, None] * kernel).expand(3, 1, 5, 5).clone(), persistent=False)
+        layers, channels = [], 6  # the image and its high-pass
+        for n, stride in enumerate(cfg.strides):
+            out = width >> (len(cfg.strides) - 1 - n)
+            # an even kernel centres each token on its own stride x stride pixels
+            layers += [
+                nn.Conv2d(channels, out, 2 * stride, stride, padding=stride // 2),
+                nn.GroupNorm(4, out),
+                nn.GELU(),
+            ]
+            channels = out
+        self.stem = nn.Sequential(*layers)
+        self.position = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.cls = nn.Parameter(torch.randn(1, 1, width) * 0.02)
+        self.blocks = nn.ModuleList(EncoderBlock(width, cfg.encoder_heads) for _ in range(cfg.encoder_blocks))
+
+    def forward(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        low = F.conv2d(F.pad(x_BCHW, (2, 2, 2, 2), mode="reflect"), self.blur, groups=3)
+        x = self.stem(torch.cat([x_BCHW, x_BCHW - low], dim=1))
+        x = x + self.position(x)
+        layout = windows.plan(*x.shape[-2:], self.window)
+        parts = windows.split(x, layout)
+        tokens = torch.cat([self.cls.expand(len(parts), -1, -1), parts.flatten(2).transpose(1, 2)], dim=1)
+        for block in self.blocks:
+            tokens = block(tokens)
+        cls_BD = tokens[:, 0].unflatten(0, (-1, layout.count)).mean(dim=1)
+        return cls_BD, windows.merge(tokens[:, 1:].transpose(1, 2).unflatten(2, layout.size), layout)
+
+
+class EncoderBlock(nn.Module):
+    """Pre-norm transformer block on (B, T, D) tokens."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.project = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.feed = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        q, k, v = self.qkv(self.norm1(x_BTD)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        x_BTD = x_BTD + self.project(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return x_BTD + self.feed(self.norm2(x_BTD))

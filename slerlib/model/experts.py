@@ -1,0 +1,47 @@
+"""Expert stages and their dispatch: one code path for training and inference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+
+class ExpertStage(nn.Module):
+    """E parameter-independent copies of the blocks of one stage [paper]; each image runs through exactly one of them.
+
+    `make` builds one expert. The batch is grouped by expert once per stage; experts nobody chose do not run.
+    """
+
+    def __init__(self, experts: int, make: Callable[[], nn.Module]):
+        super().__init__()
+        self.experts = nn.ModuleList(make() for _ in range(experts))
+
+    def forward(self, x_BCHW: Tensor, path_B: list[int], gate_B: Tensor | None = None) -> Tensor:
+        """Map (B, C, H, W) by the expert `path_B[b]` of each image.
+
+        `gate_B` is pi / stopgrad(pi): exactly 1 in value, it hands the pins a gradient. The ratio comes first and then
+        scales the whole stage output; the other order would not be exact, and a residual alone (zero at the start) would give the pins nothing.
+        """
+        used = sorted(set(path_B))
+        if len(used) == 1:
+            y = self.experts[used[0]](x_BCHW)
+        else:
+            # split and cat, because their backward passes are cat and split: no zero-filled scatter as with indexing
+            images = x_BCHW.permute(0, 2, 3, 1).split(1)
+            done: list = [None] * len(images)
+            for e in used:
+                members = [b for b, chosen in enumerate(path_B) if chosen == e]
+                group = torch.cat([images[b] for b in members]).permute(0, 3, 1, 2)
+                for b, image in zip(members, self.experts[e](group).permute(0, 2, 3, 1).split(1), strict=True):
+                    done[b] = image
+            y = torch.cat(done).permute(0, 3, 1, 2)
+        return y if gate_B is None else y * gate_B.view(-1, 1, 1, 1).to(y.dtype)
+
+    def mixture(self, x_BCHW: Tensor, probability_BE: Tensor) -> Tensor:
+        """All experts, weighted (router `dense`)."""
+        return sum(
+            expert(x_BCHW) * p.view(-1, 1, 1, 1)
+            for expert, p in zip(self.experts, probability_BE.unbind(1), strict=True)
+        )

@@ -1,0 +1,105 @@
+"""Global-Local Granularity Fusion (GLGF): CLS and patch tokens -> routing embedding and guide map.
+
+[paper] states that a CLS token and patch tokens are fused into a guide that says where to work and what to fix.
+The equations below are [ours]:
+
+    g   = LN(W_g c)            p_i = LN(W_p P_i)
+    a_i = sigmoid(w . GELU(U [g; p_i; g * p_i]) + b)          gate per position
+    m_i = a_i g + (1 - a_i) p_i                               guide tokens
+    s_i = softmax_i((W_q g) . (W_k m_i) / sqrt(d));           r = g + W_o sum_i s_i m_i
+    z   = MLP(r) / |MLP(r)|                                   routing embedding on the unit sphere
+    G   = Conv3x3(m)                                          guide map
+
+Legend: B batch, T tokens, D token width (= d), C_g guide channels, h w token map.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..config import STAGE_NAMES, ModelConfig
+from ..sphere import normalise
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What the encoder and GLGF say of a batch of images."""
+
+    embedding: Tensor  # (B, d_z) z; unit vectors unless sude = "linear"
+    feature: Tensor  # (B, d_z) the same before normalisation
+    guide: Tensor | None  # (B, C_g, h, w) guide map at token resolution; None when glgf = "off" or inject = "none"
+    gate: Tensor | None  # (B, h, w) in 0..1: share of the global token at each place; None without a gate
+
+
+class GLGF(nn.Module):
+    """Fuse CLS (B, D) and patch tokens (B, D, h, w) into an `Encoding`."""
+
+    def __init__(self, cfg: ModelConfig):
+        super().__init__()
+        d = cfg.token_width
+        self.mode = cfg.glgf
+        self.linear_space = cfg.sude == "linear"
+        if self.mode != "cls_only":
+            self.local_in = nn.Sequential(nn.Linear(d, d), nn.LayerNorm(d))
+        if self.mode in ("full", "cls_only"):
+            self.global_in = nn.Sequential(nn.Linear(d, d), nn.LayerNorm(d))
+        if self.mode in ("full", "patch_only"):  # one guide token everywhere would leave nothing to weigh
+            self.gate = nn.Sequential(nn.Linear(3 * d, d), nn.GELU(), nn.Linear(d, 1))
+            self.query, self.key, self.out = nn.Linear(d, d), nn.Linear(d, d), nn.Linear(d, d)
+        self.head = nn.Sequential(nn.Linear(d, d), nn.GELU(), nn.Linear(d, cfg.embedding))
+        self.guide = None
+        if self.mode != "off" and cfg.inject != "none":
+            self.guide = nn.Conv2d(d, cfg.guide_channels, 3, padding=1)
+
+    def forward(self, cls_BD: Tensor, patch_BDhw: Tensor) -> Encoding:
+        patches = patch_BDhw.flatten(2).transpose(1, 2)
+        gate = None
+        if self.mode == "cls_only":
+            g = r = self.global_in(cls_BD)
+            m = g[:, None].expand_as(patches)
+        else:
+            p = self.local_in(patches)
+            g = r = self.global_in(cls_BD) if self.mode == "full" else p.mean(dim=1)
+            m = p
+        if self.mode in ("full", "patch_only"):
+            everywhere = g[:, None].expand_as(p)
+            gate = torch.sigmoid(self.gate(torch.cat([everywhere, p, everywhere * p], dim=-1)))
+            m = gate * everywhere + (1 - gate) * p
+            score = (self.key(m) @ self.query(g)[:, :, None]).squeeze(-1) / m.shape[-1] ** 0.5
+            r = g + self.out((score.softmax(dim=1)[:, None] @ m).squeeze(1))
+            gate = gate.squeeze(-1).unflatten(1, patch_BDhw.shape[-2:])
+        feature = self.head(r).float()
+        embedding = feature if self.linear_space else normalise(feature)
+        guide = None if self.guide is None else self.guide(m.transpose(1, 2).unflatten(2, patch_BDhw.shape[-2:]))
+        return Encoding(embedding, feature, guide, gate)
+
+
+class Injection(nn.Module):
+    """Feature-wise modulation of one stage by the guide map: F (1 + gamma) + beta, the identity at the start.
+
+    The 1x1 convolution runs at token resolution and its result is resized: equal to the other order, at a fraction of the cost.
+    """
+
+    def __init__(self, guide_channels: int, channels: int):
+        super().__init__()
+        self.project = nn.Conv2d(guide_channels, 2 * channels, 1)
+        nn.init.zeros_(self.project.weight)
+        nn.init.zeros_(self.project.bias)
+
+    def forward(self, x_BCHW: Tensor, guide_BChw: Tensor) -> Tensor:
+        modulation = self.project(guide_BChw)
+        if modulation.shape[-2:] != x_BCHW.shape[-2:]:
+            modulation = F.interpolate(modulation, size=x_BCHW.shape[-2:], mode="bilinear", align_corners=False)
+        gamma, beta = modulation.chunk(2, dim=1)
+        return torch.addcmul(x_BCHW + beta, x_BCHW, gamma)
+
+
+def injected_stages(cfg: ModelConfig) -> tuple[str, ...]:
+    """Names of the stages that the guide map modulates."""
+    if cfg.glgf == "off" or cfg.inject == "none":
+        return ()
+    return STAGE_NAMES if cfg.inject == "all" else STAGE_NAMES[4:]

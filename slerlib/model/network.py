@@ -1,0 +1,215 @@
+"""SLERIR: the whole network.
+
+    net = slerlib.SLERIR(slerlib.config.recipe("tiny").model)
+    y, trace = net(x_BCHW, return_trace=True)
+
+A U-Net of 8 stages (enc1 enc2 enc3 latent dec3 dec2 dec1 refine), each with E experts; everything between the stages is shared [inferred].
+The encoder and GLGF say where an image lies on the sphere of degradations and where to work; the router picks the experts.
+Legend: B batch, C channels, H W pixels, h w token map, L layers, E experts.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .. import sphere
+from ..config import LAYERS, STAGE_NAMES, ModelConfig
+from ..errors import UserError
+from .blocks import NAFBlock, RestormerBlock
+from .encoder import TokenEncoder
+from .experts import ExpertStage
+from .fusion import GLGF, Encoding, Injection, injected_stages
+from .router import Router, Trace
+
+LEVELS = (0, 1, 2, 3, 2, 1, 0, 0)  # of the stages; level n works at 1 / 2^n of the resolution
+SMALLEST = 16  # pixels a side
+
+
+class SLERIR(nn.Module):
+    """Restores (B, 3, H, W) images in [0, 1]; H and W at least 16, any size."""
+
+    def __init__(self, cfg: ModelConfig):
+        super().__init__()
+        self.cfg = cfg
+        c, naf = cfg.width, cfg.block == "naf"
+        # Restormer keeps the concatenated 2c channels at full resolution in the decoder; NAFNet adds its skips
+        widths = [c, 2 * c, 4 * c, 8 * c, 4 * c, 2 * c, c if naf else 2 * c, c if naf else 2 * c]
+        # built first: the same seed gives the same encoder whatever the number of experts
+        self.encoder = TokenEncoder(cfg)
+        self.glgf = GLGF(cfg)
+        self.intro = nn.Conv2d(3, c, 3, padding=1, bias=naf)
+        self.downs = nn.ModuleList(_down(c << n, naf) for n in range(3))
+        self.ups = nn.ModuleList(_up(c << (n + 1), naf) for n in (2, 1, 0))
+        self.fuse = (
+            nn.ModuleList() if naf else nn.ModuleList(nn.Conv2d(w, w // 2, 1, bias=False) for w in (8 * c, 4 * c))
+        )
+        self.outro = nn.Conv2d(widths[-1], 3, 3, padding=1, bias=naf)
+        self.stages = nn.ModuleList(
+            ExpertStage(cfg.experts, lambda n=n: self._expert(n, widths[n])) for n in range(LAYERS)
+        )
+        self.injections = nn.ModuleDict(
+            {name: Injection(cfg.guide_channels, widths[STAGE_NAMES.index(name)]) for name in injected_stages(cfg)}
+        )
+        self.router = Router(cfg)
+        if cfg.router == "sphere_stage":  # z_l = normalise(z + W_l pool(F_l)), W_l = 0 at the start
+            self.stage_views = nn.ModuleList(nn.Linear(w, cfg.embedding) for w in widths)
+            for view in self.stage_views:
+                nn.init.zeros_(view.weight)
+                nn.init.zeros_(view.bias)
+
+    def _expert(self, n: int, width: int) -> nn.Module:
+        cfg, level = self.cfg, LEVELS[n]
+        window = cfg.tlc_window >> level
+        if cfg.block == "naf":
+            return nn.Sequential(*[NAFBlock(width, window) for _ in range(cfg.stages[n])])
+        return nn.Sequential(*[RestormerBlock(width, cfg.heads[level], window) for _ in range(cfg.stages[n])])
+
+    @property
+    def multiple(self) -> int:
+        """Heights and widths are padded to a multiple of this many pixels."""
+        return max(8, self.cfg.stride)
+
+    @property
+    def cell(self) -> int:
+        """Pixels between the grid lines that a tile must keep to, so that tiles and whole image share tokens and TLC cells."""
+        return max(self.multiple, self.cfg.tlc_window // 3)
+
+    def set_tlc(self, window: int) -> None:
+        """Side in pixels of the window for local statistics at test time; 0 = global statistics."""
+        for stage, level in zip(self.stages, LEVELS, strict=True):
+            for block in stage.modules():
+                if isinstance(block, NAFBlock | RestormerBlock):
+                    block.window = window >> level
+
+    def forward(self, x_BCHW: Tensor, path=None, labels: Tensor | None = None, return_trace: bool = False):
+        """Restore a batch. `path` (B, 8) or (8,) forces the experts; `labels` (B,) are used by the oracle router alone."""
+        height, width = x_BCHW.shape[-2:]
+        x = self.pad(x_BCHW)
+        encoding = self.encode(x)
+        trace = self.route(encoding, path, labels, x)
+        y, trace = self.backbone(x, encoding.guide, trace, reroute=path is None)
+        y = y[..., :height, :width]
+        return (y, trace) if return_trace else y
+
+    def pad(self, x_BCHW: Tensor) -> Tensor:
+        """Reflect-pad on the right and below to the multiple the network works in."""
+        if x_BCHW.ndim != 4 or x_BCHW.shape[1] != 3 or min(x_BCHW.shape[-2:]) < SMALLEST:
+            raise UserError(
+                f"The network takes (batch, 3, height, width) with sides of at least {SMALLEST} pixels; got {tuple(x_BCHW.shape)}. "
+                f"slerlib.restore handles smaller and single images."
+            )
+        height, width = x_BCHW.shape[-2:]
+        down, right = -height % self.multiple, -width % self.multiple
+        return F.pad(x_BCHW, (0, right, 0, down), mode="reflect") if down or right else x_BCHW
+
+    def encode(self, x_BCHW: Tensor, context_NCHW: Tensor | None = None, rows: Tensor | None = None) -> Encoding:
+        """Embedding and guide map. The CLS token of the images `rows` (N,) comes from their wider context views, the patch tokens never do."""
+        cls_BD, patch_BDhw = self.encoder(x_BCHW)
+        if context_NCHW is not None and len(context_NCHW):
+            cls_BD = cls_BD.index_copy(0, rows, self.encoder(context_NCHW)[0])
+        return self.glgf(cls_BD, patch_BDhw)
+
+    def route(self, encoding: Encoding, path=None, labels: Tensor | None = None, x_BCHW: Tensor | None = None) -> Trace:
+        """Experts of every layer. The image itself is looked at by the random router only, as the seed of its draw."""
+        if path is not None:
+            path = self._checked(path, encoding.embedding)
+        keys = (
+            [zlib.crc32(image.cpu().numpy().tobytes()) for image in x_BCHW]
+            if self.cfg.router == "random" and x_BCHW is not None
+            else None
+        )
+        return self.router.route(encoding.embedding, path, labels, keys)
+
+    def _checked(self, path, like: Tensor) -> Tensor:
+        path = torch.as_tensor(path, device=like.device)
+        if path.ndim == 1:
+            path = path.expand(len(like), -1)
+        if (
+            path.shape != (len(like), LAYERS)
+            or path.is_floating_point()
+            or path.min() < 0
+            or path.max() >= self.cfg.experts
+        ):
+            raise UserError(
+                f"A path names one expert (0..{self.cfg.experts - 1}) for each of {LAYERS} layers, as ({LAYERS},) or ({len(like)}, {LAYERS}) integers; "
+                f"got {path.tolist() if path.numel() <= 16 else tuple(path.shape)}."
+            )
+        return path.long()
+
+    def backbone(
+        self, x_BCHW: Tensor, guide_BChw: Tensor | None, trace: Trace, reroute: bool = True
+    ) -> tuple[Tensor, Trace]:
+        """Run the stages along the trace's path. The guide covers the same area as the image; H and W are multiples of 8.
+
+        Only the `sphere_stage` router changes the trace on the way (`reroute`).
+        """
+        reroute = reroute and self.cfg.router == "sphere_stage" and self.cfg.experts > 1
+        paths = trace.path.T.tolist()  # one device synchronisation for all layers
+        chosen = trace.probability.gather(2, trace.path[:, :, None]).squeeze(2)
+        gates = chosen / chosen.detach() if chosen.requires_grad else None
+
+        def stage(n: int, x: Tensor) -> Tensor:
+            nonlocal trace
+            name = STAGE_NAMES[n]
+            if guide_BChw is not None and name in self.injections:
+                x = self.injections[name](x, guide_BChw)
+            if self.cfg.router == "dense" and self.cfg.experts > 1:
+                return self.stages[n].mixture(x, trace.probability[:, n])
+            if not reroute:
+                return self.stages[n](x, paths[n], None if gates is None else gates[:, n])
+            view = self.stage_views[n](x.mean(dim=(2, 3)))
+            z = trace.embedding + view
+            trace = self.router.reroute(trace, n, z if self.router.linear_space else sphere.normalise(z))
+            p = trace.probability[:, n].gather(1, trace.path[:, n, None]).squeeze(1)
+            return self.stages[n](x, trace.path[:, n].tolist(), p / p.detach() if p.requires_grad else None)
+
+        x_BCHW = x_BCHW.contiguous(memory_format=torch.channels_last)
+        f1 = stage(0, self.intro(x_BCHW))
+        f2 = stage(1, self.downs[0](f1))
+        f3 = stage(2, self.downs[1](f2))
+        y = stage(3, self.downs[2](f3))
+        y = stage(4, self._join(0, self.ups[0](y), f3))
+        y = stage(5, self._join(1, self.ups[1](y), f2))
+        y = stage(6, self._join(2, self.ups[2](y), f1))
+        return x_BCHW + self.outro(stage(7, y)), trace
+
+    def _join(self, n: int, up: Tensor, skip: Tensor) -> Tensor:
+        if self.cfg.block == "naf":
+            return up + skip
+        both = torch.cat([up, skip], dim=1)
+        return self.fuse[n](both) if n < 2 else both
+
+
+def _down(c: int, naf: bool) -> nn.Module:
+    """c -> 2c channels at half the resolution."""
+    if naf:
+        return nn.Conv2d(c, 2 * c, 2, 2)
+    return nn.Sequential(nn.Conv2d(c, c // 2, 3, padding=1, bias=False), nn.PixelUnshuffle(2))
+
+
+def _up(c: int, naf: bool) -> nn.Module:
+    """c -> c / 2 channels at twice the resolution."""
+    return nn.Sequential(nn.Conv2d(c, 2 * c, 1 if naf else 3, padding=0 if naf else 1, bias=False), nn.PixelShuffle(2))
+
+
+def parameter_counts(net: SLERIR) -> dict[str, int]:
+    """Parameters: `shared` and `stages` (of one expert per stage) of the backbone, `active` and `total` of the backbone, `guidance` (encoder, GLGF, pins)."""
+
+    def count(*modules) -> int:
+        return sum(p.numel() for module in modules for p in module.parameters())
+
+    shared = count(net.intro, net.downs, net.ups, net.fuse, net.outro)
+    one = sum(count(stage.experts[0]) for stage in net.stages)
+    everything = count(net)
+    total = shared + count(net.stages)
+    return {"shared": shared, "stages": one, "active": shared + one, "total": total, "guidance": everything - total}
+
+
+def with_path(trace: Trace, path: Tensor) -> Trace:
+    """The trace with another path (exploration, class routes); similarities stay as measured."""
+    return replace(trace, path=path)

@@ -1,0 +1,207 @@
+"""The router: nearest pin on the sphere, one decision per layer [paper]; pins, gate and variants as below [ours].
+
+    s_(l,e) = z . p_(l,e)        pi_l = softmax(s_l / temperature)        e*_l = argmax_e s_(l,e), ties to the lowest index
+
+Legend: B batch, L layers, E experts, K anchors (degradation classes), D embedding dimension.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .. import sphere
+from ..config import LAYERS, ModelConfig
+from ..errors import UserError
+
+MARGIN_LIMIT = 0.05  # a smaller margin at some layer means: two experts were almost equally near
+ANGLE_LIMIT = 45.0  # degrees; an image further than this from every anchor is unlike all trained degradations
+
+
+@dataclass(frozen=True)
+class Trace:
+    """How each image of a batch was routed."""
+
+    path: Tensor  # (B, L) int64, expert per layer
+    similarity: Tensor  # (B, L, E) cosine to each pin (for sude = "linear": minus half the squared distance)
+    embedding: Tensor  # (B, D)
+    margin: Tensor  # (B, L) best minus second-best similarity; 2, the largest possible, with a single expert
+    anchor_angle: Tensor  # (B, K) degrees
+    anchor_names: tuple[str, ...]
+    probability: Tensor  # (B, L, E) softmax over experts
+
+    def path_strings(self) -> list[str]:
+        """One string of expert digits per image, e.g. "01201120"."""
+        return ["".join(map(str, row)) for row in self.path.tolist()]
+
+    def nearest_anchor(self) -> list[str]:
+        """Name of the anchor nearest to each image."""
+        return [self.anchor_names[k] for k in self.anchor_angle.argmin(dim=1).tolist()]
+
+    def flags(self) -> list[list[str]]:
+        """Reasons to distrust a route, per image; an empty list means none."""
+        result = []
+        for margin, angle in zip(self.margin.amin(dim=1).tolist(), self.anchor_angle.amin(dim=1).tolist(), strict=True):
+            reasons = [f"margin {margin:.3f} is below {MARGIN_LIMIT}"] if margin < MARGIN_LIMIT else []
+            if angle > ANGLE_LIMIT:
+                reasons.append(f"{angle:.0f} degrees from the nearest anchor: unlike every trained degradation")
+            result.append(reasons)
+        return result
+
+
+class Router(nn.Module):
+    """Owns anchors (K, D) and pins (L, E, D); turns embeddings (B, D) into a `Trace`."""
+
+    def __init__(self, cfg: ModelConfig):
+        super().__init__()
+        self.kind, self.names, self.temperature = cfg.router, tuple(cfg.classes), cfg.temperature
+        self.pin_init, self.linear_space = cfg.pin_init, cfg.sude == "linear"
+        self.experts = cfg.experts
+        k, dim = len(cfg.classes), cfg.embedding
+        if dim < k - 1:
+            raise UserError(
+                f"model.embedding must be at least the number of classes minus one for a simplex; got {dim} for {k} classes."
+            )
+        generator = torch.Generator().manual_seed(0)
+        rotation = torch.linalg.qr(torch.randn(dim, dim, generator=generator, dtype=torch.float64))[0]
+        # before stage A no class mean is known: a randomly turned simplex stands in (and stays, for sude = "anchored")
+        self.register_buffer("anchors", (sphere.simplex(k, dim) @ rotation).float())
+        if cfg.experts > 1:
+            self.pins = nn.Parameter(torch.empty(LAYERS, cfg.experts, dim))
+            self.place_pins()
+            if self.kind == "linear":
+                self.pin_bias = nn.Parameter(torch.zeros(LAYERS, cfg.experts))
+
+    @torch.no_grad()
+    def set_anchors(self, anchors_KD: Tensor) -> None:
+        """Store the anchors (class means on held-out contents) and place the pins between them."""
+        self.anchors.copy_(anchors_KD if self.linear_space else sphere.normalise(anchors_KD))
+        self.place_pins()
+
+    @torch.no_grad()
+    def place_pins(self, seed: int = 0) -> None:
+        """Set the pins: `partition` from groups of anchors, `simplex` turned at random per layer, `random` on the sphere."""
+        if self.experts == 1:
+            return
+        dim = self.anchors.shape[1]
+        generator = torch.Generator().manual_seed(seed)
+        scale = self.anchors.norm(dim=1).mean()
+        for layer, groups in enumerate(partitions(len(self.anchors), self.experts, seed)):
+            if self.pin_init == "partition":
+                pins = torch.stack([self.anchors[group].mean(dim=0) for group in groups])
+                self.pins[layer] = pins if self.linear_space else sphere.normalise(pins)
+                continue
+            noise = torch.randn(dim, dim, generator=generator, dtype=torch.float64)
+            rows = noise[: self.experts]
+            if self.pin_init == "simplex":
+                rows = sphere.simplex(self.experts, dim) @ torch.linalg.qr(noise)[0]
+            self.pins[layer] = sphere.normalise(rows).to(self.pins) * (scale if self.linear_space else 1)
+
+    @torch.no_grad()
+    def normalise_pins(self) -> None:
+        """Back onto the sphere after an optimiser step; a linear gate and a linear space have no sphere."""
+        if self.experts > 1 and not self.linear_space and self.kind != "linear":
+            self.pins.copy_(sphere.normalise(self.pins))
+
+    def similarity(self, z_BD: Tensor, layer: int | None = None) -> Tensor:
+        """(B, L, E) similarity to every pin, or (B, E) to those of one layer; float32."""
+        pins = self.pins if layer is None else self.pins[layer]
+        z = z_BD.float()
+        dot = torch.einsum("bd,...ed->b...e", z, pins)
+        if self.kind == "linear":
+            return dot + (self.pin_bias if layer is None else self.pin_bias[layer])
+        if self.linear_space:  # -|z - p|^2 / 2, which on the unit sphere would be the cosine minus 1
+            return dot - z.pow(2).sum(-1).view(-1, *[1] * (dot.ndim - 1)) / 2 - pins.pow(2).sum(-1) / 2
+        return dot
+
+    def class_paths(self) -> Tensor:
+        """(K, L) int64: the path of an image that lies exactly on each anchor."""
+        if self.experts == 1:
+            return torch.zeros(len(self.anchors), LAYERS, dtype=torch.long, device=self.anchors.device)
+        similarity = self.similarity(self.anchors)
+        if self.kind == "single":
+            similarity = similarity[:, :1].expand(-1, LAYERS, -1)
+        return similarity.argmax(dim=-1)
+
+    def route(
+        self, z_BD: Tensor, path: Tensor | None = None, labels: Tensor | None = None, keys: list[int] | None = None
+    ) -> Trace:
+        """Trace of a batch. A given `path` (B, L) wins; then labels (`oracle` only), then keys (`random` only: one integer per image)."""
+        if self.experts == 1:
+            similarity = z_BD.new_ones(len(z_BD), LAYERS, 1)
+        else:
+            similarity = self.similarity(z_BD)
+            if self.kind == "single":
+                similarity = similarity[:, :1].expand(-1, LAYERS, -1)
+        if path is None and self.kind == "oracle" and labels is not None:
+            path = self.class_paths()[labels]
+        if path is None and self.kind == "random" and keys is not None:
+            path = torch.tensor(
+                [random.Random(key).choices(range(self.experts), k=LAYERS) for key in keys], device=z_BD.device
+            )
+        return self._trace(z_BD, similarity, path)
+
+    def _trace(self, z_BD: Tensor, similarity: Tensor, path: Tensor | None) -> Trace:
+        if self.experts == 1:
+            margin = torch.full_like(similarity[..., 0], 2.0)
+        else:
+            best = similarity.topk(2, dim=-1).values
+            margin = best[..., 0] - best[..., 1]
+        with torch.no_grad():
+            z, anchors = sphere.normalise(z_BD.float()), sphere.normalise(self.anchors)
+            anchor_angle = sphere.angle(z[:, None], anchors[None])
+        probability = (similarity / self.temperature).softmax(dim=-1)
+        # argmax returns the first of equal values: ties go to the lowest index
+        path = similarity.argmax(dim=-1) if path is None else path
+        return Trace(path, similarity, z_BD, margin, anchor_angle, self.names, probability)
+
+    def reroute(self, trace: Trace, layer: int, z_BD: Tensor) -> Trace:
+        """The trace with the decision of one layer replaced by the nearest pin to `z_BD` (router `sphere_stage`)."""
+        similarity = trace.similarity.clone()
+        similarity[:, layer] = self.similarity(z_BD, layer)
+        path = trace.path.clone()
+        path[:, layer] = similarity[:, layer].argmax(dim=-1)
+        return self._trace(trace.embedding, similarity, path)
+
+
+def balance_loss(trace: Trace) -> Tensor:
+    """Switch balance E sum_e f_e P_e, mean over layers: 1 when experts are used evenly (Fedus et al. 2022)."""
+    experts = trace.probability.shape[-1]
+    used = F.one_hot(trace.path, experts).float().mean(dim=0)
+    return experts * (used * trace.probability.mean(dim=0)).sum(dim=-1).mean()
+
+
+def partitions(k: int, experts: int, seed: int = 0, layers: int = LAYERS) -> list[list[list[int]]]:
+    """One partition of k anchors into `experts` balanced groups per layer: groups[layer][expert] = anchor indices.
+
+    Greedy [ours]: of many shuffles, each layer takes the one whose group mates have met least often in earlier layers, so that two
+    classes share few experts. k = experts has a single partition, so all layers agree; k < experts raises UserError.
+    """
+    if k < experts:
+        raise UserError(
+            f"Partition pins need at least as many anchors as experts; got {k} anchors for {experts} experts. Lower model.experts."
+        )
+    rng = random.Random(seed)
+    met = [[0] * k for _ in range(k)]
+    chosen = []
+    for _ in range(layers):
+        best, lowest = None, math.inf
+        for _ in range(200):
+            order = rng.sample(range(k), k)
+            groups = [sorted(order[e::experts]) for e in range(experts)]
+            cost = sum((met[a][b] + 1) ** 2 for group in groups for a in group for b in group if a < b)
+            if cost < lowest:
+                best, lowest = groups, cost
+        if k == experts:
+            best = [[e] for e in range(experts)]
+        for group in best:
+            for a in group:
+                for b in group:
+                    met[a][b] += a != b
+        chosen.append(best)
+    return chosen

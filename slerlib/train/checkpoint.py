@@ -1,0 +1,151 @@
+"""Checkpoints: weights as safetensors beside a human-readable card, and the resumable state of a run.
+
+    folder/model.safetensors   weights (EMA); the metadata holds the configuration of the model
+    folder/card.json           configuration, data, steps, machine, scores, sha256 of the weights
+    folder/state.pt            everything needed to resume; loads with weights_only=True
+
+Every file is written under a temporary name and renamed: a kill leaves the old file or the new one, never half of one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+from pathlib import Path
+
+import torch
+
+from .. import config
+from ..errors import UserError
+from ..model.network import SLERIR
+
+WEIGHTS, CARD, STATE = "model.safetensors", "card.json", "state.pt"
+
+
+def search_path() -> list[Path]:
+    """Folders in which a checkpoint name is looked up, in order: $SLERLIB_CHECKPOINTS, the clone's data/checkpoints, the installed package's own."""
+    package = Path(__file__).resolve().parent.parent
+    own = [Path(os.environ["SLERLIB_CHECKPOINTS"])] if os.environ.get("SLERLIB_CHECKPOINTS") else []
+    return [*own, package.parent / "data" / "checkpoints", package / "_checkpoints"]
+
+
+def find(name_or_path: str | Path) -> Path:
+    """Folder of a checkpoint given by name or path. Raises UserError that lists what there is."""
+    path = Path(name_or_path)
+    if (path / WEIGHTS).is_file():
+        return path
+    if path.name == WEIGHTS and path.is_file():
+        return path.parent
+    for folder in search_path():
+        if str(name_or_path) == path.name and (folder / path.name / WEIGHTS).is_file():
+            return folder / path.name
+    known = sorted({p.parent.name for folder in search_path() if folder.is_dir() for p in folder.glob(f"*/{WEIGHTS}")})
+    raise UserError(
+        f"A checkpoint is a shipped name ({', '.join(known) or 'none found'}) or a folder with {WEIGHTS} and {CARD}; got {str(name_or_path)!r}. "
+        f"Searched: {', '.join(map(str, search_path()))}."
+    )
+
+
+def save_weights(folder: str | Path, net: SLERIR, card: dict) -> Path:
+    """Write weights and card. `card` may hold anything JSON; `config` and `weights_sha256` are filled in here if absent."""
+    from safetensors.torch import save
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}
+    model = json.dumps(config.to_dict(net.cfg), sort_keys=True)
+    content = save(tensors, metadata={"format": "pt", "slerlib.model": model})
+    card = {**card, "weights_sha256": hashlib.sha256(content).hexdigest()}
+    write_atomically(folder / WEIGHTS, content)
+    write_atomically(folder / CARD, (json.dumps(card, indent=2) + "\n").encode())
+    return folder
+
+
+def read_card(folder: Path) -> dict:
+    try:
+        return json.loads((folder / CARD).read_text())
+    except FileNotFoundError:
+        raise UserError(
+            f"A checkpoint needs its {CARD} beside the weights; {folder} has none. Copy the whole folder."
+        ) from None
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{folder / CARD} is not valid JSON (line {error.lineno}: {error.msg}). Restore it from where the checkpoint came from."
+        ) from None
+
+
+def load_net(name_or_path: str | Path, device: torch.device | str = "cpu") -> tuple[SLERIR, dict]:
+    """(network in eval mode, card). Raises UserError when a file is missing, damaged, changed since it was written, or of another configuration."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    folder = find(name_or_path)
+    card = read_card(folder)
+    content = (folder / WEIGHTS).read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != card.get("weights_sha256"):
+        raise UserError(
+            f"The weights must have the sha256 that their card states; {folder / WEIGHTS} has {digest[:12]}..., the card says "
+            f"{str(card.get('weights_sha256'))[:12]}... The file was changed or damaged: copy the checkpoint again."
+        )
+    cfg = config.from_dict(config.RunConfig, card.get("config", {}))
+    net = SLERIR(cfg.model)
+    try:
+        tensors = load(content)
+    except SafetensorError as error:
+        raise UserError(
+            f"{folder / WEIGHTS} is not a readable safetensors file ({error}). Copy the checkpoint again."
+        ) from None
+    load_tensors(net, tensors, str(folder))
+    return net.to(device).eval(), card
+
+
+def load_tensors(net: SLERIR, tensors: dict[str, torch.Tensor], where: str) -> None:
+    """Copy weights into a network of the same configuration; otherwise UserError with the first differing names."""
+    own = net.state_dict()
+    wrong = [f"{key} is missing" for key in own if key not in tensors]
+    wrong += [f"{key} is not part of this network" for key in tensors if key not in own]
+    wrong += [
+        f"{key} has shape {tuple(tensors[key].shape)}, expected {tuple(own[key].shape)}"
+        for key in own
+        if key in tensors and tensors[key].shape != own[key].shape
+    ]
+    if wrong:
+        raise UserError(
+            f"Weights must fit the configuration; in {where}, {len(wrong)} tensors do not: {'; '.join(wrong[:3])}. Use the recipe that the weights were trained with."
+        )
+    net.load_state_dict(tensors)
+
+
+def save_state(path: Path, state: dict) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    torch.save(state, temporary)
+    os.replace(temporary, path)
+
+
+def load_state(path: Path, cfg: config.RunConfig) -> dict:
+    """State of a run. Refused with the differing keys when it was made by another configuration."""
+    if not path.is_file():
+        raise UserError(
+            f"--resume continues the run in {path.parent}, which has no {STATE}. Leave --resume out to start anew."
+        )
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"{path} cannot be read ({type(error).__name__}: {str(error).splitlines()[0]}). Delete it and start anew, or warm-start with --init {path.parent}."
+        ) from None
+    different = config.differences(config.from_json(state["config"]), cfg)
+    if different:
+        raise UserError(
+            f"A run resumes with the configuration it began with; in {path.parent} these differ (saved != asked): {'; '.join(different)}. Use another --out, or --init for a warm start."
+        )
+    return state
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)

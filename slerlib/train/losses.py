@@ -1,0 +1,101 @@
+"""Losses: Spherical Uniform Degradation Embedding (SUDE) for the encoder, L1 + FFT-L1 for the restoration.
+
+[paper] says: degradation types evenly spaced on the unit hypersphere, by a triplet-constrained contrastive loss. [ours]:
+
+    SupCon(tau = 0.2) + 1.0 batch-hard triplet (margin 0.5) + 0.1 uniformity of class centroids (t = 2) + 0.1 consistency
+
+Legend: n samples, d embedding dimension, K classes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .. import sphere
+from ..config import TrainConfig
+
+
+def similarity_matrix(z: Tensor, linear: bool = False) -> Tensor:
+    """(n, n) cosine of unit vectors; in a linear space minus half the squared distance (the cosine minus 1, were they unit vectors)."""
+    return -0.5 * (z[:, None] - z[None]).pow(2).sum(-1) if linear else z @ z.T
+
+
+def supcon(similarity: Tensor, labels: Tensor, tau: float) -> Tensor:
+    """Supervised contrastive loss, L_out of Khosla et al. 2020 (eq. 2). `similarity` (n, n), `labels` (n,). Anchors without a positive do not count."""
+    n = len(labels)
+    itself = torch.eye(n, dtype=torch.bool, device=labels.device)
+    positive = (labels[:, None] == labels) & ~itself
+    logits = (similarity / tau).masked_fill(itself, float("-inf"))
+    log_probability = (logits - logits.logsumexp(dim=1, keepdim=True)).masked_fill(itself, 0.0)
+    count = positive.sum(dim=1)
+    per_anchor = -(log_probability * positive).sum(dim=1) / count.clamp(min=1)
+    return per_anchor[count > 0].mean() if bool((count > 0).any()) else similarity.sum() * 0
+
+
+def batch_hard_triplet(similarity: Tensor, labels: Tensor, margin: float) -> Tensor:
+    """Triplet loss with the farthest positive and nearest negative of each anchor (Hermans et al. 2017), distance = 1 - similarity."""
+    same = labels[:, None] == labels
+    positive = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    farthest = (1 - similarity).masked_fill(~positive, float("-inf")).amax(dim=1)
+    nearest = (1 - similarity).masked_fill(same, float("inf")).amin(dim=1)
+    valid = positive.any(dim=1) & (~same).any(dim=1)
+    return F.relu(farthest - nearest + margin)[valid].mean() if bool(valid.any()) else similarity.sum() * 0
+
+
+def centroid_uniformity(z: Tensor, labels: Tensor, t: float = 2.0) -> Tensor:
+    """Uniformity of the class centroids present. On samples instead of centroids it would blow the classes up."""
+    present = labels.unique()
+    if len(present) < 2:
+        return z.sum() * 0
+    index = (labels[:, None] == present).float().argmax(dim=1)
+    return sphere.uniformity(sphere.centroids(z, index, len(present)), t)
+
+
+def consistency(z: Tensor, z_context: Tensor) -> Tensor:
+    """1 - z . stopgrad z': the crop should say what its wider context says."""
+    return 1 - (z * z_context.detach()).sum(-1).mean()
+
+
+def anchor_cross_entropy(z: Tensor, labels: Tensor, anchors: Tensor, tau: float, linear: bool = False) -> Tensor:
+    """Cross-entropy of the nearest anchor: modes `anchored` (fixed simplex) and `ce`, and all of stage C, where anchors stand still."""
+    similarity = -0.5 * (z[:, None] - anchors).pow(2).sum(-1) if linear else z @ anchors.T
+    return F.cross_entropy(similarity / tau, labels)
+
+
+def sude(
+    z: Tensor,
+    labels: Tensor,
+    cfg: TrainConfig,
+    mode: str = "emergent",
+    anchors: Tensor | None = None,
+    logits: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """Weighted terms of the SUDE loss by name (their sum is the loss). z (n, d), labels (n,).
+
+    `emergent` finds its own simplex, `linear` is the same without the sphere, `anchored` pulls to fixed `anchors` (K, d),
+    `ce` is a plain classifier whose `logits` (n, K) are given.
+    """
+    if mode == "anchored":
+        return {"anchor": anchor_cross_entropy(z, labels, anchors, cfg.tau)}
+    if mode == "ce":
+        return {"cross_entropy": F.cross_entropy(logits, labels)}
+    linear = mode == "linear"
+    similarity = similarity_matrix(z, linear)
+    terms = {
+        "supcon": supcon(similarity, labels, cfg.tau),
+        "triplet": cfg.triplet_weight * batch_hard_triplet(similarity, labels, cfg.margin),
+    }
+    if not linear:  # centroids are evenly spaced on a sphere; a linear space has no such notion
+        terms["uniformity"] = cfg.uniformity_weight * centroid_uniformity(z, labels)
+    return terms
+
+
+def restoration(y: Tensor, target: Tensor, fft_weight: float) -> Tensor:
+    """Mean L1 of pixels + `fft_weight` x mean L1 of the orthonormal 2-D Fourier coefficients. (B, 3, H, W) each."""
+    difference = y.float() - target
+    loss = difference.abs().mean()
+    if fft_weight:  # the transform is linear: that of the difference is the difference of the transforms
+        loss = loss + fft_weight * torch.view_as_real(torch.fft.rfft2(difference, norm="ortho")).abs().mean()
+    return loss
