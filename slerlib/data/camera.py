@@ -29,8 +29,8 @@ def lowlight(clean: np.ndarray, rng: np.random.Generator, rmse: float, rmse_most
     The seed splits the darkness between gamma and exposure; the exposure is solved for so that the error is `rmse`
     on average over natural photographs.
     """
-    gamma = 1 + rng.uniform(0, 1.2) * min(1.0, 1.4 * rmse / rmse_most)
-    cast = rng.uniform(-0.07, 0.07, 3)
+    gamma = 1 + rng.uniform(0, 1.8) * min(1.0, 1.2 * (rmse / rmse_most) ** 1.5)
+    cast = rng.uniform(-0.1, 0.1, 3) * min(1.0, 2 * rmse / rmse_most)
     photon, read = rng.uniform(0.0002, 0.0012), rng.uniform(0.002, 0.008)
     square, cross = moment(2 * gamma), moment(1 + gamma)
     rest = max(cross * cross - square * (moment(2) - rmse * rmse), 0.0)

@@ -28,10 +28,10 @@ NOISE_CLASSES = {"noise15": 15.0, "noise25": 25.0, "noise50": 50.0}
 # Error asked of the model at severity 0.5, and its growth: rmse = half * (2 severity) ** power. The values of `half`
 # are calibrated so that the measured mean PSNR, in dB, is the pinned one.
 CURVES = {
-    "haze": (0.171, 0.75),
+    "haze": (0.1615, 0.75),
     "rain": (0.0548, 1.1),
     "snow": (0.0755, 0.9),
-    "blur": (0.0755, 0.45),
+    "blur": (0.0762, 0.45),
 }
 DARKENING = 2.28  # low light keeps exp(-DARKENING * severity) of the light
 
@@ -66,9 +66,10 @@ def degradation_order(names: Sequence[str]) -> list[str]:
 
 
 def _kind(name: str) -> str:
-    if name in NOISE_CLASSES:
+    """The physical model behind a name: a degradation, or "clean"."""
+    if isinstance(name, str) and name in NOISE_CLASSES:
         return "noise"
-    if name not in DEGRADATIONS and name != "clean":
+    if not isinstance(name, str) or name not in (*DEGRADATIONS, "clean"):
         known = ", ".join((*DEGRADATIONS, "clean", *NOISE_CLASSES))
         raise UserError(f"A degradation is one of {known}; got {name!r}. Correct the name.")
     return name
@@ -137,13 +138,13 @@ def degrade(
     severity: 0 (identity) to 1, one number or one per name. PSNR falls with it.
     seed: integer >= 0; each degradation of a list draws from its own stream.
     sigma: noise level in 0..255 instead of a severity; the noisy image is clipped to [0, 1].
-    depth: (H, W) metres, used by haze; without it `synthetic_depth(H, W, seed)` stands in. For a patch pass the window
-        of the whole scene's depth.
+    depth: (H, W) metres, used by haze; without it `synthetic_depth(H, W, seed, guide=clean)` stands in. For a patch
+        pass the window of the whole scene's depth.
     Returns: (3, H, W) float32 in [0, 1] on the device of the input.
     Raises UserError for anything outside these rules.
     """
     image = _check_image(clean_CHW)
-    names = [name] if isinstance(name, str) else list(name)
+    names = list(name) if isinstance(name, Sequence) and not isinstance(name, str) else [name]
     if not names:
         raise UserError("degrade needs at least one degradation; got an empty list. Pass 'clean' for the identity.")
     order = degradation_order(names)
@@ -182,7 +183,7 @@ def degrade(
             out = camera.blur(out, rng, _rmse(kind, level))
         elif kind == "haze":
             if metres is None:
-                metres = synthetic_depth(*image.shape[1:], seed=int(seed)).numpy()
+                metres = synthetic_depth(*image.shape[1:], int(seed), guide=clean_CHW).numpy()
             out = weather.haze(out, rng, _rmse(kind, level), metres)
         else:
             model = {"rain": weather.rain, "snow": weather.snow, "lowlight": camera.lowlight}[kind]

@@ -17,11 +17,12 @@ from slerlib.errors import UserError
 SCENE_MEDIAN = 10.0  # metres; the density of haze is calibrated for scenes with this median depth
 NEAREST, FARTHEST = 1.0, 300.0  # metres
 COARSE = 24  # grid on which the median of the whole scene is taken
+CELLS, REACH, SMOOTH = 48, 4, 0.004  # guided filter: cells on the short side, window radius in cells, regulariser
 
 
 def _scene(rng: np.random.Generator) -> dict:
     """The random numbers of one scene: ground plane, backdrop, relief waves and upright objects."""
-    waves = 6
+    waves, objects = 6, rng.integers(0, 4)
     frequency = rng.uniform(0.4, 3.0, waves)
     direction = rng.uniform(0, 2 * math.pi, waves)
     return {
@@ -33,16 +34,10 @@ def _scene(rng: np.random.Generator) -> dict:
         "fv": 2 * math.pi * frequency * np.sin(direction),
         "phase": rng.uniform(0, 2 * math.pi, waves),
         "height": rng.normal(0, 0.16, waves) / np.sqrt(frequency),
-        "objects": [
-            {
-                "u": rng.uniform(0.0, 1.4),
-                "base": rng.uniform(0.3, 1.1),
-                "width": rng.uniform(0.06, 0.3),
-                "tall": rng.uniform(0.1, 0.45),
-                "edge": rng.uniform(4.0, 16.0),
-            }
-            for _ in range(rng.integers(0, 5))
-        ],
+        "place": rng.uniform(0.0, 1.4, objects),
+        "base": rng.uniform(0.3, 1.1, objects),
+        "width": rng.uniform(0.08, 0.35, objects),
+        "tall": rng.uniform(0.12, 0.5, objects),
     }
 
 
@@ -53,36 +48,85 @@ def _ground(scene: dict, v: np.ndarray) -> np.ndarray:
     return scene["sky"] * above - np.log(below + scene["nearness"])
 
 
+def _bump(x: np.ndarray) -> np.ndarray:
+    """1 within |x| < 0.5, about 0 beyond |x| > 1.4; cut off before exp gives slow denormal numbers."""
+    return np.exp(-np.minimum(x**4, 50))
+
+
 def _log_depth(scene: dict, v: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """Log depth (not yet normalised) at rows v (h,) and columns u (w,) -> (h, w) float32."""
-    # cos(a + b) = cos a cos b - sin a sin b turns the waves into one small matrix product
+    """Log depth (not yet normalised) at rows v (h,) and columns u (w,) -> (h, w) float64.
+
+    Every part is a sum of products of a function of v and one of u, so the map is one small matrix product:
+    cos(a + b) = cos a cos b - sin a sin b, and an upright object replaces the ground of its rows by the ground at its
+    foot.
+    """
     a = v[:, None] * scene["fv"] + scene["phase"]
     b = u[:, None] * scene["fu"]
-    rows = np.concatenate([scene["height"] * np.cos(a), -scene["height"] * np.sin(a)], axis=1)
-    columns = np.concatenate([np.cos(b), np.sin(b)], axis=1)
-    rows = np.concatenate([rows, _ground(scene, v)[:, None], np.ones_like(v)[:, None]], axis=1)
-    columns = np.concatenate([columns, np.ones_like(u)[:, None], (scene["tilt"] * u)[:, None]], axis=1)
-    log_depth = (rows.astype(np.float32)) @ (columns.astype(np.float32)).T
-    for thing in scene["objects"]:  # an upright object stands at one distance: that of the ground at its foot
-        dv = ((v - thing["base"] + thing["tall"]) / thing["tall"]) ** 2
-        du = ((u - thing["u"]) / thing["width"]) ** 2
-        if dv.min() + du.min() > 1 + 12 / thing["edge"]:
-            continue
-        inside = thing["edge"] * (1 - dv[:, None].astype(np.float32) - du[None].astype(np.float32))
-        inside = 1 / (1 + np.exp(-np.clip(inside, -30, 30)))
-        log_depth += inside * (float(_ground(scene, np.array([thing["base"]]))[0]) - log_depth)
-    return log_depth
+    ground = _ground(scene, v)[:, None]
+    foot = _ground(scene, scene["base"])
+    upright = _bump((v[:, None] - scene["base"] + scene["tall"]) / scene["tall"]) * (foot - ground)
+    broad = _bump((u[:, None] - scene["place"]) / scene["width"])
+    one_v, one_u = np.ones((len(v), 1)), np.ones((len(u), 1))
+    rows = np.concatenate([scene["height"] * np.cos(a), -scene["height"] * np.sin(a), upright, ground, one_v], axis=1)
+    columns = np.concatenate([np.cos(b), np.sin(b), broad, one_u, scene["tilt"] * u[:, None]], axis=1)
+    return rows @ columns.T
+
+
+def _box(cells: int) -> np.ndarray:
+    """Matrix (cells, cells) that averages each cell with its neighbours up to REACH away."""
+    at = np.arange(cells)
+    near = (np.abs(at[:, None] - at) <= REACH).astype(np.float32)
+    return near / near.sum(1, keepdims=True)
+
+
+def _enlarge(coarse: np.ndarray, rows: np.ndarray, columns: np.ndarray, step: int) -> np.ndarray:
+    """Linear interpolation of samples taken every `step` pixels, at the pixels of these rows and columns."""
+    for pixels in (rows, columns):  # along the first axis, then transposed: twice brings the axes back
+        at = np.minimum(pixels / step, len(coarse) - 1)
+        before = at.astype(int)
+        after = np.minimum(before + 1, len(coarse) - 1)
+        part = (at - before).astype(np.float32)[:, None]
+        coarse = (coarse[before] * (1 - part) + coarse[after] * part).T
+    return coarse
+
+
+def _follow_edges(scene: dict, guide: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Log depth whose edges are those of the photograph: the fast guided filter (He and Sun, 2015).
+
+    guide: the whole photograph (3, H, W). On a coarse grid the depth is fitted, around each point, as a line in the
+    brightness; the coefficients are interpolated to the pixels asked for. The coarse part covers the whole scene, so
+    every window agrees with every other.
+    """
+    height, width = guide.shape[1:]
+    step = max(1, round(min(height, width) / CELLS))
+    light = guide[:, ::step, ::step].mean(0)
+    v, u = (np.arange(0, n, step) + 0.5 for n in (height, width))
+    log_depth = _log_depth(scene, v / height, u / height).astype(np.float32)
+    box_v, box_u = _box(len(v)), _box(len(u))
+    products = np.stack([light, log_depth, light * log_depth, light * light])
+    mean_light, mean_depth, product, square = box_v @ products @ box_u.T
+    slope = (product - mean_light * mean_depth) / (square - mean_light**2 + np.float32(SMOOTH))
+    slope, level = box_v @ np.stack([slope, mean_depth - slope * mean_light]) @ box_u.T
+    top, left = rows[0], columns[0]
+    brightness = guide[:, top : top + len(rows), left : left + len(columns)].mean(0)
+    return _enlarge(slope, rows, columns, step) * brightness + _enlarge(level, rows, columns, step)
 
 
 def synthetic_depth(
-    height: int, width: int, seed: int = 0, *, window: tuple[int, int, int, int] | None = None
+    height: int,
+    width: int,
+    seed: int = 0,
+    *,
+    window: tuple[int, int, int, int] | None = None,
+    guide: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Depth map of an imagined scene: a ground plane up to a horizon, relief, upright objects [ours].
 
-    Arguments: size of the whole scene in pixels; seed; ``window = (top, left, h, w)`` asks for that part only.
+    Arguments: size of the whole scene in pixels; seed; ``window = (top, left, h, w)`` asks for that part only;
+    ``guide``, the whole photograph (3, height, width), lets the depth break where the photograph has its edges.
     Returns: (height, width) float32 metres, or (h, w) for a window: exactly that part of the whole map. The median of
-    the whole scene is ``SCENE_MEDIAN`` (10 m), so that one density of haze means the same in every scene.
-    Raises UserError for a size below 1 or a window that leaves the scene.
+    the whole scene is about ``SCENE_MEDIAN`` (10 m), so that one density of haze means the same in every scene.
+    Raises UserError for a size below 1, a window that leaves the scene, or a guide of another size.
     """
     top, left, h, w = (0, 0, height, width) if window is None else window
     if min(height, width, h, w) < 1 or min(top, left) < 0 or top + h > height or left + w > width:
@@ -90,11 +134,18 @@ def synthetic_depth(
             f"A window (top, left, h, w) must lie inside a scene of at least 1x1 pixels; got {window} in a scene of "
             f"{height}x{width}. Pass the size of the whole photograph and the window cut from it."
         )
+    if guide is not None and tuple(guide.shape) != (3, height, width):
+        raise UserError(
+            f"The guide is the whole photograph, (3, {height}, {width}); got {tuple(guide.shape)}. "
+            "Pass the photograph that the window was cut from, not the window."
+        )
     scene = _scene(np.random.default_rng([int(seed), zlib.crc32(b"depth")]))
-    coarse = _log_depth(
-        scene, (np.arange(COARSE) + 0.5) / COARSE, (np.arange(COARSE) + 0.5) / COARSE * (width / height)
-    )
-    v = (np.arange(top, top + h) + 0.5) / height
-    u = (np.arange(left, left + w) + 0.5) / height
-    log_depth = _log_depth(scene, v, u) + (math.log(SCENE_MEDIAN) - float(np.median(coarse)))
-    return torch.from_numpy(np.clip(np.exp(log_depth), NEAREST, FARTHEST))
+    middle = (np.arange(COARSE) + 0.5) / COARSE
+    median = float(np.median(_log_depth(scene, middle, middle * (width / height))))
+    rows, columns = np.arange(top, top + h), np.arange(left, left + w)
+    if guide is None:
+        log_depth = _log_depth(scene, (rows + 0.5) / height, (columns + 0.5) / height).astype(np.float32)
+    else:
+        log_depth = _follow_edges(scene, guide.detach().cpu().numpy(), rows, columns)
+    metres = np.exp(log_depth + np.float32(math.log(SCENE_MEDIAN) - median))
+    return torch.from_numpy(metres.clip(NEAREST, FARTHEST))

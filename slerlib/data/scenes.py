@@ -6,7 +6,7 @@ lie on disk and the packages' own loaders are not called, because those may down
 
 import importlib.util
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +58,7 @@ PROJECTS = {"skimage": "scikit-image", "sklearn": "scikit-learn"}
 FOCAL_PX, BASELINE_M, DISPARITY_OFFSET_PX = 994.978, 0.193001, 31.086
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scene:
     """A clean photograph. The tensors are shared by all callers: clone before writing into them.
 
@@ -94,7 +94,7 @@ def credits_markdown() -> str:
     return "\n".join(rows + ["| {name} | {credit} | {licence} | {package} |".format(**row) for row in credits()])
 
 
-@lru_cache(maxsize=None)
+@cache
 def _scene(name: str) -> Scene:
     from PIL import Image
 
