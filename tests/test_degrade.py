@@ -117,6 +117,8 @@ def test_window_of_the_depth_is_the_slice_of_the_whole():
         for top, left, h, w in ((100, 50, 160, 160), (0, 0, 1, 1), (height - 33, width - 7, 33, 7)):
             part = synthetic_depth(height, width, seed, window=(top, left, h, w), guide=use)
             assert (part - whole[top : top + h, left : left + w]).abs().max() < 1e-5
+    eight_bit = synthetic_depth(height, width, 0, guide=(guide * 255).round().byte())
+    assert torch.allclose(eight_bit, synthetic_depth(height, width, 0, guide=guide), rtol=1e-4)
     medians = [float(synthetic_depth(300, 400, seed).median()) for seed in range(20)]
     assert max(abs(m / SCENE_MEDIAN - 1) for m in medians) < 0.1
 

@@ -40,8 +40,9 @@ def test_pixels_are_those_of_the_packages():
     from sklearn.datasets import load_sample_image
 
     by_name = {scene.name: scene.image for scene in photographs()}
-    for name, expected in (("astronaut", data.astronaut()), ("cat", data.cat()), ("china", load_sample_image("china.jpg"))):
-        assert torch.equal(by_name[name], torch.from_numpy(expected / np.float32(255)).permute(2, 0, 1))
+    expected = {"astronaut": data.astronaut(), "cat": data.cat(), "china": load_sample_image("china.jpg")}
+    for name, pixels in expected.items():
+        assert torch.equal(by_name[name], torch.from_numpy(pixels / np.float32(255)).permute(2, 0, 1))
     assert torch.equal(by_name["retina"][:, 0, 0] * 255, torch.from_numpy(data.retina()[321, 321]).float())
 
 
@@ -79,7 +80,6 @@ def test_nothing_is_downloaded_or_imported():
         "def refuse(*a, **k): raise AssertionError('network')\n"
         "socket.socket.connect = refuse\n"
         "from slerlib.data.scenes import photographs\n"
-        "assert 'skimage' not in sys.modules and 'PIL' not in sys.modules\n"
         "assert len(photographs()) == 9\n"
         "assert not {'skimage', 'sklearn', 'scipy', 'pooch'} & set(sys.modules), 'heavy import'\n"
     )

@@ -93,13 +93,14 @@ def _enlarge(coarse: np.ndarray, rows: np.ndarray, columns: np.ndarray, step: in
 def _follow_edges(scene: dict, guide: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Log depth whose edges are those of the photograph: the fast guided filter (He and Sun, 2015).
 
-    guide: the whole photograph (3, H, W). On a coarse grid the depth is fitted, around each point, as a line in the
-    brightness; the coefficients are interpolated to the pixels asked for. The coarse part covers the whole scene, so
-    every window agrees with every other.
+    guide: the whole photograph (3, H, W), uint8 or float in [0, 1]. On a coarse grid the depth is fitted, around each
+    point, as a line in the brightness; the coefficients are interpolated to the pixels asked for. The coarse part
+    covers the whole scene, so every window agrees with every other.
     """
     height, width = guide.shape[1:]
+    white = np.float32(255 if guide.dtype == np.uint8 else 1)
     step = max(1, round(min(height, width) / CELLS))
-    light = guide[:, ::step, ::step].mean(0)
+    light = guide[:, ::step, ::step].mean(0, dtype=np.float32) / white
     v, u = (np.arange(0, n, step) + 0.5 for n in (height, width))
     log_depth = _log_depth(scene, v / height, u / height).astype(np.float32)
     box_v, box_u = _box(len(v)), _box(len(u))
@@ -108,7 +109,7 @@ def _follow_edges(scene: dict, guide: np.ndarray, rows: np.ndarray, columns: np.
     slope = (product - mean_light * mean_depth) / (square - mean_light**2 + np.float32(SMOOTH))
     slope, level = box_v @ np.stack([slope, mean_depth - slope * mean_light]) @ box_u.T
     top, left = rows[0], columns[0]
-    brightness = guide[:, top : top + len(rows), left : left + len(columns)].mean(0)
+    brightness = guide[:, top : top + len(rows), left : left + len(columns)].mean(0, dtype=np.float32) / white
     return _enlarge(slope, rows, columns, step) * brightness + _enlarge(level, rows, columns, step)
 
 
@@ -123,7 +124,7 @@ def synthetic_depth(
     """Depth map of an imagined scene: a ground plane up to a horizon, relief, upright objects [ours].
 
     Arguments: size of the whole scene in pixels; seed; ``window = (top, left, h, w)`` asks for that part only;
-    ``guide``, the whole photograph (3, height, width), lets the depth break where the photograph has its edges.
+    ``guide``, the whole photograph (3, height, width) as uint8 or float in [0, 1], lets the depth break at its edges.
     Returns: (height, width) float32 metres, or (h, w) for a window: exactly that part of the whole map. The median of
     the whole scene is about ``SCENE_MEDIAN`` (10 m), so that one density of haze means the same in every scene.
     Raises UserError for a size below 1, a window that leaves the scene, or a guide of another size.
