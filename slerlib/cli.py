@@ -1,0 +1,209 @@
+"""The `slerlib` command: doctor, restore, train, eval, report.
+
+Exit codes: 0 done; 1 the input was wrong or a part failed (named); 2 the command line was wrong; 130 Ctrl-C.
+Errors are one paragraph on standard error, without a traceback unless --debug is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from .errors import UserError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    args = build_parser().parse_args(argv)
+    debug = getattr(args, "debug", False)
+    try:
+        return args.command(args) or 0
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `slerlib ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        if isinstance(error, UserError):
+            print(f"slerlib: {error}", file=sys.stderr)
+        else:
+            print(
+                f"slerlib: {type(error).__name__}: {error} This is a fault of the program or its set-up, not of your "
+                "command. Run it again with --debug for the traceback, and `slerlib doctor` to check the set-up.",
+                file=sys.stderr,
+            )
+        return 1
+
+
+def build_parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
+    )
+    parser = argparse.ArgumentParser(
+        prog="slerlib",
+        description="All-in-one image restoration with SLER-IR: experts on a hypersphere, routed by angle.",
+        epilog="Each command explains itself: slerlib restore --help",
+        parents=[common],
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(name, command, short, description, example):
+        sub = commands.add_parser(
+            name,
+            help=short,
+            description=description,
+            epilog=f"example:\n  {example}",
+            parents=[common],
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        sub.set_defaults(command=command)
+        return sub
+
+    sub = add(
+        "doctor", _doctor, "check what runs here, and why",
+        "Print what slerlib uses on this machine and the reason (device, number format, threads), check the packages\n"
+        "and the shipped checkpoint, and restore one bundled photograph. Exit code 1 names the fix.",
+        "slerlib doctor",
+    )  # fmt: skip
+    sub.add_argument("--checkpoint", default="tiny", help="name of a shipped checkpoint, or a path (default: tiny)")
+
+    sub = add(
+        "restore", _restore, "restore an image or a folder of images",
+        "Restore IN and write the result to OUT, in the same size. For a folder, sub-folders included, OUT is one too\n"
+        "and takes the same names; a file that cannot be read is named at the end and the rest is done.",
+        "slerlib restore rainy.png clear.png --trace how.json",
+    )  # fmt: skip
+    sub.add_argument("input", metavar="IN", type=Path, help="image file or folder")
+    sub.add_argument("output", metavar="OUT", type=Path, help="file or folder to write; never IN itself")
+    sub.add_argument("--checkpoint", default="tiny", help="name of a shipped checkpoint, or a path (default: tiny)")
+    sub.add_argument("--tile", type=int, metavar="PIXELS",
+                     help="side of the tiles, 0 = whole image (default: 512 above 1.5 million pixels)")  # fmt: skip
+    sub.add_argument(
+        "--trace", type=Path, metavar="T.json", help="write how each image was routed, and reasons for doubt"
+    )
+
+    sub = add(
+        "train", _train, "train a network",
+        "Train a recipe (tiny, small, base or paper) on a folder of photographs, or on the bundled ones. The\n"
+        "folder of the training takes weights (*.safetensors), card.json and the state to resume from (*.pt).",
+        "slerlib train tiny --out runs/first --set train.steps=200 --set train.seed=1",
+    )  # fmt: skip
+    sub.add_argument("recipe", metavar="RECIPE", help="tiny, small, base or paper")
+    sub.add_argument("--data", type=Path, metavar="DIR", help="folder of photographs (default: the bundled ones)")
+    sub.add_argument("--out", type=Path, metavar="DIR", help="folder of the training (default: runs/RECIPE)")
+    sub.add_argument("--resume", action="store_true", help="go on where the training in --out stopped")
+    sub.add_argument("--init", metavar="WEIGHTS", help="start from these weights: a checkpoint's name, folder or file")
+    sub.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+                     help="change one value of the recipe, such as train.steps=200; may be repeated")  # fmt: skip
+    sub.add_argument("--device", help="cuda, mps or cpu (default: the best one here)")
+    sub.add_argument("--threads", type=_positive, metavar="N", help="processor threads (default: torch's choice)")
+
+    sub = add(
+        "eval", _eval, "score a checkpoint",
+        "Restore every image of a setting and score it: PSNR (dB) and SSIM of the input and of the result. Prints the\n"
+        "means and, with --out, writes every image's scores.",
+        "slerlib eval tiny --data demo --setting demo --images 2 --out results.json",
+    )  # fmt: skip
+    sub.add_argument("checkpoint", metavar="CHECKPOINT", help="name of a shipped checkpoint, or a path")
+    sub.add_argument(
+        "--data", required=True, metavar="DIR|demo", help="folder of the data, or `demo`: the bundled photographs"
+    )
+    sub.add_argument("--setting", required=True, help="which sets and degradations: demo or pairs")
+    sub.add_argument(
+        "--restored", type=Path, metavar="DIR", help="score the images in this folder instead of restoring"
+    )
+    sub.add_argument("--out", type=Path, metavar="results.json", help="write rows, means, definition and versions")
+    sub.add_argument("--images", type=_positive, metavar="N", help="only the first N images of each set")
+    sub.add_argument("--seed", type=int, default=0, help="of the degradations (default: 0)")
+
+    sub = add(
+        "report", _report, "run a report notebook and write its page",
+        "Run a report notebook and write a page that opens without a network. A finished run with the same\n"
+        "parameters, code, data and checkpoint is not repeated. `all` runs every report.",
+        "slerlib report evaluation -p checkpoint tiny -p images 2",
+    )  # fmt: skip
+    sub.add_argument("name", metavar="NAME|all", help="a report's name, `all`, or the path of a notebook")
+    sub.add_argument("-p", dest="parameters", nargs="+", action="append", default=[], metavar="KEY VALUE",
+                     help="value of a notebook parameter; may be repeated")  # fmt: skip
+    sub.add_argument("--out", type=Path, metavar="DIR", help="folder of the runs (default: reports/runs)")
+    sub.add_argument(
+        "--resume", action="store_true", help="go on in the folder of an interrupted run, keeping its files"
+    )
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
+    return value
+
+
+def _doctor(args) -> int:
+    from .doctor import examine
+
+    return examine(args.checkpoint)
+
+
+def _restore(args) -> int:
+    from .restore_files import restore_files
+
+    return restore_files(args.input, args.output, args.checkpoint, args.tile, args.trace)
+
+
+def _train(args) -> int:
+    import torch
+
+    from .config import recipe, with_overrides
+    from .train.loop import train
+
+    cfg = with_overrides(recipe(args.recipe), args.set)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    out = args.out or Path("runs") / args.recipe
+    folder = train(cfg, data=args.data, out=out, resume=args.resume, init=args.init, device=args.device)
+    print(f"Trained {args.recipe}: {folder}. Try it: slerlib restore IN OUT --checkpoint {folder}")
+    return 0
+
+
+def _eval(args) -> int:
+    import slerlib
+
+    from .results import print_means, write_results
+
+    if args.out and not args.out.parent.is_dir():
+        raise UserError(f"--out is a file in an existing folder; {args.out.parent} does not exist. Create it first.")
+    options = {"images": args.images, "restored": args.restored}
+    given = {key: value for key, value in options.items() if value is not None}
+    model = slerlib.load(args.checkpoint)
+    table = slerlib.evaluate(model, args.data, setting=args.setting, seed=args.seed, **given)
+    print_means(table)
+    if args.out:
+        write_results(table, args.out)
+        print(f"Scores of {len(table)} images: {args.out}")
+    return 0
+
+
+def _report(args) -> int:
+    from .report import run
+
+    values = {}
+    for pair in args.parameters:
+        if len(pair) % 2:
+            raise UserError(f"-p takes pairs of a name and a value; got {' '.join(pair)!r}. Example: -p images 2")
+        values |= dict(zip(pair[::2], pair[1::2], strict=True))
+    records = run(args.name, values, args.out, args.resume, say=lambda line: print(line, flush=True))
+    for record in records:
+        print(record["page"])
+    bad = [record for record in records if record["state"] != "done"]
+    for record in bad:
+        error = record["error"]
+        print(f"slerlib: report {record['name']} {record['state']}: {error['kind']}: {error['message']} "
+              f"See {record['page']}; go on with: {record['resume']}", file=sys.stderr)  # fmt: skip
+    return 1 if bad else 0

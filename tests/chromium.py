@@ -1,0 +1,132 @@
+"""A page in headless Chromium with the network off: what it asked for, what it complained about, what it shows.
+
+Drives the browser through its debugging port with websocket-client, which comes with JupyterLab: no further package.
+"""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+_FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --hide-scrollbars --remote-debugging-port=0 "
+    "--remote-allow-origins=* --window-size=1200,900"
+).split()
+#: No name resolves: a page that loads anything from outside shows up as a failed request.
+_OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND"
+
+
+def find() -> str:
+    """Path of Chromium; skips the test without one, or fails it where SLERLIB_REQUIRE_BROWSER=1."""
+    named = [os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome"]
+    for path in filter(None, map(shutil.which, filter(None, named))):
+        return path
+    reason = "Chromium was not found; install it (Debian: apt-get install chromium) or set CHROMIUM to its path"
+    if os.environ.get("SLERLIB_REQUIRE_BROWSER") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+class Page:
+    """Open `path` and wait until it is loaded. Use as a context manager."""
+
+    def __init__(self, path: Path, profile: Path):
+        self.path, self.profile = Path(path).resolve(), Path(profile)
+        self.requests, self.complaints, self._last = [], [], 0
+
+    def __enter__(self):
+        import websocket
+
+        self._browser = subprocess.Popen(
+            [find(), *_FLAGS, _OFFLINE, f"--user-data-dir={self.profile}", "about:blank"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            port, path = self._port()
+            self._socket = websocket.create_connection(f"ws://127.0.0.1:{port}{path}", timeout=30)
+            target = self._call("Target.createTarget", url="about:blank")["targetId"]
+            self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+            for domain in ("Network", "Page", "Runtime", "Log"):
+                self._call(f"{domain}.enable")
+            self._call("Page.navigate", url=self.path.as_uri())
+            self._until_loaded()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *exc):
+        if hasattr(self, "_socket"):
+            self._socket.close()
+        self._browser.kill()
+        self._browser.wait()
+
+    _session = None
+
+    def _port(self):
+        file, end = self.profile / "DevToolsActivePort", time.monotonic() + 30
+        while time.monotonic() < end:
+            if file.exists() and len(lines := file.read_text().splitlines()) == 2:
+                return lines
+            time.sleep(0.05)
+        raise TimeoutError("Chromium did not open its debugging port within 30 s.")
+
+    def _call(self, method, **params):
+        self._last += 1
+        message = {"id": self._last, "method": method, "params": params}
+        self._socket.send(json.dumps(message | ({"sessionId": self._session} if self._session else {})))
+        while True:
+            answer = json.loads(self._socket.recv())
+            if answer.get("id") == message["id"]:
+                if "error" in answer:
+                    raise RuntimeError(f"{method}: {answer['error']}")
+                return answer["result"]
+            self._note(answer)
+
+    def _note(self, event):
+        params = event.get("params", {})
+        match event.get("method"):
+            case "Network.requestWillBeSent":
+                self.requests.append(params["request"]["url"])
+            case "Runtime.exceptionThrown":
+                self.complaints.append(str(params["exceptionDetails"].get("text")))
+            case "Log.entryAdded" if params["entry"]["level"] == "error":
+                self.complaints.append(params["entry"]["text"])
+
+    def _until_loaded(self):
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            if self.evaluate("document.readyState === 'complete' && location.protocol === 'file:'"):
+                return
+            time.sleep(0.05)
+        raise TimeoutError(f"{self.path} did not load within 30 s.")
+
+    def evaluate(self, script: str):
+        """Value of a JavaScript expression in the page."""
+        return self._call("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
+
+    def outside(self) -> list[str]:
+        """Requests that left the file itself."""
+        return [url for url in self.requests if not url.startswith("data:") and url != self.path.as_uri()]
+
+    def broken_images(self) -> list[str]:
+        return self.evaluate(
+            "[...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.src.slice(0, 60))"
+        )
+
+    def images_without_alt(self) -> int:
+        return self.evaluate("[...document.images].filter(i => !i.alt || i.alt.startsWith('No description')).length")
+
+    def screenshot(self, path: Path, width: int = 1200) -> Path:
+        """PNG of the whole page."""
+        height = min(self.evaluate("document.documentElement.scrollHeight"), 16000)
+        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
+        data = self._call("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)["data"]
+        path.write_bytes(base64.b64decode(data))
+        return path
