@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from .errors import UserError
 
@@ -64,13 +63,21 @@ def _ssim(a_CHW: Tensor, b_CHW: Tensor, window: Tensor, covariance_norm: float) 
             f"SSIM needs pictures at least as large as its window, {n} x {n}; these are "
             f"{a_CHW.shape[1]} x {a_CHW.shape[2]}. Score larger pictures, or use psnr alone."
         )
-    planes = torch.stack([a_CHW, b_CHW, a_CHW * a_CHW, b_CHW * b_CHW, a_CHW * b_CHW]).flatten(0, 1)[:, None]
-    means = F.conv2d(F.conv2d(planes, window.view(1, 1, n, 1)), window.view(1, 1, 1, n))[:, 0]
-    a, b, aa, bb, ab = means.unflatten(0, (5, -1))
+    planes = torch.stack([a_CHW, b_CHW, a_CHW * a_CHW, b_CHW * b_CHW, a_CHW * b_CHW]).flatten(0, 1)
+    a, b, aa, bb, ab = _windowed(_windowed(planes, window, 1), window, 2).unflatten(0, (5, -1))
     var_a, var_b, cov = covariance_norm * (aa - a * a), covariance_norm * (bb - b * b), covariance_norm * (ab - a * b)
     c1, c2 = 0.01**2, 0.03**2
     value = (2 * a * b + c1) * (2 * cov + c2) / ((a * a + b * b + c1) * (var_a + var_b + c2))
     return value.mean().item()
+
+
+def _windowed(planes: Tensor, window: Tensor, dim: int) -> Tensor:
+    """Weighted sums along `dim` where the window fits. Shifted sums: torch convolves doubles ten times slower."""
+    length = planes.shape[dim] - len(window) + 1
+    total = planes.narrow(dim, 0, length) * window[0]
+    for n, weight in enumerate(window.tolist()[1:], start=1):
+        total.add_(planes.narrow(dim, n, length), alpha=weight)
+    return total
 
 
 def _pair(a: Picture, b: Picture) -> tuple[Tensor, Tensor]:

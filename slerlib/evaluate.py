@@ -1,0 +1,254 @@
+"""Scores of a network: one row per image and task, with input scores, route and time beside them.
+
+    table = slerlib.evaluate(model)                                    # bundled photographs x 8 classes
+    table = slerlib.evaluate(model, "photos/")                         # your clean photographs x 8 classes
+    table = slerlib.evaluate(model, "night/", setting="pairs")         # your own input/ and target/ folders
+    summary(table)                                                     # means with intervals
+
+Synthetic damage is this project's own: no score here compares with a published one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from .cases import Case, checked_tasks, demo_cases, pair_cases, restored_image
+from .config import CLASSES
+from .errors import UserError
+from .metrics import bootstrap_interval, bootstrap_means, psnr, ssim, ssim_gaussian
+from .model.network import SLERIR
+from .restore import restore
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+SCORES = ("psnr_input", "psnr", "ssim_input", "ssim", "ssim_gaussian")
+COLUMNS = ("dataset", "task", "image", *SCORES, "path", "margin", "seconds")
+LATER = ("3", "5", "cdd11")
+DEFINITION = {
+    "psnr": "RGB, values clamped to [0, 1] and not rounded, data range 1, no border shaved; mean of the images' dB",
+    "ssim": "7 x 7 uniform window, sample covariance, mean over channels (default of scikit-image)",
+    "ssim_gaussian": "11 x 11 Gaussian window, sigma 1.5, mean over channels",
+    "crop": {"center16": "centre-cropped to a multiple of 16 before restoring", "none": "whole image"},
+    "degradation": "synthetic, one seed per (image, task); noise is added and clipped to [0, 1]",
+    "average": "mean over the tasks except clean, whose input PSNR is infinite (null)",
+    "comparable": "only with scores of this project, of the same definition, images, severity and seed",
+}
+
+
+def evaluate(
+    model: SLERIR | Callable[[Tensor], Tensor] | None,
+    root: str | os.PathLike = "demo",
+    setting: str = "demo",
+    *,
+    images: int = 0,
+    severity: float = 0.5,
+    seed: int = 0,
+    crop: str = "center16",
+    progress: bool = False,
+    path=None,
+    classes=None,
+    restored: str | os.PathLike | None = None,
+) -> DataFrame:
+    """Restore every image of a setting and score it.
+
+    Arguments
+    model: a SLERIR, or any function (3, H, W) in [0, 1] -> the same; None with `restored`.
+    root: "demo" = the nine bundled photographs, at most 384 x 384 of each; or a folder.
+    setting: "demo" = the clean images of root, damaged in every class; "pairs" = input/ and target/ folders (or low/ +
+        high/, rainy/ + gt/, hazy/ + clear/, blur/ + sharp/) below root.
+    images: only the first so many of each set; 0 = all.
+    severity: 0 to 1, of the classes that are not noise levels.
+    seed: of the degradations; each (image, class) has its own stream, so that no selection changes an input.
+    crop: "center16" (the published protocol) or "none".
+    progress: show a bar.
+    path: force the route (as in `restore`), the same for all, or a dictionary class -> path (see `modal_paths`).
+    classes: tasks of the demo setting, by default the eight classes; any degradation and mixtures such as "rain+blur".
+    restored: folder with the results of another program, named as the images: scored instead of the model's.
+    Returns: DataFrame with one row per (image, task) and COLUMNS; `path` (a string such as "01201120"), `margin` (the
+        smallest of the layers) and `seconds` are empty where no SLERIR ran. `attrs` holds definition, versions,
+        checkpoint, settings and the classes that are missing from the average.
+    Raises UserError for options outside these and for data that cannot be read.
+    """
+    import pandas as pd
+
+    cases, tasks = _cases(root, setting, images, severity, seed, crop, classes)
+    score = _scorer(model, path, restored)
+    rows = []
+    for case in _with_bar(cases) if progress else cases:
+        y_CHW, route = score(case)
+        a, b = case.input, case.target
+        scores = (psnr(a, b), psnr(y_CHW, b), ssim(a, b), ssim(y_CHW, b), ssim_gaussian(y_CHW, b))
+        rows.append((case.dataset, case.task, case.image, *scores, *route))
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table.attrs = {
+        "definition": DEFINITION | {"crop": DEFINITION["crop"][crop]},
+        "versions": _versions(),
+        "checkpoint": _checkpoint(model) if restored is None else None,
+        "setting": setting,
+        "root": os.fspath(root),
+        "images": images,
+        "severity": severity,
+        "seed": seed,
+        "crop": crop,
+        "restored": None if restored is None else os.fspath(restored),
+        "missing": [] if setting == "pairs" else [name for name in CLASSES if name not in tasks],
+    }
+    return table
+
+
+def _cases(root, setting, images, severity, seed, crop, classes):
+    if setting in LATER:
+        raise UserError(
+            f"setting={setting!r}, a published benchmark, is not available yet in this version. Use setting='demo' on "
+            "a folder of clean images, or setting='pairs' on input/ and target/ folders."
+        )
+    if setting not in ("demo", "pairs"):
+        raise UserError(f"setting must be 'demo' or 'pairs'; got {setting!r}. Leave it out for 'demo'.")
+    if isinstance(images, bool) or not isinstance(images, int) or images < 0:
+        raise UserError(f"images must be a whole number, 0 for all; got {images!r}. Try images=2.")
+    if crop not in DEFINITION["crop"]:
+        raise UserError(f"crop must be 'center16' or 'none'; got {crop!r}. Leave it out for the published protocol.")
+    if setting == "demo":
+        tasks = checked_tasks(classes)
+        return demo_cases(root, tasks, images, severity, seed, crop), tasks
+    if classes is not None:
+        raise UserError(f"classes belong to setting='demo'; got {classes!r} with setting='pairs'. Leave them out.")
+    return pair_cases(root, images, crop), ()
+
+
+def _scorer(model, path, restored) -> Callable[[Case], tuple[Tensor, tuple]]:
+    """Case -> ((3, H, W), (path, margin, seconds))."""
+    if restored is not None:
+        folder = Path(restored)
+        if not folder.is_dir():
+            raise UserError(f"restored must be a folder with restored images; {restored} is none. Check the path.")
+        return lambda case: (restored_image(folder, case), (None, math.nan, math.nan))
+    if isinstance(model, SLERIR):
+        return lambda case: _restored(model, case, path.get(case.task) if isinstance(path, Mapping) else path)
+    if not callable(model):
+        raise UserError(
+            "The model must be a SLERIR network, such as slerlib.load('tiny'), or a function from image to image; got "
+            f"{type(model).__name__}."
+        )
+    if path is not None:
+        raise UserError("path chooses the experts of a SLERIR network; the model given is none. Leave path out.")
+    return lambda case: _timed(model, case)
+
+
+def _restored(model: SLERIR, case: Case, path) -> tuple[Tensor, tuple]:
+    start = time.perf_counter()
+    y_CHW, trace = restore(model, case.input, path=path, return_trace=True)
+    seconds = time.perf_counter() - start
+    return y_CHW, (trace.path_strings()[0], trace.margin[0].min().item(), seconds)
+
+
+def _timed(function: Callable[[Tensor], Tensor], case: Case) -> tuple[Tensor, tuple]:
+    start = time.perf_counter()
+    y_CHW = function(case.input)
+    return y_CHW, (None, math.nan, time.perf_counter() - start)
+
+
+def _with_bar(cases):
+    from tqdm import tqdm
+
+    return tqdm(cases, unit="image", desc="evaluate")
+
+
+def _versions() -> dict:
+    from .provenance import SCORING_PACKAGES, versions
+
+    return versions(SCORING_PACKAGES)
+
+
+def _checkpoint(model) -> dict | None:
+    card = getattr(model, "card", None)
+    return None if card is None else {"name": card.get("name"), "sha256": card.get("weights_sha256")}
+
+
+def summary(table: DataFrame) -> DataFrame:
+    """Means per data set and task, and their average.
+
+    Columns: dataset, task, n, psnr_input, psnr, psnr_low and psnr_high (95 % bootstrap interval over images), gain
+    (psnr - psnr_input in dB, NaN for clean), ssim_input, ssim, ssim_gaussian. The last row, task "average", is the mean
+    over the tasks except clean; it is left out if there is no other task.
+    """
+    import pandas as pd
+
+    rows, draws = [], []
+    for k, ((dataset, task), part) in enumerate(table.groupby(["dataset", "task"], sort=False)):
+        mean, low, high = bootstrap_interval(part.psnr)
+        scores = {name: part[name].mean() for name in SCORES}
+        gain = mean - scores["psnr_input"] if np.isfinite(scores["psnr_input"]) else math.nan
+        interval = {"psnr_low": low, "psnr_high": high, "gain": gain}
+        rows.append({"dataset": dataset, "task": task, "n": len(part)} | scores | interval)
+        if task != "clean":
+            draws.append(bootstrap_means(part.psnr.to_numpy(), seed=k))
+    result = pd.DataFrame(rows)
+    damaged = result[result.task != "clean"]
+    if len(damaged):
+        low, high = np.quantile(np.mean(draws, axis=0), [0.025, 0.975])
+        average = damaged[[*SCORES, "gain"]].mean().to_dict()
+        total = {"dataset": "", "task": "average", "n": int(damaged.n.sum()), "psnr_low": low, "psnr_high": high}
+        result.loc[len(result)] = total | average
+    first = ["dataset", "task", "n", "psnr_input", "psnr", "psnr_low", "psnr_high", "gain"]
+    return result[[*first, "ssim_input", "ssim", "ssim_gaussian"]]
+
+
+def modal_paths(table: DataFrame) -> dict[str, str]:
+    """Most frequent path of each task, the first in digit order where several are. Raises UserError without paths."""
+    routed = table.dropna(subset="path")
+    if not len(routed):
+        raise UserError("Paths come from a SLERIR network; this table has none. Evaluate a network, not a function.")
+    return {task: part.path.mode().iloc[0] for task, part in routed.groupby("task", sort=False)}
+
+
+def save_results(table: DataFrame, path: str | os.PathLike) -> None:
+    """Write results.json: rows, means per data set (and in them per task), average, missing, definition, versions, ...
+
+    `average` is null if a class of the setting is `missing`. Infinite and empty values are null. The file appears whole
+    or not at all. Raises UserError if it cannot be written.
+    """
+    from .train.checkpoint import write_atomically
+
+    means = summary(table)
+    by_task = means[means.task != "average"]
+    sets = {}
+    for dataset, part in by_task.groupby("dataset", sort=False):
+        damaged = part if len(part) == 1 else part[part.task != "clean"]
+        tasks = part.set_index("task").drop(columns="dataset").to_dict("index")
+        sets[dataset] = damaged[list(SCORES)].mean().to_dict() | {"tasks": tasks}
+    average = means[means.task == "average"].drop(columns=["dataset", "task"]).to_dict("records")
+    content = {
+        "rows": table.to_dict("records"),
+        "means": sets,
+        "average": average[0] if average and not table.attrs.get("missing") else None,
+        **table.attrs,
+    }
+    text = json.dumps(_plain(content), indent=2, allow_nan=False) + "\n"
+    try:
+        write_atomically(Path(path), text.encode())
+    except OSError as error:
+        raise UserError(
+            f"The results must go to a file that can be written; {path} cannot: {error.strerror}. Choose another."
+        ) from None
+
+
+def _plain(value):
+    """Python values that JSON knows: no numpy, and null for NaN and infinity."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

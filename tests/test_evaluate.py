@@ -1,0 +1,283 @@
+"""Evaluation: the same scores whatever the order or selection; inputs as the protocol has them; clear refusals."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from slerlib import config
+from slerlib.config import CLASSES
+from slerlib.data.degrade import degrade
+from slerlib.data.scenes import photographs
+from slerlib.errors import UserError
+from slerlib.evaluate import COLUMNS, SCORES, evaluate, modal_paths, save_results, summary
+from slerlib.metrics import psnr, ssim, ssim_gaussian
+from slerlib.model.network import SLERIR
+
+
+@pytest.fixture(scope="module")
+def net():
+    torch.manual_seed(0)
+    net = SLERIR(config.recipe("tiny").model).eval()
+    with torch.no_grad():
+        net.outro.weight.mul_(0.1)
+    return net
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two small clean photographs, one of them in a sub-folder, and a file that is no image."""
+    root = tmp_path / "photos"
+    (root / "more").mkdir(parents=True)
+    for name, index in (("b.png", 2), ("more/a.png", 7)):
+        pixels = photographs()[index].image[:, 100:151, 120:165].permute(1, 2, 0).mul(255).round().byte().numpy()
+        Image.fromarray(pixels).save(root / name)
+    (root / "notes.txt").write_text("not an image")
+    return root
+
+
+def same(x_CHW):
+    return x_CHW
+
+
+def scores(table):
+    return table.set_index(["dataset", "task", "image"])[list(SCORES)]
+
+
+# --- the demo ---
+
+
+def test_bundled_photographs_in_eight_classes(net):
+    table = evaluate(net, images=1)
+    assert list(table.columns) == list(COLUMNS) and tuple(table.task) == CLASSES
+    assert set(table.image) == {"astronaut"} and set(table.dataset) == {"demo"}
+    assert table.path.str.fullmatch("[0-2]{8}").all() and (table.margin > 0).all() and (table.seconds > 0).all()
+    clean = table[table.task == "clean"].iloc[0]
+    assert clean.psnr_input == math.inf and clean.ssim_input == pytest.approx(1)
+    noise = table[table.task == "noise25"].iloc[0]
+    assert noise.psnr_input == pytest.approx(20.3, abs=1)
+    assert table.attrs["missing"] == [] and table.attrs["severity"] == 0.5 and table.attrs["seed"] == 0
+    assert {"torch", "scikit-image", "pillow", "numpy", "slerlib"} <= set(table.attrs["versions"])
+
+
+def test_a_row_holds_the_scores_of_its_image():
+    """The row equals crop, degrade, score done by hand; 500 px are cut to 384 first, 300 to 288."""
+    from slerlib.cases import case_seed
+
+    table = evaluate(lambda x_CHW: x_CHW * 0.9, images=3, classes="rain")
+    row = table[table.image == "cat"].iloc[0]
+    image_CHW = photographs()[2].image
+    top, left = (image_CHW.shape[1] - 288) // 2, (image_CHW.shape[2] - 384) // 2
+    clean = image_CHW[:, top : top + 288, left : left + 384].contiguous()
+    rainy = degrade(clean, "rain", severity=0.5, seed=case_seed(0, "cat", "rain"))
+    assert row.psnr_input == psnr(rainy, clean) and row.ssim_input == ssim(rainy, clean)
+    assert row.psnr == psnr(rainy * 0.9, clean) and row.ssim_gaussian == ssim_gaussian(rainy * 0.9, clean)
+    assert row.path is None and math.isnan(row.margin) and row.seconds >= 0
+
+
+def test_haze_uses_measured_depth():
+    index = [scene.name for scene in photographs()].index("stereo_motorcycle")
+    seen = []
+    evaluate(lambda x_CHW: seen.append(x_CHW) or x_CHW, images=index + 1, classes=["haze"])
+    scene = photographs()[index]
+    from slerlib.cases import case_seed, centre
+
+    clean, depth = centre(scene.image, 384), centre(scene.depth, 384)
+    expected = degrade(clean, "haze", severity=0.5, seed=case_seed(0, scene.name, "haze"), depth=depth)
+    assert torch.equal(seen[index], expected)
+
+
+# --- folders ---
+
+
+def test_a_folder_of_clean_images(net, folder):
+    table = evaluate(net, folder, classes=["noise50", "rain+blur"], severity=0.3)
+    assert list(table.image) == ["b.png", "b.png", "more/a.png", "more/a.png"] and set(table.dataset) == {"photos"}
+    assert list(table.task) == ["noise50", "rain+blur"] * 2
+    assert "clean" in table.attrs["missing"] and "noise50" not in table.attrs["missing"]
+    assert len(evaluate(same, folder, images=1, classes="clean")) == 1
+
+
+def test_crop(folder):
+    sizes = []
+    evaluate(lambda x: sizes.append(tuple(x.shape)) or x, folder, classes="clean")
+    evaluate(lambda x: sizes.append(tuple(x.shape)) or x, folder, classes="clean", crop="none")
+    assert sizes == [(3, 48, 32)] * 2 + [(3, 51, 45)] * 2
+
+
+def test_scores_repeat_and_do_not_depend_on_order_or_selection(net, folder):
+    table = scores(evaluate(net, folder))
+    torch.manual_seed(99)
+    np.random.seed(99)
+    again = scores(evaluate(net, folder, classes=CLASSES[::-1]))
+    assert table.equals(again.loc[table.index])
+    alone = scores(evaluate(net, folder, images=1, classes="blur"))
+    assert alone.equals(table.loc[alone.index])
+    other = scores(evaluate(net, folder, classes="noise25", seed=1))
+    assert (other.psnr_input != table.loc[other.index].psnr_input).all()
+    worse = scores(evaluate(net, folder, classes="haze", severity=0.9))
+    assert (worse.psnr_input < table.loc[worse.index].psnr_input).all()
+
+
+def test_forced_paths(net, folder):
+    table = evaluate(net, folder, path="01201201", classes=["rain", "clean"])
+    assert set(table.path) == {"01201201"}
+    table = evaluate(net, folder, path={"rain": "11111111"}, classes=["rain", "clean"])
+    assert set(table[table.task == "rain"].path) == {"11111111"}
+    free = evaluate(net, folder, classes=["rain", "clean"])
+    assert list(table[table.task == "clean"].path) == list(free[free.task == "clean"].path)
+    forced = evaluate(net, folder, path=modal_paths(free), classes=["rain", "clean"])
+    assert all(forced[forced.task == task].path.nunique() == 1 for task in ("rain", "clean"))
+
+
+# --- pairs ---
+
+
+def write_pair(root, names, name="1.png", partner=None, size=(40, 40)):
+    for side, file, height in zip(names, (name, partner or name), size, strict=True):
+        (root / side).mkdir(parents=True, exist_ok=True)
+        values = np.random.default_rng(height).integers(0, 256, (height, 33, 3), dtype=np.uint8)
+        Image.fromarray(values // (2 if side == names[0] else 1)).save(root / side / file)
+
+
+def test_pairs_of_every_layout(tmp_path):
+    root = tmp_path / "sets"
+    write_pair(root / "night", ("low", "high"))
+    write_pair(root / "wet", ("rainy", "gt"), "rain-1.png", "norain-1.png")
+    write_pair(root / "fog", ("hazy", "clear"), "0025_0.8_0.04.jpg", "0025.png")
+    write_pair(root / "shaky", ("blur", "sharp"), "7.bmp", "7.tiff")
+    table = evaluate(same, root, "pairs")
+    assert list(table.dataset) == ["sets/fog", "sets/night", "sets/shaky", "sets/wet"] == list(table.task)
+    assert list(table.image) == ["0025_0.8_0.04.jpg", "1.png", "7.bmp", "rain-1.png"]
+    assert np.allclose(table.psnr, table.psnr_input) and table.attrs["missing"] == []
+    one = evaluate(same, root / "night", "pairs")
+    assert list(one.dataset) == ["night"] and one.psnr.iloc[0] == table.psnr.iloc[1]
+    assert list(summary(table).task) == [*table.task, "average"]
+
+
+def test_faults_of_pairs_are_named(tmp_path):
+    write_pair(tmp_path / "size", ("input", "target"), size=(40, 48))
+    with pytest.raises(UserError, match="same size.*33 x 40.*33 x 48"):
+        evaluate(same, tmp_path / "size", "pairs")
+    write_pair(tmp_path / "lone", ("input", "target"), "a.png", "b.png")
+    with pytest.raises(UserError, match="1 of 1.*a.png"):
+        evaluate(same, tmp_path / "lone", "pairs")
+    (tmp_path / "void" / "input").mkdir(parents=True)
+    with pytest.raises(UserError, match="side by side"):
+        evaluate(same, tmp_path / "void", "pairs")
+    (tmp_path / "void" / "target").mkdir(parents=True)
+    with pytest.raises(UserError, match="holds none"):
+        evaluate(same, tmp_path / "void", "pairs")
+
+
+# --- results of other programs ---
+
+
+def test_images_restored_elsewhere(tmp_path, folder):
+    """A full-size result is cropped like its target; a perfect one scores infinity."""
+    results = tmp_path / "results"
+    (results / "more").mkdir(parents=True)
+    for name in ("b.png", "more/a.png"):
+        Image.open(folder / name).save(results / name)
+    table = evaluate(None, folder, classes="rain", restored=results)
+    assert (table.psnr == math.inf).all() and table.path.isna().all() and table.attrs["checkpoint"] is None
+    Image.new("RGB", (20, 20)).save(results / "b.png")
+    with pytest.raises(UserError, match="without resizing"):
+        evaluate(None, folder, classes="rain", restored=results)
+    (results / "b.png").unlink()
+    with pytest.raises(UserError, match="b.png"):
+        evaluate(None, folder, classes="rain", restored=results)
+    with pytest.raises(UserError, match="restored must be a folder"):
+        evaluate(None, folder, restored=results / "none")
+
+
+# --- tables ---
+
+
+def test_summary(folder):
+    table = evaluate(lambda x: 0.9 * x, folder)
+    means = summary(table)
+    assert list(means.task) == [*CLASSES, "average"] and (means.n[:-1] == 2).all()
+    rain, average = means[means.task == "rain"].iloc[0], means.iloc[-1]
+    part = table[table.task == "rain"]
+    assert rain.psnr == pytest.approx(part.psnr.mean()) and rain.ssim == pytest.approx(part.ssim.mean())
+    assert rain.gain == pytest.approx((part.psnr - part.psnr_input).mean())
+    assert rain.psnr_low <= rain.psnr <= rain.psnr_high
+    assert math.isnan(means[means.task == "clean"].gain.iloc[0])
+    damaged = means[(means.task != "clean") & (means.task != "average")]
+    assert average.psnr == pytest.approx(damaged.psnr.mean()) and average.psnr_low < average.psnr < average.psnr_high
+    assert average.n == 14 and np.isfinite(average.psnr_input)
+    only = summary(evaluate(same, folder, classes="clean"))
+    assert list(only.task) == ["clean"] and only.psnr[0] == math.inf
+
+
+def test_results_file(net, folder, tmp_path):
+    net.card = {"name": "tiny", "weights_sha256": "abc"}
+    try:
+        table = evaluate(net, folder)
+    finally:
+        del net.card
+    path = tmp_path / "results.json"
+    save_results(table, path)
+    content = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert len(content["rows"]) == 16 and set(content["rows"][0]) == set(COLUMNS)
+    assert content["rows"][0]["psnr"] == table.psnr[0]
+    assert content["checkpoint"] == {"name": "tiny", "sha256": "abc"} and content["missing"] == []
+    assert content["means"]["photos"]["psnr"] == pytest.approx(content["average"]["psnr"])
+    tasks = content["means"]["photos"]["tasks"]
+    assert set(tasks) == set(CLASSES) and tasks["clean"]["psnr_input"] is None and tasks["rain"]["n"] == 2
+    assert content["definition"]["ssim"] and content["versions"]["pillow"] and content["severity"] == 0.5
+    part = evaluate(same, folder, classes=["rain"])
+    save_results(part, path)
+    content = json.loads(path.read_text())
+    assert content["average"] is None and "haze" in content["missing"] and content["rows"][0]["path"] is None
+    assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["results.json"]
+    with pytest.raises(UserError, match="cannot"):
+        save_results(part, tmp_path / "no" / "results.json")
+
+
+def test_modal_paths_need_paths(folder):
+    with pytest.raises(UserError, match="none"):
+        modal_paths(evaluate(same, folder, classes="clean"))
+
+
+# --- refusals ---
+
+
+@pytest.mark.parametrize("options, pattern", [
+    ({"setting": "5"}, "not available yet"),
+    ({"setting": "3"}, "not available yet"),
+    ({"setting": "cdd11"}, "not available yet"),
+    ({"setting": "best"}, "'demo' or 'pairs'"),
+    ({"root": "no/such/folder"}, "does not exist"),
+    ({"root": __file__}, "is a file"),
+    ({"images": -1}, "images"),
+    ({"images": 1.5}, "images"),
+    ({"crop": "square"}, "center16"),
+    ({"severity": 2, "images": 1}, "[Ss]everity"),
+    ({"classes": ["fog"]}, "fog"),
+    ({"classes": []}, "at least one"),
+    ({"classes": ["rain", "rain"]}, "each once"),
+    ({"classes": ["rain"], "setting": "pairs"}, "demo"),
+    ({"path": "00000000"}, "path"),
+])
+def test_bad_options_are_refused(options, pattern):
+    with pytest.raises(UserError, match=pattern):
+        evaluate(same, **options)
+
+
+def test_bad_models_and_folders_are_refused(tmp_path):
+    for model in (None, "tiny"):
+        with pytest.raises(UserError, match="SLERIR"):
+            evaluate(model)
+    with pytest.raises(UserError, match="holds none"):
+        evaluate(same, tmp_path)
+    Image.new("RGB", (15, 40)).save(tmp_path / "small.png")
+    with pytest.raises(UserError, match="small.png is 15 x 40"):
+        evaluate(same, tmp_path)
+    (tmp_path / "broken.png").write_bytes(b"")
+    with pytest.raises(UserError, match="broken.png"):
+        evaluate(same, tmp_path)
