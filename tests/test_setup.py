@@ -1,0 +1,172 @@
+"""pyproject.toml, constraints.txt, environment.yml and the Makefile say the same; the wheel carries what it needs."""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+CONDA_NAMES = {"pytorch": "torch"}
+
+
+def wanted() -> dict[str, Requirement]:
+    lines = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
+    return {requirement.name: requirement for requirement in map(Requirement, lines)}
+
+
+def pins() -> dict[str, list[Requirement]]:
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")]
+    found = {}
+    for requirement in map(Requirement, lines):
+        found.setdefault(requirement.name, []).append(requirement)
+    return found
+
+
+def test_every_dependency_is_pinned_within_its_range():
+    for name, requirement in wanted().items():
+        for pin in pins()[name]:
+            assert str(pin.specifier).startswith("=="), pin
+            assert requirement.specifier.contains(str(pin.specifier)[2:]), (name, str(requirement), str(pin))
+
+
+def test_constraints_are_portable():
+    assert str(pins()["torch"][0]) == "torch==2.13.0"
+    for requirement in sum(pins().values(), []):
+        assert requirement.url is None and "+" not in str(requirement.specifier), requirement
+
+
+def test_environment_yml_is_the_same_set():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    listed = [item for item in environment["dependencies"] if isinstance(item, str)]
+    pip = [item["pip"] for item in environment["dependencies"] if isinstance(item, dict)]
+    conda = {}
+    for line in listed:
+        requirement = Requirement(line)
+        conda[CONDA_NAMES.get(requirement.name, requirement.name)] = requirement.specifier
+    assert pip == [["-e ."]]
+    assert str(conda.pop("python")) == PROJECT["requires-python"]
+    conda.pop("pip")
+    assert conda == {name: requirement.specifier for name, requirement in wanted().items()}
+
+
+def test_installed_versions_satisfy_the_project():
+    from importlib.metadata import PackageNotFoundError, version
+
+    for name, requirement in wanted().items():
+        try:
+            found = version(name)
+        except PackageNotFoundError:
+            assert name in ("hatchling",), f"{name} is not installed"
+            continue
+        assert requirement.specifier.contains(Version(found).public, prereleases=True), (name, found)
+
+
+def test_no_package_host_in_shipped_set_up_files():
+    for name in ("pyproject.toml", "constraints.txt", "environment.yml", "Makefile", ".ci/run", ".gitignore"):
+        assert not re.search(r"https?://|file:/|--index-url|find-links", (ROOT / name).read_text()), name
+
+
+@pytest.fixture
+def make(tmp_path):
+    """`make -n` in a copy of the set-up files, with an environment already there."""
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+
+    def run(*args: str) -> str:
+        env = {key: value for key, value in os.environ.items() if key not in ("PYTHON", "TORCH", "MAKEFLAGS")}
+        done = subprocess.run(["make", "-n", *args], cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+def test_make_report_needs_no_test_packages(make):
+    lines = make("report", "REPORT_ARGS=-p images 2")
+    assert ".[dev]" not in lines and "-e . -c constraints.txt" in lines
+    assert lines.rstrip().endswith("-m slerlib report all -p images 2")
+
+
+def test_make_test_installs_the_dev_extra(make):
+    lines = make("test")
+    assert '-e ".[dev]" -c constraints.txt' in lines and "pytest" in lines
+
+
+def test_a_finished_set_up_is_not_repeated(make, tmp_path):
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv.choice").write_text("PYTHON ?= python3\nTORCH ?= \n")
+    for stamp in (".made", ".torch", ".installed", ".installed-dev"):
+        (tmp_path / ".venv" / stamp).touch()
+    for goal in ("report", "test", "lab", "lint", "test-all"):
+        assert "pip install" not in make(goal) and "venv --clear" not in make(goal), goal
+    assert "venv --clear" in make("report", "TORCH=2.12.0")  # another choice is another environment
+    (tmp_path / ".venv.choice").write_text("PYTHON ?= python3.12\nTORCH ?= 2.12.0\n")
+    assert "venv --clear" not in make("report")  # the choice is remembered
+
+
+def test_torch_can_be_another_version_or_come_from_an_index(make):
+    version = make("report", "TORCH=2.12.0")
+    assert "torch==2.12.0 -c .venv/constraints.txt" in version and "/^torch==/d" in version
+    index = make("report", "TORCH=/some/index")
+    assert "torch --extra-index-url /some/index" in index and "/^torch==/d" not in index
+
+
+def test_the_wheel_carries_checkpoints_and_report_notebooks(tmp_path):
+    """Built without isolation, so without a network."""
+    if importlib.util.find_spec("hatchling") is None:
+        pytest.skip("hatchling is not installed")
+    source = tmp_path / "source"
+    ignore = shutil.ignore_patterns(".git", ".venv*", "runs", "__pycache__", ".*_cache")
+    shutil.copytree(ROOT, source, ignore=ignore)
+    shutil.copy(ROOT / ".gitignore", source)
+    if not (source / "README.md").exists():
+        (source / "README.md").write_text("# slerlib\n")
+    made_up = source / "data" / "checkpoints" / "made_up"
+    made_up.mkdir(parents=True)
+    (made_up / "model.safetensors").write_bytes(b"weights")
+    (made_up / "state.pt").write_bytes(b"not shipped")
+    (source / "data" / "big").mkdir()
+    (source / "data" / "big" / "image.png").write_bytes(b"not shipped")
+    (source / "notebooks").mkdir(exist_ok=True)
+    (source / "notebooks" / "report_made_up.ipynb").write_text("{}")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=source,
+        check=True,
+        timeout=120,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "slerlib/_checkpoints/made_up/model.safetensors" in names
+    assert "slerlib/_notebooks/report_made_up.ipynb" in names
+    assert "slerlib/cli.py" in names and any(name.endswith("entry_points.txt") for name in names)
+    assert not [name for name in names if name.startswith(("tests", "data")) or name.endswith((".pt", ".png"))]
+
+    # installed elsewhere, the package finds them
+    site = tmp_path / "site"
+    zipfile.ZipFile(wheel).extractall(site)
+    code = (
+        "from slerlib.train.checkpoint import find; from slerlib import report_plan, provenance;"
+        "print(find('made_up'), report_plan.notebooks_folder());"
+        "assert provenance.clone_root() is None"
+    )
+    env = os.environ | {"PYTHONPATH": str(site)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.split() == [str(site / "slerlib/_checkpoints/made_up"), str(site / "slerlib/_notebooks")], (
+        done.stderr
+    )
