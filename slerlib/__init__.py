@@ -1,10 +1,10 @@
-"""slerlib: SLER-IR (arXiv 2603.05940), all-in-one image restoration with layer-wise experts chosen on a sphere of degradations.
+"""slerlib: SLER-IR (arXiv 2603.05940), all-in-one image restoration by experts chosen on a sphere of degradations.
 
     import slerlib
     model = slerlib.load("tiny")
     picture = slerlib.restore(model, "photo.jpg")
 
-Nothing heavy loads here: pandas, matplotlib, scikit-image, umap and papermill are imported by the functions that need them.
+Nothing heavy loads here: pandas, matplotlib, scikit-image, umap and papermill are imported where they are needed.
 """
 
 from . import config, sphere

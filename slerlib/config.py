@@ -75,16 +75,18 @@ class ModelConfig:
             raise UserError(f"model.classes must be distinct and not empty; got {self.classes}.")
         if self.experts > len(self.classes):
             raise UserError(
-                f"The number of degradation classes K must be at least the number of experts E, or a pin would have no anchor; "
-                f"got K = {len(self.classes)}, E = {self.experts}. Lower model.experts or add classes."
+                f"The number of degradation classes K must be at least the number of experts E, or a pin would have no "
+                f"anchor; got K = {len(self.classes)}, E = {self.experts}. Lower model.experts or add classes."
             )
         if self.token_width % self.encoder_heads:
             raise UserError(
-                f"model.token_width must be divisible by model.encoder_heads; got {self.token_width} and {self.encoder_heads}."
+                f"model.token_width must be divisible by model.encoder_heads; "
+                f"got {self.token_width} and {self.encoder_heads}."
             )
         if self.tlc_window % 24:
             raise UserError(
-                f"model.tlc_window must be a multiple of 24 (3 cells, a multiple of 8 pixels each) or 0; got {self.tlc_window}."
+                f"model.tlc_window must be 0 or a multiple of 24 (3 cells, a multiple of 8 pixels each); "
+                f"got {self.tlc_window}."
             )
 
     @property
@@ -155,11 +157,13 @@ class TrainConfig:
                 raise UserError(f"train.{name} must be at least 1; got {getattr(self, name)}.")
         if min(self.stage_a, self.stage_c) < 0 or self.stage_a + self.stage_c > 1:
             raise UserError(
-                f"train.stage_a and train.stage_c are shares of train.steps with a sum of at most 1; got {self.stage_a} and {self.stage_c}."
+                f"train.stage_a and train.stage_c are shares of train.steps with a sum of at most 1; "
+                f"got {self.stage_a} and {self.stage_c}."
             )
         if self.grid_contents < 2:
             raise UserError(
-                f"train.grid_contents must be at least 2, since a positive pair needs two contents; got {self.grid_contents}."
+                f"train.grid_contents must be at least 2, since a positive pair needs two contents; "
+                f"got {self.grid_contents}."
             )
 
     def stage_steps(self) -> tuple[int, int, int]:
@@ -209,7 +213,7 @@ def base() -> RunConfig:
 
 
 def paper() -> RunConfig:
-    """Restormer blocks at the paper's likely size [inferred]: 26.1 M active, 70.8 M in all, before encoder and GLGF; many GPUs."""
+    """Restormer blocks at the paper's likely size [inferred]: 26.1 M active, 70.8 M in all (backbone); many GPUs."""
     base_ = base()
     model = dataclasses.replace(base_.model, block="restormer", width=48, stages=(4, 6, 6, 8, 6, 6, 4, 4))
     return RunConfig(

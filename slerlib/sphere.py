@@ -62,7 +62,7 @@ def simplex(k: int, dim: int | None = None) -> Tensor:
 
 
 def uniformity(x: Tensor, t: float = 2.0) -> Tensor:
-    """log mean exp(-t |x_i - x_j|^2) over the pairs i < j of `(n, d)` unit vectors (Wang & Isola 2020); lower is more even.
+    """log mean exp(-t |x_i - x_j|^2) over pairs i < j of `(n, d)` unit vectors (Wang & Isola 2020); low is even.
 
     K points on a simplex reach -2 t K / (K - 1).
     """
@@ -70,7 +70,7 @@ def uniformity(x: Tensor, t: float = 2.0) -> Tensor:
 
 
 def centroids(z: Tensor, labels: Tensor, k: int) -> Tensor:
-    """Normalised mean of each class: `(n, d)` unit vectors and `(n,)` labels 0..k-1 -> `(k, d)`; a class without points gets zeros."""
+    """Normalised mean of each class: `(n, d)` unit vectors, `(n,)` labels 0..k-1 -> `(k, d)`; zeros without points."""
     one_hot = F.one_hot(labels, k).to(z.dtype)
     return normalise(one_hot.T @ z)
 

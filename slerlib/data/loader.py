@@ -30,7 +30,8 @@ class Photographs:
     def __init__(self, images: Sequence[Tensor], names: Sequence[str], source: str):
         if len(images) < 2:
             raise UserError(
-                f"Training needs at least 2 photographs; {source} has {len(images)}. Point --data at a folder of clean images."
+                f"Training needs at least 2 photographs; {source} has {len(images)}. "
+                "Point --data at a folder of clean images."
             )
         self.images, self.names, self.source = list(images), list(names), source
 
@@ -42,7 +43,7 @@ class Photographs:
 
     @classmethod
     def folder(cls, root: str | Path) -> Photographs:
-        """Every image below `root`. Raises UserError when there is none, or when a file is broken or smaller than 32 pixels."""
+        """Every image below `root`. Raises UserError when there is none, or one is broken or below 32 pixels a side."""
         from ..images import read_image
 
         root = Path(root)
@@ -51,7 +52,8 @@ class Photographs:
         files = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES)
         if not files:
             raise UserError(
-                f"No image with one of the suffixes {', '.join(SUFFIXES)} lies below {root}. Point --data at a folder of clean images."
+                f"No image with one of the suffixes {', '.join(SUFFIXES)} lies below {root}. "
+                "Point --data at a folder of clean images."
             )
         images = [(read_image(file)[0] * 255).round().to(torch.uint8) for file in files]
         small = [
@@ -61,7 +63,8 @@ class Photographs:
         ]
         if small:
             raise UserError(
-                f"A training photograph needs at least {SMALLEST} pixels a side; smaller: {', '.join(small[:5])}. Remove {len(small)} file(s)."
+                f"A training photograph needs at least {SMALLEST} pixels a side; smaller: {', '.join(small[:5])}. "
+                f"Remove {len(small)} file(s)."
             )
         return cls(images, [str(file.relative_to(root)) for file in files], str(root))
 
@@ -95,8 +98,9 @@ def hold_out(photographs: Photographs, count: int) -> tuple[Photographs, Photogr
 class Batches(Dataset):
     """`batches[step]` is a dict: degraded, clean (B, 3, c, c); label (B,); context (N, 3, C, C) and its rows (N,).
 
-    grid_contents = 0: restoration batches, labels in turn so that classes stay balanced. Otherwise a grid of that many contents x all
-    classes, every class of one content cut from the same place: a negative shares the content and a positive does not.
+    grid_contents = 0: restoration batches, labels in turn so that classes stay balanced. Otherwise a grid of that many
+    contents x all classes, every class of one content cut from the same place: a negative shares the content and a
+    positive does not.
     """
 
     def __init__(

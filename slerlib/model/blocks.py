@@ -1,8 +1,8 @@
 """The two block families: NAFNet blocks (Chen et al. 2022) and Restormer blocks (Zamir et al. 2022).
 
-Both map (B, C, H, W) to the same shape and may be stacked. Both hold one global statistic - a pooled mean (NAF), a channel
-attention matrix (Restormer) - which at test time is taken over windows of the training size instead (TLC, Chu et al. 2022):
-`window` is the side of that window in this block's own pixels, 0 for global.
+Both map (B, C, H, W) to the same shape and may be stacked. Both hold one global statistic - a pooled mean (NAF), a
+channel attention matrix (Restormer) - which at test time is taken over windows of about the training size instead
+(TLC, Chu et al. 2022): `window` is the side of that window in this block's own pixels, 0 for global.
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ class ExpertStage(nn.Module):
         """Map (B, C, H, W) by the expert `path_B[b]` of each image.
 
         `gate_B` is pi / stopgrad(pi): exactly 1 in value, it hands the pins a gradient. The ratio comes first and then
-        scales the whole stage output; the other order would not be exact, and a residual alone (zero at the start) would give the pins nothing.
+        scales the whole stage output; the other order would not be exact, and a residual alone (zero at the start)
+        would give the pins nothing.
         """
         used = sorted(set(path_B))
         if len(used) == 1:

@@ -81,7 +81,7 @@ class GLGF(nn.Module):
 class Injection(nn.Module):
     """Feature-wise modulation of one stage by the guide map: F (1 + gamma) + beta, the identity at the start.
 
-    The 1x1 convolution runs at token resolution and its result is resized: equal to the other order, at a fraction of the cost.
+    The 1x1 convolution runs at token resolution and its result is resized: equal to the other order, but cheaper.
     """
 
     def __init__(self, guide_channels: int, channels: int):

@@ -3,8 +3,9 @@
     net = slerlib.SLERIR(slerlib.config.recipe("tiny").model)
     y, trace = net(x_BCHW, return_trace=True)
 
-A U-Net of 8 stages (enc1 enc2 enc3 latent dec3 dec2 dec1 refine), each with E experts; everything between the stages is shared [inferred].
-The encoder and GLGF say where an image lies on the sphere of degradations and where to work; the router picks the experts.
+A U-Net of 8 stages (enc1 enc2 enc3 latent dec3 dec2 dec1 refine), each with E experts; everything between the stages
+is shared [inferred]. The encoder and GLGF say where an image lies on the sphere of degradations and where to work; the
+router picks the experts.
 Legend: B batch, C channels, H W pixels, h w token map, L layers, E experts.
 """
 
@@ -76,7 +77,7 @@ class SLERIR(nn.Module):
 
     @property
     def cell(self) -> int:
-        """Pixels between the grid lines that a tile must keep to, so that tiles and whole image share tokens and TLC cells."""
+        """Pixel grid that tiles keep to, so that tiles and the whole share tokens and TLC cells."""
         return max(self.multiple, self.cfg.tlc_window // 3)
 
     def set_tlc(self, window: int) -> None:
@@ -87,7 +88,7 @@ class SLERIR(nn.Module):
                     block.window = window >> level
 
     def forward(self, x_BCHW: Tensor, path=None, labels: Tensor | None = None, return_trace: bool = False):
-        """Restore a batch. `path` (B, 8) or (8,) forces the experts; `labels` (B,) are used by the oracle router alone."""
+        """Restore a batch. `path` (B, 8) or (8,) forces the experts; `labels` (B,) serve the oracle router alone."""
         height, width = x_BCHW.shape[-2:]
         x = self.pad(x_BCHW)
         encoding = self.encode(x)
@@ -100,15 +101,18 @@ class SLERIR(nn.Module):
         """Reflect-pad on the right and below to the multiple the network works in."""
         if x_BCHW.ndim != 4 or x_BCHW.shape[1] != 3 or min(x_BCHW.shape[-2:]) < SMALLEST:
             raise UserError(
-                f"The network takes (batch, 3, height, width) with sides of at least {SMALLEST} pixels; got {tuple(x_BCHW.shape)}. "
-                f"slerlib.restore handles smaller and single images."
+                f"The network takes (batch, 3, height, width) with sides of at least {SMALLEST} pixels; "
+                f"got {tuple(x_BCHW.shape)}. slerlib.restore handles smaller and single images."
             )
         height, width = x_BCHW.shape[-2:]
         down, right = -height % self.multiple, -width % self.multiple
         return F.pad(x_BCHW, (0, right, 0, down), mode="reflect") if down or right else x_BCHW
 
     def encode(self, x_BCHW: Tensor, context_NCHW: Tensor | None = None, rows: Tensor | None = None) -> Encoding:
-        """Embedding and guide map. The CLS token of the images `rows` (N,) comes from their wider context views, the patch tokens never do."""
+        """Embedding and guide map.
+
+        The CLS token of the images `rows` (N,) comes from their wider context views, the patch tokens never do.
+        """
         cls_BD, patch_BDhw = self.encoder(x_BCHW)
         if context_NCHW is not None and len(context_NCHW):
             cls_BD = cls_BD.index_copy(0, rows, self.encoder(context_NCHW)[0])
@@ -136,15 +140,15 @@ class SLERIR(nn.Module):
             or path.max() >= self.cfg.experts
         ):
             raise UserError(
-                f"A path names one expert (0..{self.cfg.experts - 1}) for each of {LAYERS} layers, as ({LAYERS},) or ({len(like)}, {LAYERS}) integers; "
-                f"got {path.tolist() if path.numel() <= 16 else tuple(path.shape)}."
+                f"A path names one expert (0..{self.cfg.experts - 1}) for each of {LAYERS} layers, as ({LAYERS},) or "
+                f"({len(like)}, {LAYERS}) integers; got {path.tolist() if path.numel() <= 16 else tuple(path.shape)}."
             )
         return path.long()
 
     def backbone(
         self, x_BCHW: Tensor, guide_BChw: Tensor | None, trace: Trace, reroute: bool = True
     ) -> tuple[Tensor, Trace]:
-        """Run the stages along the trace's path. The guide covers the same area as the image; H and W are multiples of 8.
+        """Run the stages along the path. The guide covers the same area as the image; H and W are multiples of 8.
 
         Only the `sphere_stage` router changes the trace on the way (`reroute`).
         """
@@ -198,7 +202,7 @@ def _up(c: int, naf: bool) -> nn.Module:
 
 
 def parameter_counts(net: SLERIR) -> dict[str, int]:
-    """Parameters: `shared` and `stages` (of one expert per stage) of the backbone, `active` and `total` of the backbone, `guidance` (encoder, GLGF, pins)."""
+    """Parameters: `shared`, `stages` (one expert each), `active`, `total` of the backbone; `guidance` is the rest."""
 
     def count(*modules) -> int:
         return sum(p.numel() for module in modules for p in module.parameters())

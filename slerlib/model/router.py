@@ -1,6 +1,6 @@
-"""The router: nearest pin on the sphere, one decision per layer [paper]; pins, gate and variants as below [ours].
+"""The router: nearest pin on the sphere, one decision per layer [paper]; pins, gate and variants [ours].
 
-    s_(l,e) = z . p_(l,e)        pi_l = softmax(s_l / temperature)        e*_l = argmax_e s_(l,e), ties to the lowest index
+    s_(l,e) = z . p_(l,e)      pi_l = softmax(s_l / temperature)      e*_l = argmax_e s_(l,e), ties to the lowest index
 
 Legend: B batch, L layers, E experts, K anchors (degradation classes), D embedding dimension.
 """
@@ -65,7 +65,8 @@ class Router(nn.Module):
         k, dim = len(cfg.classes), cfg.embedding
         if dim < k - 1:
             raise UserError(
-                f"model.embedding must be at least the number of classes minus one for a simplex; got {dim} for {k} classes."
+                f"model.embedding must be at least the number of classes minus one for a simplex; "
+                f"got {dim} for {k} classes."
             )
         generator = torch.Generator().manual_seed(0)
         rotation = torch.linalg.qr(torch.randn(dim, dim, generator=generator, dtype=torch.float64))[0]
@@ -85,7 +86,7 @@ class Router(nn.Module):
 
     @torch.no_grad()
     def place_pins(self, seed: int = 0) -> None:
-        """Set the pins: `partition` from groups of anchors, `simplex` turned at random per layer, `random` on the sphere."""
+        """Set the pins: `partition` from groups of anchors, `simplex` turned per layer, `random` on the sphere."""
         if self.experts == 1:
             return
         dim = self.anchors.shape[1]
@@ -131,7 +132,7 @@ class Router(nn.Module):
     def route(
         self, z_BD: Tensor, path: Tensor | None = None, labels: Tensor | None = None, keys: list[int] | None = None
     ) -> Trace:
-        """Trace of a batch. A given `path` (B, L) wins; then labels (`oracle` only), then keys (`random` only: one integer per image)."""
+        """Trace of a batch. A given `path` (B, L) wins; then labels (`oracle`), then keys (`random`)."""
         if self.experts == 1:
             similarity = z_BD.new_ones(len(z_BD), LAYERS, 1)
         else:
@@ -179,12 +180,14 @@ def balance_loss(trace: Trace) -> Tensor:
 def partitions(k: int, experts: int, seed: int = 0, layers: int = LAYERS) -> list[list[list[int]]]:
     """One partition of k anchors into `experts` balanced groups per layer: groups[layer][expert] = anchor indices.
 
-    Greedy [ours]: of many shuffles, each layer takes the one whose group mates have met least often in earlier layers, so that two
-    classes share few experts. k = experts has a single partition, so all layers agree; k < experts raises UserError.
+    Greedy [ours]: of many shuffles, each layer takes the one whose group mates have met least often in earlier layers,
+    so that two classes share few experts. k = experts has a single partition, so all layers agree; k < experts raises
+    UserError.
     """
     if k < experts:
         raise UserError(
-            f"Partition pins need at least as many anchors as experts; got {k} anchors for {experts} experts. Lower model.experts."
+            f"Partition pins need at least as many anchors as experts; got {k} anchors for {experts} experts. "
+            "Lower model.experts."
         )
     rng = random.Random(seed)
     met = [[0] * k for _ in range(k)]

@@ -25,7 +25,7 @@ WEIGHTS, CARD, STATE = "model.safetensors", "card.json", "state.pt"
 
 
 def search_path() -> list[Path]:
-    """Folders in which a checkpoint name is looked up, in order: $SLERLIB_CHECKPOINTS, the clone's data/checkpoints, the installed package's own."""
+    """Where a checkpoint name is looked up: $SLERLIB_CHECKPOINTS, the clone's data/checkpoints, the package's own."""
     package = Path(__file__).resolve().parent.parent
     own = [Path(os.environ["SLERLIB_CHECKPOINTS"])] if os.environ.get("SLERLIB_CHECKPOINTS") else []
     return [*own, package.parent / "data" / "checkpoints", package / "_checkpoints"]
@@ -43,13 +43,13 @@ def find(name_or_path: str | Path) -> Path:
             return folder / path.name
     known = sorted({p.parent.name for folder in search_path() if folder.is_dir() for p in folder.glob(f"*/{WEIGHTS}")})
     raise UserError(
-        f"A checkpoint is a shipped name ({', '.join(known) or 'none found'}) or a folder with {WEIGHTS} and {CARD}; got {str(name_or_path)!r}. "
-        f"Searched: {', '.join(map(str, search_path()))}."
+        f"A checkpoint is a shipped name ({', '.join(known) or 'none found'}) or a folder with {WEIGHTS} and {CARD}; "
+        f"got {str(name_or_path)!r}. Searched: {', '.join(map(str, search_path()))}."
     )
 
 
 def save_weights(folder: str | Path, net: SLERIR, card: dict) -> Path:
-    """Write weights and card. `card` may hold anything JSON; `config` and `weights_sha256` are filled in here if absent."""
+    """Write weights and card. `card` holds at least `config`; the sha256 of the weights is filled in here."""
     from safetensors.torch import save
 
     folder = Path(folder)
@@ -72,12 +72,12 @@ def read_card(folder: Path) -> dict:
         ) from None
     except json.JSONDecodeError as error:
         raise UserError(
-            f"{folder / CARD} is not valid JSON (line {error.lineno}: {error.msg}). Restore it from where the checkpoint came from."
+            f"{folder / CARD} is not valid JSON (line {error.lineno}: {error.msg}). Copy the checkpoint again."
         ) from None
 
 
 def load_net(name_or_path: str | Path, device: torch.device | str = "cpu") -> tuple[SLERIR, dict]:
-    """(network in eval mode, card). Raises UserError when a file is missing, damaged, changed since it was written, or of another configuration."""
+    """(network in eval mode, card). Raises UserError when a file is missing, damaged, changed or does not fit."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -87,8 +87,9 @@ def load_net(name_or_path: str | Path, device: torch.device | str = "cpu") -> tu
     digest = hashlib.sha256(content).hexdigest()
     if digest != card.get("weights_sha256"):
         raise UserError(
-            f"The weights must have the sha256 that their card states; {folder / WEIGHTS} has {digest[:12]}..., the card says "
-            f"{str(card.get('weights_sha256'))[:12]}... The file was changed or damaged: copy the checkpoint again."
+            f"The weights must have the sha256 that their card states; {folder / WEIGHTS} has {digest[:12]}..., "
+            f"the card says {str(card.get('weights_sha256'))[:12]}... The file was changed or damaged: "
+            "copy the checkpoint again."
         )
     cfg = config.from_dict(config.RunConfig, card.get("config", {}))
     net = SLERIR(cfg.model)
@@ -114,7 +115,8 @@ def load_tensors(net: SLERIR, tensors: dict[str, torch.Tensor], where: str) -> N
     ]
     if wrong:
         raise UserError(
-            f"Weights must fit the configuration; in {where}, {len(wrong)} tensors do not: {'; '.join(wrong[:3])}. Use the recipe that the weights were trained with."
+            f"Weights must fit the configuration; in {where}, {len(wrong)} tensors do not: {'; '.join(wrong[:3])}. "
+            "Use the recipe that the weights were trained with."
         )
     net.load_state_dict(tensors)
 
@@ -135,12 +137,14 @@ def load_state(path: Path, cfg: config.RunConfig) -> dict:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise UserError(
-            f"{path} cannot be read ({type(error).__name__}: {str(error).splitlines()[0]}). Delete it and start anew, or warm-start with --init {path.parent}."
+            f"{path} cannot be read ({type(error).__name__}: {str(error).splitlines()[0]}). "
+            f"Delete it and start anew, or warm-start with --init {path.parent}."
         ) from None
     different = config.differences(config.from_json(state["config"]), cfg)
     if different:
         raise UserError(
-            f"A run resumes with the configuration it began with; in {path.parent} these differ (saved != asked): {'; '.join(different)}. Use another --out, or --init for a warm start."
+            f"A run resumes with the configuration it began with; in {path.parent} these differ (saved != asked): "
+            f"{'; '.join(different)}. Use another --out, or --init for a warm start."
         )
     return state
 

@@ -44,8 +44,9 @@ def train(
 ) -> Path:
     """Train a network; returns the folder with weights, card, log and resumable state.
 
-    data: folder of clean photographs, `Photographs`, or None for the bundled ones. init: checkpoint whose weights to start from.
-    workers: loader processes; the batches do not depend on it. progress: bar (True) or plain lines (False); None asks whether a person watches.
+    data: folder of clean photographs, `Photographs`, or None for the bundled ones.
+    init: checkpoint whose weights to start from. workers: loader processes; the batches do not depend on it.
+    progress: bar (True) or plain lines (False); None asks whether a person watches.
     Raises UserError for bad input and FloatingPointError when a loss is no longer finite.
     """
     out = Path(out or Path("runs") / cfg.name)
@@ -61,8 +62,9 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     (out / "config.json").write_text(config.to_json(cfg) + "\n")
     run.say(
-        f"{cfg.name}: {cfg.train.steps} steps (stages {'/'.join(map(str, cfg.train.stage_steps()))}), {len(run.training)} photographs from "
-        f"{photographs.source}, {len(run.held_out)} kept for anchors; {run.device}, {run.precision_reason}, {torch.get_num_threads()} thread(s)"
+        f"{cfg.name}: {cfg.train.steps} steps (stages {'/'.join(map(str, cfg.train.stage_steps()))}), "
+        f"{len(run.training)} photographs from {photographs.source}, {len(run.held_out)} kept for anchors; "
+        f"{run.device}, {run.precision_reason}, {torch.get_num_threads()} thread(s)"
     )
     a, b, _ = cfg.train.stage_steps()
     with open(out / LOG, "a", buffering=1) as log, _bar(cfg.train.steps, run.step, progress) as bar:
@@ -154,8 +156,9 @@ class Run:
             bad = ", ".join(f"{name} = {value.item():g}" for name, value in terms.items())
             torch.save({key: value.cpu() for key, value in batch.items()}, self.out / "nonfinite.pt")
             raise FloatingPointError(
-                f"The loss stopped being finite at step {step} of stage {stage} ({bad}). The samples are in {self.out / 'nonfinite.pt'}; "
-                f"the last good checkpoint is from before step {step}. Lower train.lr or use train.precision=fp32."
+                f"The loss stopped being finite at step {step} of stage {stage} ({bad}). "
+                f"The samples are in {self.out / 'nonfinite.pt'}; the last good checkpoint is from "
+                f"before step {step}. Lower train.lr or use train.precision=fp32."
             )
         self.optimiser.zero_grad(set_to_none=True)  # an expert nobody chose keeps grad None: no decay, no momentum step
         loss.backward()
@@ -200,7 +203,7 @@ class Run:
                 parameter.requires_grad_(group["name"] in moving)
 
     def _embedding_terms(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict]:
-        """SUDE on crops (half of them with the CLS token of their context) and on the context views themselves, + consistency."""
+        """SUDE on crops (half with the CLS token of their context) and on context views, + consistency."""
         net, mode, labels, rows = self.net, self.cfg.model.sude, batch["label"], batch["rows"]
         cls, patches = net.encoder(batch["degraded"])
         z, y = net.glgf(cls, patches).embedding, labels
@@ -251,7 +254,7 @@ class Run:
         return terms, {"class_path": round(agreement, 3)}
 
     def _counterfactual(self, x: Tensor, clean: Tensor, encoding, trace, y: Tensor) -> Tensor:
-        """Of a share of the samples, try the second-best expert at one layer; push the router to whichever restored better."""
+        """Of a share of the samples, try the second-best expert at one layer; favour whichever restored better."""
         chosen = torch.nonzero(torch.rand(len(x), device=x.device) < self.cfg.train.counterfactual).flatten()
         if not len(chosen):
             return y.sum() * 0
@@ -309,7 +312,7 @@ class Run:
 
     @torch.no_grad()
     def upcycle(self) -> None:
-        """Copy expert 0, trained alone so far, to its siblings with 0.1 % relative noise; the optimiser's moments go along."""
+        """Copy expert 0, so far trained alone, to its siblings with 0.1 % relative noise, moments too."""
         for network in (self.net, self.ema):
             for stage in network.stages:
                 first = list(stage.experts[0].parameters())
@@ -335,7 +338,7 @@ class Run:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Mean PSNR per class of the averaged network on context views of up to 8 held-out contents (fixed damage). dB."""
+        """PSNR in dB per class, averaged network, context views of up to 8 held-out contents with fixed damage."""
         if self.step <= self.cfg.train.stage_steps()[0]:
             return {}
         grid = self._batches(min(8, len(self.held_out)), self.held_out, share=1.0, seed=self.cfg.train.seed + 1)
@@ -417,7 +420,7 @@ def replace_crop(batches: Batches, crop: int) -> Batches:
 
 
 def parameter_groups(net: SLERIR, classifier: nn.Module | None = None) -> dict[str, list[nn.Parameter]]:
-    """encoder (all upstream of z), pins, guide (downstream of the tokens: guide convolution, injections), experts (stages and shared convolutions)."""
+    """encoder (upstream of z), pins, guide (guide convolution, injections), experts (stages, shared convolutions)."""
     groups: dict[str, list[nn.Parameter]] = {"experts": [], "guide": [], "encoder": [], "pins": []}
     for name, parameter in net.named_parameters():
         kind = "experts"
@@ -474,7 +477,8 @@ class _bar:
             self.bar.set_postfix_str(f"stage {record['stage']} loss {record['loss']:.4f}", refresh=False)
         elif step % self.every == 0 or step == self.steps:
             print(
-                f"step {step}/{self.steps}  stage {record['stage']}  loss {record['loss']:.4f}  {record['seconds']:.2f} s/step",
+                f"step {step}/{self.steps}  stage {record['stage']}  loss {record['loss']:.4f}  "
+                f"{record['seconds']:.2f} s/step",
                 file=sys.stderr,
                 flush=True,
             )

@@ -1,8 +1,8 @@
-"""Losses: Spherical Uniform Degradation Embedding (SUDE) for the encoder, L1 + FFT-L1 for the restoration.
+"""Losses: Spherical Uniform Degradation Embedding (SUDE) for the encoder, L1 + FFT-L1 for restoration.
 
-[paper] says: degradation types evenly spaced on the unit hypersphere, by a triplet-constrained contrastive loss. [ours]:
+[paper]: degradation types evenly spaced on the unit hypersphere, by a triplet-constrained contrastive loss. [ours]:
 
-    SupCon(tau = 0.2) + 1.0 batch-hard triplet (margin 0.5) + 0.1 uniformity of class centroids (t = 2) + 0.1 consistency
+    SupCon(tau = 0.2) + 1.0 batch-hard triplet (margin 0.5) + 0.1 uniformity of centroids (t = 2) + 0.1 consistency
 
 Legend: n samples, d embedding dimension, K classes.
 """
@@ -18,12 +18,15 @@ from ..config import TrainConfig
 
 
 def similarity_matrix(z: Tensor, linear: bool = False) -> Tensor:
-    """(n, n) cosine of unit vectors; in a linear space minus half the squared distance (the cosine minus 1, were they unit vectors)."""
+    """(n, n) cosine of unit vectors; in a linear space minus half the squared distance."""
     return -0.5 * (z[:, None] - z[None]).pow(2).sum(-1) if linear else z @ z.T
 
 
 def supcon(similarity: Tensor, labels: Tensor, tau: float) -> Tensor:
-    """Supervised contrastive loss, L_out of Khosla et al. 2020 (eq. 2). `similarity` (n, n), `labels` (n,). Anchors without a positive do not count."""
+    """Supervised contrastive loss, L_out of Khosla et al. 2020 (eq. 2), of `similarity` (n, n) and `labels` (n,).
+
+    Samples without a positive do not count.
+    """
     n = len(labels)
     itself = torch.eye(n, dtype=torch.bool, device=labels.device)
     positive = (labels[:, None] == labels) & ~itself
@@ -35,7 +38,7 @@ def supcon(similarity: Tensor, labels: Tensor, tau: float) -> Tensor:
 
 
 def batch_hard_triplet(similarity: Tensor, labels: Tensor, margin: float) -> Tensor:
-    """Triplet loss with the farthest positive and nearest negative of each anchor (Hermans et al. 2017), distance = 1 - similarity."""
+    """Triplet loss with the farthest positive and nearest negative (Hermans et al. 2017), distance = 1 - similarity."""
     same = labels[:, None] == labels
     positive = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     farthest = (1 - similarity).masked_fill(~positive, float("-inf")).amax(dim=1)
@@ -59,7 +62,7 @@ def consistency(z: Tensor, z_context: Tensor) -> Tensor:
 
 
 def anchor_cross_entropy(z: Tensor, labels: Tensor, anchors: Tensor, tau: float, linear: bool = False) -> Tensor:
-    """Cross-entropy of the nearest anchor: modes `anchored` (fixed simplex) and `ce`, and all of stage C, where anchors stand still."""
+    """Cross-entropy over the anchors: mode `anchored` (fixed simplex), and stage C, where anchors stand still."""
     similarity = -0.5 * (z[:, None] - anchors).pow(2).sum(-1) if linear else z @ anchors.T
     return F.cross_entropy(similarity / tau, labels)
 
@@ -74,7 +77,7 @@ def sude(
 ) -> dict[str, Tensor]:
     """Weighted terms of the SUDE loss by name (their sum is the loss). z (n, d), labels (n,).
 
-    `emergent` finds its own simplex, `linear` is the same without the sphere, `anchored` pulls to fixed `anchors` (K, d),
+    `emergent` finds its own simplex, `linear` does without the sphere, `anchored` pulls to fixed `anchors` (K, d),
     `ce` is a plain classifier whose `logits` (n, K) are given.
     """
     if mode == "anchored":
@@ -93,7 +96,7 @@ def sude(
 
 
 def restoration(y: Tensor, target: Tensor, fft_weight: float) -> Tensor:
-    """Mean L1 of pixels + `fft_weight` x mean L1 of the orthonormal 2-D Fourier coefficients. (B, 3, H, W) each."""
+    """Mean L1 of pixels + `fft_weight` x mean L1 of the orthonormal 2-D Fourier coefficients; (B, 3, H, W)."""
     difference = y.float() - target
     loss = difference.abs().mean()
     if fft_weight:  # the transform is linear: that of the difference is the difference of the transforms
