@@ -119,7 +119,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--restored", type=Path, metavar="DIR", help="score the images in this folder instead of restoring"
     )
     sub.add_argument("--out", type=Path, metavar="results.json", help="write rows, means, definition and versions")
-    sub.add_argument("--images", type=_positive, metavar="N", help="only the first N images of each set")
+    sub.add_argument("--images", type=int, default=0, metavar="N", help="only the first N images of each set; 0 = all")
     sub.add_argument("--seed", type=int, default=0, help="of the degradations (default: 0)")
 
     sub = add(
@@ -173,19 +173,17 @@ def _train(args) -> int:
 
 
 def _eval(args) -> int:
-    import slerlib
+    from .evaluate import evaluate, save_results, summary
+    from .restore import load
 
-    from .results import print_means, write_results
-
-    if args.out and not args.out.parent.is_dir():
+    if args.out and not args.out.absolute().parent.is_dir():
         raise UserError(f"--out is a file in an existing folder; {args.out.parent} does not exist. Create it first.")
-    options = {"images": args.images, "restored": args.restored}
-    given = {key: value for key, value in options.items() if value is not None}
-    model = slerlib.load(args.checkpoint)
-    table = slerlib.evaluate(model, args.data, setting=args.setting, seed=args.seed, **given)
-    print_means(table)
+    model = None if args.restored else load(args.checkpoint)
+    options = {"images": args.images, "seed": args.seed, "restored": args.restored}
+    table = evaluate(model, args.data, args.setting, progress=sys.stderr.isatty(), **options)
+    print(summary(table).round(4).to_string(index=False, na_rep=""))
     if args.out:
-        write_results(table, args.out)
+        save_results(table, args.out)
         print(f"Scores of {len(table)} images: {args.out}")
     return 0
 

@@ -17,12 +17,22 @@ from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 
-from .errors import UserError
-
 PACKAGE = Path(__file__).resolve().parent
 #: Packages whose version can move a result: scores have changed with scikit-image and with Pillow's JPEG decoder.
 SCORING_PACKAGES = ("torch", "numpy", "pillow", "scikit-image")
-PACKAGES = SCORING_PACKAGES + ("scipy", "scikit-learn", "pandas", "matplotlib", "seaborn", "umap-learn", "papermill", "nbconvert", "safetensors")
+PACKAGES = SCORING_PACKAGES + (
+    "scipy",
+    "scikit-learn",
+    "pandas",
+    "matplotlib",
+    "seaborn",
+    "umap-learn",
+    "ipywidgets",
+    "jupyterlab",
+    "papermill",
+    "nbconvert",
+    "safetensors",
+)
 
 _STARTED = time.time()  # of this process, as far as slerlib is concerned
 
@@ -42,7 +52,8 @@ def sha256_file(path: str | os.PathLike) -> str:
 def sha256_folder(folder: str | os.PathLike, pattern: str = "*") -> str:
     """SHA-256 over the relative names and the bytes of the files below `folder` that match `pattern`, in name order.
 
-    Hidden files and folders and `__pycache__` do not count. An empty folder has a hash too. Raises OSError for an unreadable file.
+    Hidden files and folders and `__pycache__` do not count. An empty folder has a hash too.
+    Raises OSError for an unreadable file.
     """
     folder, total = Path(folder), hashlib.sha256()
     names = []
@@ -56,7 +67,7 @@ def sha256_folder(folder: str | os.PathLike, pattern: str = "*") -> str:
 
 
 def git_state(root: Path | None = None) -> dict | None:
-    """{"sha", "dirty"} of the clone: `dirty` is None for a clean tree, else 16 hex digits of its changes. None outside a clone."""
+    """{"sha", "dirty"} of the clone, None outside one; `dirty` is a hash of its changes, None for a clean tree."""
     root = root or clone_root()
     if root is None or not (root / ".git").exists():
         return None
@@ -74,8 +85,9 @@ def git_state(root: Path | None = None) -> dict | None:
 
 
 def _git(root: Path, *args: str) -> bytes | None:
+    command = ["git", "-C", str(root), *args]
     try:
-        done = subprocess.run(["git", "-C", str(root), *args], capture_output=True, timeout=20, stdin=subprocess.DEVNULL)
+        done = subprocess.run(command, capture_output=True, timeout=20, stdin=subprocess.DEVNULL)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None
@@ -140,18 +152,22 @@ def peak_memory_MB() -> int | None:
     return round(peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6)
 
 
-def collect(seed: int | None = None, checkpoint: str | os.PathLike | None = None, data: str | os.PathLike | None = None) -> dict:
+def collect(
+    seed: int | None = None, checkpoint: str | os.PathLike | None = None, data: str | os.PathLike | None = None
+) -> dict:
     """One JSON-ready record of this process.
 
     Arguments:
         seed: the seed of the run, written down as given.
-        checkpoint: a weights file or folder; its SHA-256 is recorded. A shipped name such as "tiny" is looked up.
+        checkpoint: a shipped name such as "tiny" or the folder of a training; the SHA-256 of the weights is recorded.
         data: "demo" for the bundled photographs, else a file or folder; its SHA-256 is recorded.
-    Returns: dict with git, code, versions, hardware, threads, dtype, seed, checkpoint, data, started (ISO 8601, local time),
-        wall_seconds (since slerlib was imported) and peak_memory_MB.
+    Returns: dict with git, code, versions, hardware, threads, dtype, seed, checkpoint, data, command, started (local
+        time, ISO 8601), wall_seconds (since this module was imported) and peak_memory_MB.
+    Raises: UserError for a checkpoint that does not exist.
     """
     import torch
 
+    weights = None if checkpoint is None else weights_file(checkpoint)
     return {
         "git": git_state(),
         "code": sha256_folder(PACKAGE, "*.py"),
@@ -160,7 +176,7 @@ def collect(seed: int | None = None, checkpoint: str | os.PathLike | None = None
         "threads": torch.get_num_threads(),
         "dtype": str(torch.get_default_dtype()).removeprefix("torch."),
         "seed": seed,
-        "checkpoint": None if checkpoint is None else {"name": str(checkpoint), "sha256": hash_of(checkpoint_path(checkpoint))},
+        "checkpoint": weights and {"name": str(checkpoint), "sha256": sha256_file(weights)},
         "data": None if data is None else {"name": str(data), "sha256": hash_of(data)},
         "command": " ".join(sys.argv),
         "started": datetime.fromtimestamp(_STARTED).astimezone().isoformat(timespec="seconds"),
@@ -169,32 +185,15 @@ def collect(seed: int | None = None, checkpoint: str | os.PathLike | None = None
     }
 
 
+def weights_file(checkpoint: str | os.PathLike) -> Path:
+    """The weights that a checkpoint's name or path means. Raises UserError when there are none."""
+    from .train.checkpoint import WEIGHTS, find
+
+    return find(checkpoint).resolve() / WEIGHTS
+
+
 def hash_of(path: str | os.PathLike | None) -> str | None:
     """SHA-256 of a file or a folder; None for a name that is no path, such as "demo"."""
     if path is None or not os.path.exists(path):
         return None
     return sha256_folder(path) if os.path.isdir(path) else sha256_file(path)
-
-
-def checkpoint_folders() -> list[Path]:
-    """Where shipped checkpoints are looked for, in this order: $SLERLIB_CHECKPOINTS, data/checkpoints of the clone, the installed package."""
-    folders = [Path(os.environ["SLERLIB_CHECKPOINTS"])] if os.environ.get("SLERLIB_CHECKPOINTS") else []
-    return folders + [PACKAGE.parent / "data" / "checkpoints", PACKAGE / "_checkpoints"]
-
-
-def checkpoint_path(name: str | os.PathLike) -> Path:
-    """The file or folder that a checkpoint name means: an existing path, else a folder of that name in `checkpoint_folders()`.
-
-    Raises UserError when there is none, with the names that exist.
-    """
-    if os.path.exists(name):
-        return Path(name).resolve()
-    shipped = {}
-    for folder in reversed(checkpoint_folders()):
-        shipped |= {path.parent.name: path.parent for path in folder.glob("*/card.json")}
-    if str(name) not in shipped:
-        raise UserError(
-            f"A checkpoint is a path or one of the shipped names ({', '.join(sorted(shipped)) or 'none found'}); got {str(name)!r}. "
-            "Train one with `slerlib train tiny`, or set SLERLIB_CHECKPOINTS to the folder that holds yours."
-        )
-    return shipped[str(name)]

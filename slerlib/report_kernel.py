@@ -1,7 +1,8 @@
 """Execute one notebook through papermill and tell the truth about how it ended.
 
-papermill alone cannot: a kernel killed by a signal (out of memory, say) leaves a notebook whose cells all read `completed`. Here the
-kernel process itself is watched, its exit code and memory are kept, and the saved notebook is corrected.
+papermill alone cannot: a kernel killed by a signal (out of memory, say) leaves a notebook whose cells all read
+`completed`. Here the kernel process itself is watched, its exit code and memory are kept, and the saved notebook is
+corrected.
 
 Import this module inside functions only: papermill takes most of a second.
 """
@@ -13,6 +14,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,16 +36,20 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 @dataclass
 class Outcome:
-    """How an execution ended. `state` is done, failed (a cell raised) or killed (the kernel or this process was stopped)."""
+    """How an execution ended. Cells are code cells, numbered from 1, the injected parameters included."""
 
-    state: str
-    error: dict | None = None  # kind, message, cell (number as shown, 1 = first code cell), source
-    interrupted: BaseException | None = None  # Ctrl-C or a polite stop of this process, to be raised again by the caller
-    cells: int = 0  # code cells, the injected parameters included
+    state: str  # done, failed (a cell raised) or killed (the kernel or this process was stopped)
+    error: dict | None = None  # kind, message; cell and source where a cell is to blame
+    interrupted: BaseException | None = None  # Ctrl-C or SIGTERM, for the caller to raise again
+    cells: int = 0
     cells_done: int = 0
     last_good: dict | None = None  # cell, source
-    peak_memory_MB: int | None = None
-    least_free_memory_MB: int | None = None
+    peak_memory_MB: int | None = None  # of the kernel and its children
+    least_free_memory_MB: int | None = None  # of the machine
+
+    def facts(self) -> dict:
+        """The part that goes into run.json."""
+        return {key: value for key, value in vars(self).items() if key != "interrupted"}
 
 
 class _ThisPython(KernelSpecManager):
@@ -54,14 +60,31 @@ class _ThisPython(KernelSpecManager):
         return KernelSpec(argv=argv, display_name="Python 3", language="python")
 
 
+class _Client(PapermillNotebookClient):
+    """papermill's client, which also writes to the log which code cell begins, numbered as on the page."""
+
+    _begun = 0
+
+    def execute_cell(self, cell, cell_index, **kwargs):
+        if cell.cell_type == "code":
+            self._begun += 1
+            self.log.info("code cell %d: %s", self._begun, (cell.source.strip().splitlines() or [""])[0])
+        return super().execute_cell(cell, cell_index, **kwargs)
+
+
 class _WatchedEngine(NBClientEngine):
     """papermill's own engine with the kernel's environment, its messages in the log, and an eye on the process."""
 
     @classmethod
     def execute_managed_notebook(cls, nb_man, kernel_name, log_output=False, start_timeout=120, watch=None, **kwargs):
         manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=_ThisPython())
-        client = PapermillNotebookClient(
-            nb_man, km=manager, log=logging.getLogger("papermill"), log_output=log_output, startup_timeout=start_timeout, timeout=None
+        client = _Client(
+            nb_man,
+            km=manager,
+            log=logging.getLogger("papermill"),
+            log_output=log_output,
+            startup_timeout=start_timeout,
+            timeout=None,
         )
         client.owns_km = True  # so that the client stops the kernel at the end
         watch.start(manager)
@@ -119,100 +142,108 @@ def kernel_environment() -> dict[str, str]:
 def execute(source: Path, executed: Path, parameters: dict, log_path: Path, progress: bool = False) -> Outcome:
     """Run `source` with `parameters` in the folder of `executed`, which is saved after every cell.
 
-    Cell outputs and the kernel's own messages are appended to `log_path`. Never raises for what happens in the notebook.
+    Cell outputs and the kernel's own messages are appended to `log_path`; `progress` shows papermill's bar. Never
+    raises for what happens in the notebook.
     """
     papermill_engines.register("slerlib", _WatchedEngine)
-    logger = logging.getLogger("papermill")
-    before, interrupted, failure = (logger.level, logger.propagate), None, None
-    with open(log_path, "ab", buffering=0) as log:
+    options = {"engine_name": "slerlib", "progress_bar": progress, "log_output": True, "cwd": executed.parent}
+    interrupted, failure = None, None
+    with open(log_path, "ab", buffering=0) as log, _logging_to(log_path) as logger, _stoppable():
         watch = _Watch(log)
-        handler = logging.FileHandler(log_path, encoding="utf-8")
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-        logger.addHandler(handler)
-        logger.setLevel("INFO")
-        logger.propagate = False
-        stop = _stop_politely()
         try:
-            execute_notebook(
-                source, executed, parameters, engine_name="slerlib", progress_bar=progress, log_output=True,
-                cwd=executed.parent, watch=watch,
-            )  # fmt: skip
+            execute_notebook(source, executed, parameters, watch=watch, **options)
         except (KeyboardInterrupt, SystemExit) as error:
             interrupted = error
         except Exception as error:
             failure = error
             logger.error("%s: %s", type(error).__name__, error)
-        finally:
-            stop()
-            logger.removeHandler(handler)
-            handler.close()
-            logger.setLevel(before[0])
-            logger.propagate = before[1]
     return _judge(executed, failure, interrupted, watch)
 
 
-def _stop_politely():
-    """Let SIGTERM (a batch system's time limit, `kill`) end the run like Ctrl-C, with a page. Returns the function that undoes it."""
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGTERM"):
-        return lambda: None
+@contextmanager
+def _logging_to(path: Path):
+    """papermill's logger writes to the file and nowhere else."""
+    logger = logging.getLogger("papermill")
+    before = logger.level, logger.propagate
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    handler.addFilter(lambda line: not str(line.msg).startswith(("Executing ", "Ending ")))  # counts text cells too
+    logger.addHandler(handler)
+    logger.level, logger.propagate = logging.INFO, False
+    try:
+        yield logger
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+        logger.level, logger.propagate = before
+
+
+@contextmanager
+def _stoppable():
+    """SIGTERM (`kill`, or a batch system's time limit) ends the run like Ctrl-C, with a page."""
 
     def end(number, frame):
         raise SystemExit(128 + number)
 
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield
+        return
     before = signal.signal(signal.SIGTERM, end)
-    return lambda: signal.signal(signal.SIGTERM, before)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _judge(executed: Path, failure, interrupted, watch: _Watch) -> Outcome:
     state = "killed" if interrupted or isinstance(failure, DeadKernelError) else "failed" if failure else "done"
     out = Outcome(state, interrupted=interrupted, peak_memory_MB=round(watch.peak / 1e6) or None)
     out.least_free_memory_MB = None if watch.least_free is None else round(watch.least_free / 1e6)
-    if executed.exists():
-        _read_cells(executed, out, failure)
+    read_cells(executed, out, raised=isinstance(failure, PapermillExecutionError))
     if state != "done":
-        error = out.error or {"cell": None, "source": None}
-        out.error = error | _describe(failure, interrupted, watch)
+        kind, message = _reason(failure, interrupted, watch)
+        out.error = (out.error or {}) | {"kind": kind, "message": message}
     return out
 
 
-def _describe(failure, interrupted, watch: _Watch) -> dict:
+def _reason(failure, interrupted, watch: _Watch) -> tuple[str, str]:
     if isinstance(interrupted, KeyboardInterrupt):
-        return {"kind": "Interrupted", "message": "The run was stopped from the keyboard."}
+        return "Interrupted", "The run was stopped from the keyboard."
     if interrupted:
-        return {"kind": "Stopped", "message": "The run was asked to stop (SIGTERM), as a batch system does at its time limit."}
+        return "Stopped", "The run was asked to stop (SIGTERM), as a batch system does at its time limit."
     if isinstance(failure, PapermillExecutionError):
-        return {"kind": failure.ename, "message": failure.evalue}
-    if isinstance(failure, DeadKernelError):
-        code = watch.process.poll() if watch.process else None
-        if code == -9:
-            why = "The kernel was killed (signal 9). The system does this when memory runs out; see the memory figures."
-        elif code is not None and code < 0:
-            why = f"The kernel was ended by signal {-code} ({signal.Signals(-code).name}), usually a crash inside a compiled library."
-        else:
-            why = f"The kernel ended by itself with exit code {code}."
-        return {"kind": "DeadKernel", "message": why}
-    return {"kind": type(failure).__name__, "message": str(failure)}
+        return failure.ename, failure.evalue
+    if not isinstance(failure, DeadKernelError):
+        return type(failure).__name__, str(failure)
+    code = watch.process.poll() if watch.process else None
+    if code == -9:
+        return "DeadKernel", "The notebook's process was killed (signal 9), as the system does when memory runs out."
+    if code is not None and code < 0:
+        return "DeadKernel", f"The notebook's process crashed with signal {-code}, usually inside a compiled library."
+    return "DeadKernel", f"The notebook's process ended by itself with exit code {code}."
 
 
-def _read_cells(executed: Path, out: Outcome, failure) -> None:
-    """Count the finished cells, find the last good one and the guilty one, and correct papermill's marks in the saved notebook.
+def read_cells(executed: Path, out: Outcome, raised: bool = False) -> None:
+    """Count the finished cells, find the last good and the guilty one, and correct papermill's marks in the notebook.
 
-    A cell that never began has no start time, even where papermill calls it completed; after an unclean end the last cell
-    that has one is the cell that did not survive.
+    A cell that never began has no start time, even where papermill calls it completed: after an unclean end the last
+    cell that has one is the cell that did not survive. `raised`: a cell raised an error, and the marks are right.
     """
-    notebook = nbformat.read(executed, as_version=4)
+    try:
+        notebook = nbformat.read(executed, as_version=4)
+    except Exception:  # not written yet, or killed while it was being written
+        return
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     begun = [i for i, cell in enumerate(code) if cell.metadata.get("papermill", {}).get("start_time")]
-    out.cells, out.cells_done = len(code), len(begun)
+    out.cells = len(code)
     if out.state != "done" and begun:
         guilty = begun.pop()
-        out.cells_done = len(begun)
         out.error = {"cell": guilty + 1, "source": code[guilty].source}
-        if not isinstance(failure, PapermillExecutionError):
-            for i, cell in enumerate(code):
-                if i >= guilty:
-                    cell.metadata.setdefault("papermill", {})["status"] = "failed" if i == guilty else "pending"
+        if not raised:
+            for i in range(guilty, len(code)):
+                code[i].metadata.setdefault("papermill", {})["status"] = "failed" if i == guilty else "pending"
             notebook.metadata.setdefault("papermill", {})["exception"] = True
             nbformat.write(notebook, executed)
+    out.cells_done = len(begun)
     if begun:
         out.last_good = {"cell": begun[-1] + 1, "source": code[begun[-1]].source}

@@ -1,7 +1,7 @@
 """Executed notebook + run.json -> one HTML file that opens without a network; and the list of runs.
 
-Code is folded away, figures are embedded, no script is loaded from anywhere. Formulas stay as written (no MathJax), so notebooks
-write them to be readable as text.
+Code is folded away, figures are embedded, no script is loaded from anywhere. Formulas stay as written (no MathJax), so
+notebooks write them to be readable as text.
 """
 
 from __future__ import annotations
@@ -21,24 +21,28 @@ STATES = {
 
 _STYLE = """
 :root { color-scheme: light; }
-body, body.jp-Notebook { max-width: 62rem; margin: 0 auto; padding: 1.5rem; overflow: visible; background: #fff; color: #1b1f24;
-  font: 16px/1.55 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif; }
+body, body.jp-Notebook { max-width: 62rem; margin: 0 auto; padding: 1.5rem; overflow: visible; background: #fff;
+  color: #1b1f24; font: 16px/1.55 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif; }
 .jp-RenderedHTMLCommon { font-family: inherit; font-size: 1rem; line-height: 1.55; }
 .jp-Cell { padding: 0.15rem 0; } .jp-InputPrompt, .jp-OutputPrompt { display: none; }
 .jp-RenderedImage img, .jp-RenderedHTML img { max-width: 100%; height: auto; }
 .jp-OutputArea-output { overflow-x: auto; } .jp-OutputArea-output pre { white-space: pre-wrap; }
 details.code > summary { cursor: pointer; color: #57606a; font-size: 0.8rem; padding: 0.1rem 0; }
 details.code[open] > summary { margin-bottom: 0.3rem; }
-.run { border: 1px solid #d0d7de; border-left-width: 6px; border-radius: 4px; padding: 0.8rem 1.1rem; margin: 0 0 1.5rem; }
-.run.done { border-left-color: #1a7f37; } .run.failed, .run.killed { border-left-color: #b42318; } .run.running { border-left-color: #9a6700; }
-.run h1, .run h2 { font-size: 1.15rem; margin: 0 0 0.5rem; } .run p { margin: 0.4rem 0; }
+.run { border: 1px solid #d0d7de; border-left-width: 6px; border-radius: 4px; padding: 0.8rem 1.1rem; }
+section.run { margin: 1.5rem 0; }
+.run.done { border-left-color: #1a7f37; } .run.running { border-left-color: #9a6700; }
+.run.failed, .run.killed { border-left-color: #b42318; }
+.run h2 { font-size: 1.15rem; margin: 0 0 0.5rem; } .run p { margin: 0.4rem 0; }
 .run pre { background: #f6f8fa; padding: 0.6rem; overflow-x: auto; font-size: 0.85rem; white-space: pre-wrap; }
-table.facts { border-collapse: collapse; font-size: 0.9rem; } table.facts th { text-align: left; font-weight: 600; }
+table.facts { border-collapse: collapse; font-size: 0.9rem; }
+table.facts th { text-align: left; font-weight: 600; white-space: nowrap; }
 table.facts td, table.facts th { padding: 0.2rem 1rem 0.2rem 0; vertical-align: top; overflow-wrap: anywhere; }
-table.runs { border-collapse: collapse; width: 100%; } table.runs th, table.runs td { text-align: left; padding: 0.4rem 0.8rem 0.4rem 0;
-  border-bottom: 1px solid #d0d7de; vertical-align: top; overflow-wrap: anywhere; }
-.state { white-space: nowrap; font-weight: 600; } .state.done { color: #1a7f37; } .state.failed, .state.killed { color: #b42318; }
-.state.running { color: #9a6700; } a { color: #0a58ca; } .wide { overflow-x: auto; }
+table.runs { border-collapse: collapse; width: 100%; }
+table.runs th, table.runs td { text-align: left; padding: 0.4rem 0.8rem 0.4rem 0; vertical-align: top;
+  border-bottom: 1px solid #d0d7de; overflow-wrap: anywhere; }
+.state { white-space: nowrap; font-weight: 600; } .state.done { color: #1a7f37; } .state.running { color: #9a6700; }
+.state.failed, .state.killed { color: #b42318; } a { color: #0a58ca; } .wide { overflow-x: auto; }
 """
 
 _TEMPLATE = """
@@ -59,7 +63,8 @@ _TEMPLATE = """
 {%- macro picture(output, kind) -%}
 {%- set notes = output.get('metadata', {}) -%}
 {%- set alt = notes.get(kind, {}).get('alt') or notes.get('alt') -%}
-<div class="jp-RenderedImage jp-OutputArea-output"><img src="data:{{ kind }};base64,{{ output.data[kind] | replace('\\n', '') }}"
+<div class="jp-RenderedImage jp-OutputArea-output">
+<img src="data:{{ kind }};base64,{{ output.data[kind] | replace('\\n', '') }}"
 {%- if notes.get(kind, {}).get('width') %} width="{{ notes[kind].width }}"{% endif %}
 {%- if alt %} alt="{{ alt | escape }}"{% endif %}></div>
 {%- endmacro -%}
@@ -77,7 +82,7 @@ def write_atomic(path: Path, text: str) -> None:
 
 
 def write_page(folder: Path, record: dict) -> Path:
-    """Write index.html of one run from its notebook.ipynb (which may be missing after an early end) and its run record."""
+    """Write index.html of one run from its record and its notebook.ipynb, which may be missing after an early end."""
     page, executed = folder / "index.html", folder / "notebook.ipynb"
     top, bottom = _summary(record, folder), _provenance(record)
     try:
@@ -96,83 +101,98 @@ def _export(executed: Path, record: dict, top: str, bottom: str) -> str:
     from nbconvert import HTMLExporter
 
     notebook = nbformat.read(executed, as_version=4)
-    notebook.cells = [cell for cell in notebook.cells if "papermill-error-cell-tag" not in cell.metadata.get("tags", [])]
+    marker = "papermill-error-cell-tag"  # says what the box at the top says better
+    notebook.cells = [cell for cell in notebook.cells if marker not in cell.metadata.get("tags", [])]
     notebook.metadata["title"] = f"{record['name']} - slerlib report"
     notebook.metadata.pop("widgets", None)  # dead without a kernel and a network
-    urls = dict.fromkeys(("mathjax_url", "require_js_url", "jquery_url", "jupyter_widgets_base_url", "mermaid_js_url"), "")
+    scripts = ("mathjax_url", "require_js_url", "jquery_url", "jupyter_widgets_base_url", "mermaid_js_url")
     exporter = HTMLExporter(
-        embed_images=True, template_file="report.html.j2", extra_loaders=[DictLoader({"report.html.j2": _TEMPLATE})], **urls
+        embed_images=True,
+        template_file="report.html.j2",
+        extra_loaders=[DictLoader({"report.html.j2": _TEMPLATE})],
+        **dict.fromkeys(scripts, ""),
     )
     parts = {"style": Markup(_STYLE), "top": Markup(top), "bottom": Markup(bottom)}
-    html, _ = exporter.from_notebook_node(notebook, resources={"page": parts, "metadata": {"path": str(executed.parent)}})
+    html, _ = exporter.from_notebook_node(
+        notebook, resources={"page": parts, "metadata": {"path": str(executed.parent)}}
+    )
     return html
 
 
 def _document(title: str, body: str) -> str:
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)} - slerlib report</title><style>{_STYLE}</style></head><body><main>{body}</main></body></html>\n"
-    )
+    head = f'<meta charset="utf-8"><title>{escape(title)} - slerlib report</title><style>{_STYLE}</style>'
+    head += '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body><main>{body}</main></body></html>\n'
 
 
 def _facts(rows) -> str:
-    cells = "".join(f"<tr><th>{escape(str(name))}</th><td>{escape(str(value))}</td></tr>" for name, value in rows if value is not None)
-    return f'<table class="facts">{cells}</table>'
+    known = [(escape(name), escape(str(value))) for name, value in rows if value is not None]
+    lines = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in known)
+    return f'<table class="facts">{lines}</table>'
 
 
 def _summary(record: dict, folder: Path) -> str:
     """The box at the top: state, parameters, time; for a run without a good end also what failed and how to go on."""
     state = record["state"]
-    parts = [f'<section class="run {escape(state)}"><h1>Report {escape(record["name"])} {escape(STATES[state])}</h1>']
+    parts = [f'<section class="run {escape(state)}"><h2>Report {escape(record["name"])} {escape(STATES[state])}</h2>']
     if state in ("failed", "killed"):
         parts.append(_trouble(record, folder))
-    rows = list(record["parameters"].items())
-    rows += [("started", record["started"]), ("took", _seconds(record.get("wall_seconds"))), ("run", record["key"])]
-    return "".join([*parts, _facts(rows), "</section>"])
+    took = _seconds(record.get("wall_seconds"))
+    line = f"Started {_when(record)}" + (f", took {took}" if took else "") + f". Parameters: {_parameters(record)}."
+    return "".join([*parts, f"<p>{escape(line)}</p></section>"])
+
+
+def _when(record: dict) -> str:
+    return record["started"][:16].replace("T", " ")
+
+
+def _parameters(record: dict) -> str:
+    return ", ".join(f"{key} = {value}" for key, value in record["parameters"].items()) or "none"
 
 
 def _trouble(record: dict, folder: Path) -> str:
-    error, good = record.get("error") or {}, record.get("last_good")
-    parts = [f"<p><strong>{escape(error.get('kind') or 'Unknown')}</strong>: {escape(error.get('message') or 'no message')}</p>"]
-    if error.get("cell"):
-        parts.append(f"<p>It happened in code cell {error['cell']} of {record['cells']}:</p><pre>{escape(error['source'])}</pre>")
+    """What failed, where, the last good cell, memory, how to go on, the end of the log."""
+    error, good = record["error"], record["last_good"]
+    parts = [f"<p><strong>{escape(error['kind'])}</strong>: {escape(error['message'])}</p>"]
+    if "cell" in error:
+        where = f"It happened in code cell {error['cell']} of {record['cells']}:"
+        parts.append(f"<p>{where}</p><pre>{escape(error['source'])}</pre>")
     if good:
-        first = good["source"].strip().splitlines()[:3]
-        parts.append(f"<p>The last good one was code cell {good['cell']}:</p><pre>{escape(chr(10).join(first))}</pre>")
+        first = "\n".join(good["source"].strip().splitlines()[:3])
+        parts.append(f"<p>The last good one was code cell {good['cell']}:</p><pre>{escape(first)}</pre>")
     else:
         parts.append("<p>No cell finished.</p>")
-    memory = f"{record['peak_memory_MB']} MB at its largest" if record.get("peak_memory_MB") else "not measured"
-    if record.get("least_free_memory_MB") is not None:
-        memory += f"; the machine had at least {record['least_free_memory_MB']} MB free"
-    parts.append(f"<p>Memory of the notebook's process: {escape(memory)}.</p>")
-    parts.append(f"<p>To go on, keeping what the run saved:</p><pre>{escape(record['resume'])}</pre>")
+    if record["peak_memory_MB"]:
+        used, free = record["peak_memory_MB"], record["least_free_memory_MB"]
+        parts.append(f"<p>Memory: the notebook used {used} MB at its largest, and the machine had {free} MB left.</p>")
+    parts.append(f"<p>To go on, keeping the files that the run saved:</p><pre>{escape(record['resume'])}</pre>")
     log = folder / "log.txt"
     if log.is_file():
         tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()[-40:])
-        parts.append(f"<p>The end of the log ({escape(log.name)}):</p><pre>{escape(tail)}</pre>")
+        parts.append(f"<p>The end of {log.name}:</p><pre>{escape(tail)}</pre>")
     return "".join(parts)
 
 
 def _provenance(record: dict) -> str:
-    known = record.get("provenance") or {}
-    git, hardware = known.get("git"), known.get("hardware") or {}
+    known = record["provenance"]
+    git, machine = known["git"], known["hardware"]
     rows = [
         ("code", git and git["sha"][:12] + (f" with local changes {git['dirty']}" if git["dirty"] else "")),
-        ("slerlib sources", (known.get("code") or "")[:16] or None),
-        ("notebook source", (record.get("source_sha256") or "")[:16] or None),
-        ("checkpoint", _named(known.get("checkpoint"))),
-        ("data", _named(known.get("data"))),
-        ("seed", known.get("seed")),
-        ("device", ", ".join(gpu["name"] for gpu in hardware.get("gpus", [])) or "no accelerator"),
-        ("processor", hardware and f"{hardware['processor']}, {hardware['cores']} cores, {hardware['memory_GB']} GB"),
-        ("threads", known.get("threads")),
-        ("dtype", known.get("dtype")),
-        ("system", hardware.get("system")),
-        ("peak memory", record.get("peak_memory_MB") and f"{record['peak_memory_MB']} MB"),
-        ("versions", ", ".join(f"{name} {version}" for name, version in (known.get("versions") or {}).items() if version)),
-        ("command", record.get("command")),
+        ("slerlib sources", known["code"][:16]),
+        ("notebook source", record["source_sha256"][:16]),
+        ("checkpoint", _named(known["checkpoint"])),
+        ("data", _named(known["data"])),
+        ("seed", known["seed"]),
+        ("accelerator", ", ".join(gpu["name"] for gpu in machine["gpus"]) or "none"),
+        ("processor", f"{machine['processor']}, {machine['cores']} cores, {machine['memory_GB']} GB"),
+        ("threads", known["threads"]),
+        ("dtype", known["dtype"]),
+        ("system", machine["system"]),
+        ("peak memory", f"{record['peak_memory_MB']} MB" if record["peak_memory_MB"] else None),
+        ("versions", ", ".join(f"{name} {version}" for name, version in known["versions"].items() if version)),
+        ("run", record["key"]),
     ]
-    return f'<section class="run {escape(record["state"])}"><h2>Where these numbers come from</h2>{_facts(rows)}</section>'
+    return f'<section class="run {record["state"]}"><h2>Where these numbers come from</h2>{_facts(rows)}</section>'
 
 
 def _named(item: dict | None) -> str | None:
@@ -189,9 +209,8 @@ def write_list(runs: Path) -> Path:
     for record in sorted(read_runs(runs), key=lambda record: record["started"], reverse=True):
         name = escape(record["folder"].name)
         link = f'<a href="{name}/index.html">{name}</a>' if (record["folder"] / "index.html").exists() else name
-        parameters = escape(", ".join(f"{key}={value}" for key, value in record["parameters"].items()))
-        cells = (f'<span class="state {record["state"]}">{record["state"]}</span>', link, escape(record["started"]),
-                 _seconds(record.get("wall_seconds")) or "", parameters)  # fmt: skip
+        cells = (f'<span class="state {record["state"]}">{record["state"]}</span>', link, escape(_when(record)),
+                 _seconds(record.get("wall_seconds")) or "", escape(_parameters(record)))  # fmt: skip
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     head = "".join(f"<th>{title}</th>" for title in ("state", "run", "started", "took", "parameters"))
     body = f'<h1>slerlib reports</h1><div class="wide"><table class="runs"><tr>{head}</tr>{"".join(rows)}</table></div>'
@@ -200,7 +219,7 @@ def write_list(runs: Path) -> Path:
 
 
 def read_runs(runs: Path) -> list[dict]:
-    """The record of every run below `runs`, with its folder as "folder"; folders without a readable run.json are passed over."""
+    """The record of every run below `runs`, with its "folder"; folders without a readable run.json do not count."""
     found = []
     for path in sorted(runs.glob("*/run.json")):
         try:

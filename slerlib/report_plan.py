@@ -1,0 +1,156 @@
+"""What a report is asked to do, settled before any kernel starts: notebooks, typed parameters, hashes, key."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import math
+import os
+from pathlib import Path
+
+from . import provenance
+from .errors import UserError
+
+_KINDS = {"int": int, "float": float, "str": str, "bool": bool, "list": list, "dict": dict, "tuple": tuple}
+_EXAMPLES = {
+    "int": "2",
+    "float": "0.5",
+    "bool": "true",
+    "list": "'[1, 2]'",
+    "dict": "'{\"a\": 1}'",
+    "tuple": "'(1, 2)'",
+}
+
+
+def notebooks_folder() -> Path:
+    """The folder of the report notebooks: notebooks/ of the clone, or the copies inside the installed package."""
+    root = provenance.clone_root()
+    return root / "notebooks" if root else provenance.PACKAGE / "_notebooks"
+
+
+def available() -> dict[str, Path]:
+    """Report notebooks by name, e.g. {"evaluation": .../report_evaluation.ipynb}."""
+    return {path.stem.removeprefix("report_"): path for path in sorted(notebooks_folder().glob("report_*.ipynb"))}
+
+
+def find_sources(names: list) -> dict[str, Path]:
+    """Notebooks by report name. Raises UserError for a name that is no report and no notebook."""
+    known, found = available(), {}
+    for name in names:
+        text = str(name)
+        if text == "all":
+            found |= known
+        elif text.removeprefix("report_") in known:
+            found[text.removeprefix("report_")] = known[text.removeprefix("report_")]
+        elif text.endswith(".ipynb") and Path(text).is_file():
+            found[Path(text).stem.removeprefix("report_")] = Path(text).resolve()
+        else:
+            listed = ", ".join(known) or f"none yet in {notebooks_folder()}"
+            raise UserError(f"A report is one of: {listed}; or `all`, or the path of a notebook. Got {text!r}.")
+    if not found:
+        raise UserError(f"No report_*.ipynb was found in {notebooks_folder()}. Give the path of a notebook instead.")
+    return found
+
+
+def declared(source: Path) -> dict[str, dict]:
+    """Parameters in the cell tagged `parameters`, read without starting a kernel: name -> {"type", "default"}.
+
+    The type is the annotated one, else that of the default. Raises UserError for a file that is no notebook and for a
+    default that is no plain value.
+    """
+    import papermill
+
+    try:
+        items = papermill.inspect_notebook(str(source))
+    except Exception as error:  # papermill and nbformat raise a dozen kinds for a file that is no notebook
+        raise UserError(f"A report is a Jupyter notebook; {source} cannot be read as one ({error}).") from error
+    found = {}
+    for name, item in items.items():
+        try:
+            default = ast.literal_eval(item["default"])
+        except (ValueError, SyntaxError):
+            assignment = f"{name} = {item['default']}"
+            raise UserError(
+                f"Report parameters are plain values; {source.name} has {assignment}. Write a literal."
+            ) from None
+        kind = item["inferred_type_name"].split("[")[0].strip().lower()
+        kind = kind if kind in _KINDS else type(default).__name__
+        found[name] = {"type": kind if kind in _KINDS else "any", "default": default}
+    return found
+
+
+def make_plans(sources: dict[str, Path], given: dict) -> list[dict]:
+    """Parameters, hashes and key of every notebook, settled before the first one starts."""
+    known = {name: declared(source) for name, source in sources.items()}
+    everything = {key: item["type"] for items in known.values() for key, item in items.items()}
+    for key in given:
+        if key not in everything:
+            listed = ", ".join(f"{name} ({kind})" for name, kind in everything.items()) or "none"
+            raise UserError(f"Unknown report parameter {key!r}. The parameters of {', '.join(sources)} are: {listed}.")
+    code = provenance.sha256_folder(provenance.PACKAGE, "*.py")
+    versions = provenance.versions(provenance.SCORING_PACKAGES)
+    plans = []
+    for name, source in sources.items():
+        own = {key: value for key, value in given.items() if key in known[name]}
+        values = {key: item["default"] for key, item in known[name].items()}
+        values |= {key: _typed(key, value, known[name][key]["type"]) for key, value in own.items()}
+        hashes = _resolve_paths(values) | {"source_sha256": _source_hash(source)}
+        key = hashlib.sha256(json.dumps([values, hashes, code, versions], sort_keys=True).encode()).hexdigest()[:8]
+        plans.append({"name": name, "source": source, "given": own, "parameters": values, "key": key, **hashes})
+    return plans
+
+
+def _source_hash(source: Path) -> str:
+    """Hash of the cells' sources: outputs and editor metadata do not make another notebook."""
+    cells = json.loads(source.read_text(encoding="utf-8"))["cells"]
+    sources = [[cell["cell_type"], "".join(cell["source"])] for cell in cells]
+    return hashlib.sha256(json.dumps(sources).encode()).hexdigest()
+
+
+def _typed(key: str, value, kind: str):
+    """Turn text into the declared type; refuse what does not fit."""
+    example = _EXAMPLES.get(kind, "value")
+    refuse = UserError(f"Report parameter {key} has the type {kind}; got {value!r}. Example: -p {key} {example}")
+    if kind == "str":
+        if not isinstance(value, (str, os.PathLike)):
+            raise refuse
+        return str(value)
+    if isinstance(value, str):
+        if kind == "bool":
+            value = {"true": True, "false": False}.get(value.lower(), value)
+        else:
+            try:
+                value = ast.literal_eval(value)
+            except (ValueError, SyntaxError):
+                if kind != "any":  # a parameter without a type takes text as it is
+                    raise refuse from None
+    if kind == "any":
+        return value
+    if kind == "float" and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not _KINDS[kind] or (kind == "float" and not math.isfinite(value)):
+        raise refuse
+    return value
+
+
+def _resolve_paths(values: dict) -> dict:
+    """Make `checkpoint` and `data` independent of the current folder, and hash what they name.
+
+    Raises UserError when one does not exist. The bundled photographs (`demo`) belong to installed packages whose
+    versions are part of the key.
+    """
+    hashes = {"checkpoint_sha256": None, "data_sha256": None}
+    if isinstance(values.get("checkpoint"), str):
+        weights = provenance.weights_file(values["checkpoint"])
+        if weights.parent == Path(values["checkpoint"]).resolve() or weights == Path(values["checkpoint"]).resolve():
+            values["checkpoint"] = str(weights.parent)  # a path, not a shipped name
+        hashes["checkpoint_sha256"] = provenance.sha256_file(weights)
+    if isinstance(values.get("data"), str) and values["data"] != "demo":
+        if not os.path.exists(values["data"]):
+            raise UserError(
+                f"Report parameter data is `demo` or an existing folder; got {values['data']!r}. Check the path."
+            )
+        values["data"] = str(Path(values["data"]).resolve())
+        hashes["data_sha256"] = provenance.hash_of(values["data"])
+    return hashes

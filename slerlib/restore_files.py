@@ -1,0 +1,140 @@
+"""`slerlib restore`: a file or a folder of images, one by one, with a progress bar and a record of every route."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from .errors import UserError
+
+
+def restore_files(
+    source: Path, target: Path, checkpoint: str, tile: int | None = None, trace: Path | None = None
+) -> int:
+    """Restore `source` into `target`; returns the exit code, 1 if any file of a folder failed.
+
+    Arguments:
+        source: an image file, or a folder whose images (sub-folders included) are restored.
+        target: the file to write, or a folder, which is made if it is missing and takes the same relative names.
+        checkpoint: as for `slerlib.load`.
+        tile: side of the tiles in pixels, 0 = whole image, None = by size.
+        trace: JSON file to write: checkpoint, expert and anchor names, and per image path, margins, similarities,
+            anchor angles in degrees and flags (reasons to distrust the route).
+    Raises: UserError for a missing input, a clash of input and output, and a single file that cannot be restored.
+    """
+    from tqdm import tqdm
+
+    from . import restore as restoring
+
+    jobs, passed_over = _jobs(source, target)
+    if trace is not None and not trace.absolute().parent.is_dir():
+        raise UserError(f"--trace is a file in an existing folder; {trace.parent} does not exist. Create it first.")
+    model = restoring.load(checkpoint)
+    device = next(model.parameters()).device
+    done, broken = [], []
+    # a bar for a person; in a log file it would be one long line
+    with tqdm(jobs, unit="image", disable=len(jobs) < 2 or not sys.stderr.isatty()) as bar:
+        for read, write in bar:
+            bar.set_postfix_str(read.name)
+            try:
+                done.append(_restore_one(model, read, write, tile))
+            except UserError as error:
+                if read == source:
+                    raise
+                broken.append(f"{read}: {error}" if str(read) not in str(error) else str(error))
+    if trace is not None:
+        _write_trace(trace, model, checkpoint, done, broken)
+    print(f"Restored {len(done)} of {len(jobs)} images on {device}: {target}")
+    if passed_over:
+        print(f"Passed over {len(passed_over)} other files, such as {passed_over[0]}.")
+    doubtful = [entry for entry in done if entry["flags"]]
+    if doubtful:
+        first = doubtful[0]
+        print(f"Doubtful routes: {len(doubtful)}, such as {first['input']} ({first['flags'][0]}). See --trace.")
+    if broken:
+        print(f"slerlib: {len(broken)} of {len(jobs)} images could not be restored:", file=sys.stderr)
+        for line in broken:
+            print(f"  {line}", file=sys.stderr)
+    return 1 if broken else 0
+
+
+def _jobs(source: Path, target: Path) -> tuple[list[tuple[Path, Path]], list[Path]]:
+    """(input, output) pairs, and the files of a folder that are no images."""
+    from .images import SUFFIXES
+
+    if not source.exists():
+        raise UserError(
+            f"The input must exist, and {source} does not. Check the spelling and the current folder ({Path.cwd()})."
+        )
+    if source.is_file():
+        if target.is_dir():
+            target = target / source.name
+        if target.exists() and os.path.samefile(source, target):
+            raise UserError(
+                f"The output must not be the input, which would be lost; both are {source}. Choose another name."
+            )
+        if not target.absolute().parent.is_dir():
+            raise UserError(
+                f"The output must be in an existing folder; {target.parent} does not exist. Create it first."
+            )
+        return [(source, target)], []
+    if target.exists() and not target.is_dir():
+        raise UserError(f"A folder is restored into a folder, and {target} is a file. Choose another output.")
+    inside, outside = source.resolve(), target.resolve()
+    if inside == outside:
+        raise UserError(
+            f"The output folder must not be the input folder, or the originals would be lost; both are {source}."
+        )
+    files = [path for path in sorted(source.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+    files = [path for path in files if not path.resolve().is_relative_to(outside)]  # results of an earlier run
+    images = [path for path in files if path.suffix.lower() in SUFFIXES]
+    if not images:
+        raise UserError(
+            f"The folder must hold images ({', '.join(SUFFIXES)}), and {source} holds none. Check the path."
+        )
+    others = [path for path in files if path.suffix.lower() not in SUFFIXES]
+    return [(path, target / path.relative_to(source)) for path in images], others
+
+
+def _restore_one(model, read: Path, write: Path, tile: int | None) -> dict:
+    from . import restore as restoring
+    from .images import read_image, write_image
+
+    x_CHW, meta = read_image(read)
+    y_CHW, trace = restoring.restore(model, x_CHW, return_trace=True, tile=tile)
+    write.parent.mkdir(parents=True, exist_ok=True)
+    write_image(write, y_CHW, meta)
+    return {
+        "input": str(read),
+        "output": str(write),
+        "width": x_CHW.shape[2],
+        "height": x_CHW.shape[1],
+        "path": trace.path[0].tolist(),
+        "margin": _rounded(trace.margin[0].tolist()),
+        "similarity": _rounded(trace.similarity[0].tolist()),
+        "anchor_angle": dict(zip(trace.anchor_names, _rounded(trace.anchor_angle[0].tolist()), strict=True)),
+        "nearest_anchor": trace.nearest_anchor()[0],
+        "flags": trace.flags()[0],
+        "notes": list(meta.notes),
+    }
+
+
+def _rounded(values):
+    return [_rounded(value) if isinstance(value, list) else round(value, 5) for value in values]
+
+
+def _write_trace(path: Path, model, checkpoint: str, done: list[dict], broken: list[str]) -> None:
+    from .config import STAGE_NAMES
+    from .provenance import sha256_file, weights_file
+    from .report_page import write_atomic
+
+    content = {
+        "checkpoint": {"name": checkpoint, "sha256": sha256_file(weights_file(checkpoint))},
+        "layers": list(STAGE_NAMES),
+        "units": {"anchor_angle": "degrees", "similarity": "cosine", "margin": "best minus second-best similarity"},
+        "images": done,
+        "failed": broken,
+    }
+    write_atomic(path, json.dumps(content, indent=2) + "\n")
