@@ -161,7 +161,7 @@ def _size(x_CHW: Tensor) -> str:
 
 
 def cropped(x: Tensor, crop: str, name: object) -> Tensor:
-    """(..., H, W) -> its centre in multiples of 16 pixels ("center16", as the published scores) or as it is ("none")."""
+    """(..., H, W) -> its centre in multiples of 16 px ("center16", as the published scores) or as it is ("none")."""
     height, width = x.shape[-2:]
     if min(height, width) < 16:
         raise UserError(f"Images to score need at least 16 x 16 pixels; {name} is {width} x {height}. Remove it.")

@@ -75,7 +75,8 @@ def restore(
     path: force the experts: 8 integers, a string such as "01201120", or a (B, 8) tensor.
     return_trace: also return the `Trace` (on the CPU).
     tile: None restores images of up to 1.5 million pixels whole and larger ones in tiles of 512; 0 = always whole; or
-        the side of a tile in pixels, a multiple of 8 of at least 64: working memory then follows the tile.
+        the side of a tile in pixels, a multiple of 8 of at least 64. Memory then follows the tile, apart from about 100
+        bytes per pixel for the image, the result and the one look that the encoder takes at the whole.
     route: "image" = one path for the whole image; "tile" = each tile is encoded and routed by itself, for damage that
         differs from place to place; the trace then has a row for each tile, row by row.
     Returns: the restored picture in [0, 1], or (picture, Trace).

@@ -250,6 +250,17 @@ def test_unreadable_files_are_named_and_explained(tmp_path):
             read_image(path)
 
 
+def test_pil_images_with_a_damaged_or_closed_file_are_refused(tmp_path):
+    bad_files(tmp_path)
+    with Image.open(tmp_path / "cut.png") as im, pytest.raises(UserError, match="open and complete.*truncated"):
+        from_pil(im)
+    Image.new("L", (4, 4)).save(tmp_path / "whole.png")
+    with Image.open(tmp_path / "whole.png") as im:
+        pass
+    with pytest.raises(UserError, match="open and complete"):
+        from_pil(im)
+
+
 def test_values_without_a_range_are_refused():
     for values in (np.float32([[0, 2]]), np.float32([[np.nan, 0]]), np.int32([[-1, 5]]), np.int32([[0, 70000]])):
         with pytest.raises(UserError, match="must hold values"):
