@@ -29,15 +29,18 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as error:
         if debug:
             raise
-        if isinstance(error, UserError):
-            print(f"slerlib: {error}", file=sys.stderr)
-        else:
-            print(
-                f"slerlib: {type(error).__name__}: {error} This is a fault of the program or its set-up, not of your "
-                "command. Run it again with --debug for the traceback, and `slerlib doctor` to check the set-up.",
-                file=sys.stderr,
-            )
+        print(f"slerlib: {_paragraph(error)}", file=sys.stderr)
         return 1
+
+
+def _paragraph(error: Exception) -> str:
+    """What went wrong and what to do next, on one paragraph."""
+    if isinstance(error, (UserError, FloatingPointError)):  # the latter: a training that diverged, and what to change
+        return str(error)
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if "OutOfMemory" in text or isinstance(error, MemoryError):
+        return f"{text} Restore with a smaller --tile, train with a smaller train.batch, or use --device cpu."
+    return f"{text} This was not foreseen. --debug shows the traceback; `slerlib doctor` checks the set-up."
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -166,6 +169,14 @@ def _train(args) -> int:
     cfg = with_overrides(recipe(args.recipe), args.set)
     if args.threads:
         torch.set_num_threads(args.threads)
+    if args.device:
+        try:
+            torch.empty(1, device=args.device)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(
+                f"--device is a device that works here, such as cpu; got {args.device!r}: {reason}"
+            ) from None
     out = args.out or Path("runs") / args.recipe
     folder = train(cfg, data=args.data, out=out, resume=args.resume, init=args.init, device=args.device)
     print(f"Trained {args.recipe}: {folder}. Try it: slerlib restore IN OUT --checkpoint {folder}")

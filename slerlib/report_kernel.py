@@ -167,7 +167,9 @@ def _logging_to(path: Path):
     before = logger.level, logger.propagate
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    handler.addFilter(lambda line: not str(line.msg).startswith(("Executing ", "Ending ")))  # counts text cells too
+    # papermill counts text cells too, and does not see every parameter; report_plan has checked them
+    noise = ("Executing ", "Ending ", "Passed unknown parameter", "Unable to parse line")
+    handler.addFilter(lambda line: not str(line.msg).startswith(noise))
     logger.addHandler(handler)
     logger.level, logger.propagate = logging.INFO, False
     try:

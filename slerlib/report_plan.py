@@ -56,28 +56,38 @@ def find_sources(names: list) -> dict[str, Path]:
 def declared(source: Path) -> dict[str, dict]:
     """Parameters in the cell tagged `parameters`, read without starting a kernel: name -> {"type", "default"}.
 
-    The type is the annotated one, else that of the default. Raises UserError for a file that is no notebook and for a
-    default that is no plain value.
+    The type is the annotated one, else that of the default. (papermill's own inspection drops a line whose comment has
+    an equals sign.) Raises UserError for a file that is no notebook and for a default that is no plain value.
     """
-    import papermill
-
     try:
-        items = papermill.inspect_notebook(str(source))
-    except Exception as error:  # papermill and nbformat raise a dozen kinds for a file that is no notebook
-        raise UserError(f"A report is a Jupyter notebook; {source} cannot be read as one ({error}).") from error
+        cells = json.loads(source.read_text(encoding="utf-8"))["cells"]
+        text = next((_text(cell) for cell in cells if "parameters" in cell["metadata"].get("tags", [])), "")
+        statements = ast.parse(text).body
+    except (OSError, ValueError, LookupError, TypeError, SyntaxError) as error:
+        raise UserError(f"A report is a notebook with plain Python parameters; {source} is not ({error}).") from error
     found = {}
-    for name, item in items.items():
-        try:
-            default = ast.literal_eval(item["default"])
-        except (ValueError, SyntaxError):
-            assignment = f"{name} = {item['default']}"
-            raise UserError(
-                f"Report parameters are plain values; {source.name} has {assignment}. Write a literal."
-            ) from None
-        kind = item["inferred_type_name"].split("[")[0].strip().lower()
-        kind = kind if kind in _KINDS else type(default).__name__
-        found[name] = {"type": kind if kind in _KINDS else "any", "default": default}
+    for statement in statements:
+        targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+        for target in targets:
+            if isinstance(target, ast.Name) and getattr(statement, "value", None) is not None:
+                found[target.id] = _declaration(source, statement)
     return found
+
+
+def _text(cell: dict) -> str:
+    return "".join(cell["source"])
+
+
+def _declaration(source: Path, statement: ast.Assign | ast.AnnAssign) -> dict:
+    try:
+        default = ast.literal_eval(statement.value)
+    except ValueError:
+        line = ast.unparse(statement)
+        raise UserError(f"Report parameters are plain values; {source.name} has `{line}`. Write a literal.") from None
+    annotation = ast.unparse(statement.annotation) if isinstance(statement, ast.AnnAssign) else ""
+    kind = annotation.split("[")[0].strip()
+    kind = kind if kind in _KINDS else type(default).__name__
+    return {"type": kind if kind in _KINDS else "any", "default": default}
 
 
 def make_plans(sources: dict[str, Path], given: dict) -> list[dict]:
@@ -104,7 +114,7 @@ def make_plans(sources: dict[str, Path], given: dict) -> list[dict]:
 def _source_hash(source: Path) -> str:
     """Hash of the cells' sources: outputs and editor metadata do not make another notebook."""
     cells = json.loads(source.read_text(encoding="utf-8"))["cells"]
-    sources = [[cell["cell_type"], "".join(cell["source"])] for cell in cells]
+    sources = [[cell["cell_type"], _text(cell)] for cell in cells]
     return hashlib.sha256(json.dumps(sources).encode()).hexdigest()
 
 

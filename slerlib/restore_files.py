@@ -26,12 +26,12 @@ def restore_files(
     """
     from tqdm import tqdm
 
-    from . import restore as restoring
+    from .restore import load
 
     jobs, passed_over = _jobs(source, target)
     if trace is not None and not trace.absolute().parent.is_dir():
         raise UserError(f"--trace is a file in an existing folder; {trace.parent} does not exist. Create it first.")
-    model = restoring.load(checkpoint)
+    model = load(checkpoint)
     device = next(model.parameters()).device
     done, broken = [], []
     # a bar for a person; in a log file it would be one long line
@@ -99,11 +99,11 @@ def _jobs(source: Path, target: Path) -> tuple[list[tuple[Path, Path]], list[Pat
 
 
 def _restore_one(model, read: Path, write: Path, tile: int | None) -> dict:
-    from . import restore as restoring
     from .images import read_image, write_image
+    from .restore import restore
 
     x_CHW, meta = read_image(read)
-    y_CHW, trace = restoring.restore(model, x_CHW, return_trace=True, tile=tile)
+    y_CHW, trace = restore(model, x_CHW, return_trace=True, tile=tile)
     write.parent.mkdir(parents=True, exist_ok=True)
     write_image(write, y_CHW, meta)
     return {

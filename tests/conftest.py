@@ -17,3 +17,15 @@ def _same_start():
     torch.use_deterministic_algorithms(True)
     yield
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def untrained(tmp_path_factory):
+    """Folder of a checkpoint of the recipe `tiny` with the weights it starts from."""
+    from slerlib import SLERIR, config
+    from slerlib.train.checkpoint import save_weights
+
+    torch.manual_seed(0)
+    cfg = config.recipe("tiny")
+    card = {"name": "untrained", "config": config.to_dict(cfg)}
+    return save_weights(tmp_path_factory.mktemp("checkpoints") / "untrained", SLERIR(cfg.model), card)

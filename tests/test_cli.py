@@ -1,0 +1,262 @@
+"""The command line: exit codes, one-paragraph errors, files left whole."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from slerlib import cli, doctor
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMANDS = ("doctor", "restore", "train", "eval", "report")
+
+
+@pytest.fixture
+def run(capsys):
+    """run("restore", ...) -> (exit code, standard output, standard error)"""
+
+    def run(*args):
+        try:
+            code = cli.main([str(arg) for arg in args])
+        except SystemExit as end:  # argparse
+            code = end.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def picture(tmp_path):
+    """Path of a 40 x 24 PNG."""
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "in.png")
+    return tmp_path / "in.png"
+
+
+def one_paragraph(text: str) -> bool:
+    return text.startswith("slerlib: ") and text.count("\n") == 1 and "Traceback" not in text
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_one_page_with_an_example(run, command):
+    code, out, _ = run(command, "--help")
+    assert code == 0 and f"slerlib {command}" in out.split("example:")[1]
+    assert len(out.splitlines()) <= 40 and max(map(len, out.splitlines())) <= 120
+
+
+def test_help_lists_exactly_the_commands_that_exist(run):
+    _, out, _ = run("--help")
+    for command in COMMANDS:
+        assert f"  {command} " in out
+    for later in ("compare", "data check"):
+        assert later not in out
+
+
+@pytest.mark.parametrize(
+    "args", [(), ("nonsense",), ("restore", "one"), ("eval", "tiny"), ("train", "tiny", "--threads", "0")]
+)
+def test_a_wrong_command_line_is_exit_code_2(run, args):
+    code, out, err = run(*args)
+    assert code == 2 and "usage" in err and out == ""
+
+
+def test_restore_a_file(run, picture, untrained, tmp_path):
+    trace = tmp_path / "trace.json"
+    code, out, err = run("restore", picture, tmp_path / "out.png", "--checkpoint", untrained, "--trace", trace)
+    assert code == 0 and err == "" and "Restored 1 of 1" in out
+    with Image.open(tmp_path / "out.png") as result:
+        assert result.size == (40, 24)
+    content = json.loads(trace.read_text())
+    (image,) = content["images"]
+    assert len(image["path"]) == len(image["margin"]) == len(content["layers"]) == 8
+    assert np.shape(image["similarity"]) == (8, 3) and len(image["anchor_angle"]) == 8
+    assert image["nearest_anchor"] == min(image["anchor_angle"], key=image["anchor_angle"].get)
+    assert (image["width"], image["height"]) == (40, 24) and isinstance(image["flags"], list)
+    assert content["checkpoint"]["sha256"] and content["failed"] == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.png", "out.png", "trace.json"]  # no temporary files
+
+
+def test_restore_into_a_folder_and_in_tiles(run, picture, untrained, tmp_path):
+    (tmp_path / "results").mkdir()
+    whole = run("restore", picture, tmp_path / "whole.png", "--checkpoint", untrained, "--tile", 0)
+    tiled = run("restore", picture, tmp_path / "results", "--checkpoint", untrained, "--tile", 64)
+    assert whole[0] == tiled[0] == 0 and (tmp_path / "results" / "in.png").exists()
+
+
+def test_restore_of_a_folder_names_the_broken_and_does_the_rest(run, picture, untrained, tmp_path):
+    source, target = tmp_path / "source", tmp_path / "new" / "target"
+    (source / "deep").mkdir(parents=True)
+    picture.rename(source / "a.png")
+    (source / "deep" / "b.JPG").write_bytes(b"")
+    Image.new("RGB", (9, 7)).save(source / "deep" / "c.jpg")
+    (source / "notes.txt").write_text("not an image")
+    trace = tmp_path / "trace.json"
+    code, out, err = run("restore", source, target, "--checkpoint", untrained, "--trace", trace)
+    assert code == 1 and "Restored 2 of 3" in out and "notes.txt" in out
+    assert "1 of 3" in err and "b.JPG" in err and "0 bytes" in err and "Traceback" not in err
+    assert sorted(path.name for path in target.rglob("*.*")) == ["a.png", "c.jpg"]
+    content = json.loads(trace.read_text())
+    assert [Path(image["input"]).name for image in content["images"]] == ["a.png", "c.jpg"]
+    assert len(content["failed"]) == 1
+
+
+def test_results_inside_the_input_folder_are_not_restored_again(run, picture, untrained, tmp_path):
+    for _ in range(2):
+        code, out, _ = run("restore", tmp_path, tmp_path / "out", "--checkpoint", untrained)
+        assert code == 0 and "Restored 1 of 1" in out
+    assert not (tmp_path / "out" / "out").exists()
+
+
+def test_restore_refuses_what_cannot_work(run, picture, untrained, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for args, expected in [
+        ((tmp_path / "none.png", tmp_path / "out.png"), "does not"),
+        ((picture, picture), "must not be the input"),
+        ((picture, tmp_path / "no" / "out.png"), "does not exist"),
+        ((picture, tmp_path / "out.xyz"), "suffix"),
+        ((picture, tmp_path / "out.png", "--tile", 7), "tile"),
+        ((picture, tmp_path / "out.png", "--trace", tmp_path / "no" / "t.json"), "--trace"),
+        ((tmp_path, tmp_path), "must not be the input folder"),
+        ((tmp_path, picture), "is a file"),
+        ((tmp_path / "empty", tmp_path / "out"), "holds none"),
+        ((picture, tmp_path / "out.png", "--checkpoint", "nonsense"), "checkpoint"),
+    ]:
+        if "--checkpoint" not in args:
+            args = (*args, "--checkpoint", untrained)
+        code, out, err = run("restore", *args)
+        assert code == 1 and one_paragraph(err) and expected in err, (args, err)
+
+
+def test_train_hands_over_its_options(run, monkeypatch, tmp_path):
+    seen = {}
+
+    def train(cfg, **options):
+        seen.update(options, cfg=cfg)
+        return options["out"]
+
+    monkeypatch.setattr("slerlib.train.loop.train", train)
+    args = (
+        "--out",
+        tmp_path,
+        "--set",
+        "train.steps=7",
+        "train.seed=3",
+        "--set",
+        "train.save_every=5",
+        "--init",
+        "tiny",
+    )
+    code, out, _ = run("train", "tiny", *args, "--threads", 1, "--device", "cpu", "--resume")
+    assert code == 0 and str(tmp_path) in out
+    assert (seen["cfg"].train.steps, seen["cfg"].train.seed, seen["cfg"].train.save_every) == (7, 3, 5)
+    assert {key: seen[key] for key in ("data", "out", "resume", "init", "device")} == {
+        "data": None, "out": tmp_path, "resume": True, "init": "tiny", "device": "cpu"
+    }  # fmt: skip
+    assert torch.get_num_threads() == 1
+
+
+@pytest.mark.parametrize(
+    "args",
+    [("huge",), ("tiny", "--set", "train.stepz=2"), ("tiny", "--device", "abacus"), ("tiny", "--data", "/no/such")],
+)
+def test_train_refuses_what_cannot_work(run, args, tmp_path):
+    code, _, err = run("train", *args, "--out", tmp_path / "out")
+    assert code == 1 and one_paragraph(err), err
+
+
+def test_eval_prints_means_and_writes_every_score(run, picture, untrained, tmp_path):
+    for folder in ("input", "target"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+        shutil.copy(picture, tmp_path / "data" / folder / "one.png")
+    out_file = tmp_path / "results.json"
+    args = ("--data", tmp_path / "data", "--setting", "pairs", "--images", 1, "--seed", 3, "--out", out_file)
+    code, out, err = run("eval", untrained, *args)
+    assert code == 0 and err == "" and "average" in out and str(out_file) in out
+    content = json.loads(out_file.read_text())
+    assert {"dataset", "task", "image", "psnr_input", "psnr", "ssim_input", "ssim", "ssim_gaussian"} <= set(
+        content["rows"][0]
+    )
+    assert {"definition", "versions", "checkpoint", "means", "average", "missing"} <= set(content)
+
+
+def test_eval_lets_the_library_refuse_a_setting(run, untrained, tmp_path):
+    code, _, err = run("eval", untrained, "--data", "demo", "--setting", "5")
+    assert code == 1 and one_paragraph(err) and "setting" in err
+    code, _, err = run("eval", untrained, "--data", "demo", "--setting", "demo", "--out", tmp_path / "no" / "r.json")
+    assert code == 1 and one_paragraph(err)
+
+
+def test_report_takes_pairs(run, monkeypatch, tmp_path):
+    seen = []
+    done = {"state": "done", "page": tmp_path / "index.html"}
+    monkeypatch.setattr("slerlib.report.run", lambda *args, **options: seen.append(args) or [done])
+    code, out, _ = run("report", "evaluation", "-p", "images", 2, "-p", "seed", -1, "severity", 0.5, "--out", tmp_path)
+    assert code == 0 and out.strip() == str(tmp_path / "index.html")
+    assert seen == [("evaluation", {"images": "2", "seed": "-1", "severity": "0.5"}, tmp_path, False)]
+    code, _, err = run("report", "evaluation", "-p", "images")
+    assert code == 1 and one_paragraph(err) and "pairs" in err
+
+
+def test_report_refuses_an_unknown_name(run):
+    code, _, err = run("report", "nonsense")
+    assert code == 1 and one_paragraph(err) and "nonsense" in err
+
+
+def test_an_unforeseen_error_is_one_paragraph_and_debug_shows_it(run, monkeypatch):
+    def fail(_):
+        raise RuntimeError("two\nlines")
+
+    monkeypatch.setattr(cli, "_doctor", fail)
+    code, _, err = run("doctor")
+    assert code == 1 and one_paragraph(err) and "RuntimeError: two lines" in err and "--debug" in err
+    for args in (("doctor", "--debug"), ("--debug", "doctor")):
+        with pytest.raises(RuntimeError):
+            cli.main(list(args))
+
+
+def test_doctor_finds_everything_or_names_the_fix(run, untrained, monkeypatch):
+    code, out, _ = run("doctor", "--checkpoint", untrained)
+    assert code == 0 and out.rstrip().endswith("Everything works.")
+    for part in ("python", "torch", "device", "dtype", "threads", "packages", "checkpoint", "restore", "disk"):
+        assert f"\n{part} " in "\n" + out
+    code, out, _ = run("doctor", "--checkpoint", "nonsense")
+    assert code == 1 and "FAULT" in out and "nonsense" in out.splitlines()[-1]
+    monkeypatch.setattr(doctor, "_IMPORTS", doctor._IMPORTS | {"scipy": "no_such_module"})
+    code, out, _ = run("doctor", "--checkpoint", untrained)
+    assert code == 1 and "missing: scipy" in out and "make report" in out.splitlines()[-1]
+
+
+def test_doctor_notices_changed_weights(run, untrained, tmp_path):
+    for name in ("card.json", "model.safetensors"):
+        content = bytearray((untrained / name).read_bytes())
+        content[-1] ^= name.endswith("tensors")
+        (tmp_path / name).write_bytes(content)
+    code, out, _ = run("doctor", "--checkpoint", tmp_path)
+    assert code == 1 and "sha256" in out
+
+
+def start(*args) -> subprocess.Popen:
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-m", "slerlib", *map(str, args)]
+    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_python_m_slerlib_and_ctrl_c(tmp_path, untrained):
+    """The real process: Ctrl-C during a training ends with 130 and without a traceback."""
+    process = start("train", "tiny", "--out", tmp_path, "--set", "train.steps=100000", "train.save_every=100000")
+    log, end = tmp_path / "log.jsonl", time.monotonic() + 60
+    while not (log.exists() and log.stat().st_size) and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err

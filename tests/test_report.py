@@ -1,0 +1,328 @@
+"""Reports tell how they ended, refuse bad parameters before a kernel starts, and open without a network."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import chromium
+import nbformat
+import pytest
+
+from slerlib import UserError, provenance, report, report_plan
+from slerlib.report_kernel import kernel_environment
+
+ROOT = Path(__file__).resolve().parent.parent
+# ipykernel and its neighbours warn about their own event loops and sockets
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+
+PARAMETERS = "images: int = 0  # 0 = all\nseverity = 0.5\nname: str = 'x'\nflag = True\nseed = 0"
+PICTURE = (
+    "import matplotlib.pyplot as plt\nfig, ax = plt.subplots(figsize=(2, 2)); ax.plot([1, 2]); plt.close(fig)\n"
+    "display(fig, metadata={'image/png': {'alt': 'A rising line'}})"
+)
+
+
+@pytest.fixture
+def notebook(tmp_path):
+    """notebook("name", cell, cell, ...) -> path of a notebook with a parameters cell and these code cells."""
+
+    def make(name, *cells, parameters=PARAMETERS):
+        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        book = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
+        first = nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})
+        book.cells = [nbformat.v4.new_markdown_cell("# A made-up report"), first]
+        book.cells += [nbformat.v4.new_code_cell(cell) for cell in cells]
+        nbformat.write(book, tmp_path / f"report_{name}.ipynb")
+        return tmp_path / f"report_{name}.ipynb"
+
+    return make
+
+
+@pytest.fixture
+def run(tmp_path):
+    """run(path, **parameters) -> the record of one report, without progress lines."""
+
+    def run(source, resume=False, **parameters):
+        (record,) = report.run(source, parameters, tmp_path / "runs", resume, say=lambda line: None)
+        return record
+
+    return run
+
+
+def saved(record: dict) -> dict:
+    return json.loads((record["folder"] / "run.json").read_text())
+
+
+# --- how a run ends ---------------------------------------------------------------------------------------------------
+
+
+def test_a_good_run_leaves_a_page_and_is_not_repeated(notebook, run, tmp_path):
+    source = notebook("good", PICTURE, "print('images', images, severity, name)", "open('kept.txt', 'w').write('x')")
+    record = run(source, images="2", name="<b>&")
+    folder = record["folder"]
+    assert record["state"] == saved(record)["state"] == "done" and not record["skipped"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d-good-[0-9a-f]{8}", folder.name)
+    assert {path.name for path in folder.iterdir()} == {
+        "run.json",
+        "notebook.ipynb",
+        "log.txt",
+        "index.html",
+        "kept.txt",
+    }
+    page = record["page"].read_text()
+    assert "images 2 0.5" in page and 'alt="A rising line"' in page and "<details" in page
+    assert "&lt;b&gt;&amp;" in page and "<b>&" not in page
+    assert "images 2 0.5" in (folder / "log.txt").read_text()
+    facts = saved(record)
+    assert facts["parameters"] == {"images": 2, "severity": 0.5, "name": "<b>&", "flag": True, "seed": 0}
+    assert facts["provenance"]["seed"] == 0 and facts["peak_memory_MB"] > 20 and facts["wall_seconds"] > 0
+    assert facts["provenance"]["versions"]["scikit-image"] and facts["provenance"]["versions"]["pillow"]
+    assert folder.name in (tmp_path / "runs" / "index.html").read_text()
+
+    again = run(source, images=2, name="<b>&")
+    assert again["skipped"] and again["folder"] == folder
+    assert run(source, images=1)["folder"] != folder
+
+
+def test_a_failed_cell_is_named_and_resume_keeps_files(notebook, run):
+    mark = "import pathlib; kept = pathlib.Path('kept.txt'); again = kept.exists(); kept.write_text('x')"
+    source = notebook("bad", mark, "if not again:\n    raise ValueError('bad <thing>')", "print('end')")
+    record = run(source)
+    assert record["state"] == saved(record)["state"] == "failed"
+    assert record["error"]["kind"] == "ValueError" and record["error"]["message"] == "bad <thing>"
+    assert record["error"]["cell"] == 4 and record["last_good"]["cell"] == 3 and record["cells"] == 5
+    page = record["page"].read_text()
+    for part in (
+        "bad &lt;thing&gt;",
+        "code cell 4 of 5",
+        "last good",
+        "MB",
+        "--resume",
+        "The end of log.txt",
+        "Traceback",
+    ):
+        assert part in page, part
+    resumed = run(source, resume=True)  # the cell finds what the first run saved
+    assert resumed["state"] == "done" and resumed["folder"] == record["folder"]
+
+
+def test_without_resume_an_unfinished_run_starts_anew(notebook, run):
+    source = notebook(
+        "bad", "import pathlib; pathlib.Path('kept.txt').touch(exist_ok=False)", "raise ValueError('bad')"
+    )
+    for _ in range(2):
+        assert run(source)["error"]["kind"] == "ValueError"
+
+
+def test_a_killed_kernel_is_not_called_completed(notebook, run):
+    source = notebook("killed", "print('fine')", "import os; os.kill(os.getpid(), 9)", "print('end')")
+    record = run(source)
+    assert record["state"] == saved(record)["state"] == "killed"
+    assert record["error"]["cell"] == 4 and record["last_good"]["cell"] == 3
+    assert "signal 9" in record["error"]["message"]
+    marks = [cell.metadata.papermill.status for cell in nbformat.read(record["folder"] / "notebook.ipynb", 4).cells[1:]]
+    assert marks == ["completed", "completed", "completed", "failed", "pending"]
+    assert "signal 9" in record["page"].read_text()
+
+
+def start(source, runs) -> subprocess.Popen:
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-m", "slerlib", "report", str(source), "--out", str(runs)]
+    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 60
+    while not list(runs.glob("*/here")) and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.05)
+    return process
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "kind"), [(signal.SIGINT, 130, "Interrupted"), (signal.SIGTERM, 143, "Stopped")]
+)
+def test_a_stopped_run_still_writes_its_page(notebook, tmp_path, number, code, kind):
+    source = notebook("slow", "open('here', 'w').close()\nimport time; time.sleep(60)")
+    process = start(source, tmp_path / "runs")
+    (folder,) = (tmp_path / "runs").glob("*-slow-*")
+    assert json.loads((folder / "run.json").read_text())["state"] == "running"
+    with pytest.raises(UserError, match="is running as process"):
+        report.run(source, out=tmp_path / "runs")
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code and "Traceback" not in err, err
+    record = json.loads((folder / "run.json").read_text())
+    assert record["state"] == "killed" and record["error"]["kind"] == kind and record["error"]["cell"] == 3
+    assert "--resume" in (folder / "index.html").read_text()
+
+
+def test_a_run_whose_supervisor_was_killed_gets_its_page_later(notebook, run, tmp_path):
+    source = notebook("slow", "open('here', 'w').close()\nimport time; time.sleep(60)")
+    process = start(source, tmp_path / "runs")
+    process.kill()
+    process.communicate(timeout=60)
+    (folder,) = (tmp_path / "runs").glob("*-slow-*")
+    assert not (folder / "index.html").exists()
+    run(notebook("other", "1"))
+    record = json.loads((folder / "run.json").read_text())
+    assert record["state"] == "killed" and (folder / "index.html").exists()
+    assert "killed" in (tmp_path / "runs" / "index.html").read_text()
+
+
+def test_one_failure_does_not_keep_the_others_from_running(notebook, tmp_path):
+    books = [notebook("first", "1 / 0"), notebook("second", "print(images)")]
+    records = report.run(books, {"images": 3}, tmp_path / "runs", say=lambda line: None)
+    assert [record["state"] for record in records] == ["failed", "done"]
+
+
+# --- what is asked for ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({"imges": 2}, "images (int), severity (float), name (str), flag (bool), seed (int)"),
+        ({"images": "two"}, "type int"),
+        ({"images": 2.5}, "type int"),
+        ({"images": True}, "type int"),
+        ({"severity": "high"}, "type float"),
+        ({"severity": float("nan")}, "type float"),
+        ({"flag": "2"}, "type bool"),
+        ({"name": 3}, "type str"),
+    ],
+)
+def test_bad_parameters_are_refused_before_anything_starts(notebook, run, tmp_path, parameters, expected):
+    with pytest.raises(UserError) as error:
+        run(notebook("good", "print(images)"), **parameters)
+    assert expected in str(error.value)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_text_becomes_the_declared_type(notebook):
+    source = notebook("typed", parameters=PARAMETERS + "\nsizes = [1]\nanything = None")
+    given = {"images": "2", "severity": "1", "flag": "false", "name": "7", "sizes": "[3, 4]", "anything": "text"}
+    (plan,) = report_plan.make_plans({"typed": source}, given)
+    assert plan["parameters"] == {
+        "images": 2, "severity": 1.0, "name": "7", "flag": False, "seed": 0, "sizes": [3, 4], "anything": "text"
+    }  # fmt: skip
+    assert type(plan["parameters"]["severity"]) is float
+
+
+def test_the_key_follows_parameters_source_checkpoint_and_data(notebook, untrained, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(b"a")
+    parameters = PARAMETERS + "\ncheckpoint = 'tiny'\ndata = 'demo'"
+
+    def key(*cells, **given):
+        given = {"checkpoint": str(untrained), "data": str(tmp_path / "photos")} | given
+        (plan,) = report_plan.make_plans({"one": notebook("one", *cells, parameters=parameters)}, given)
+        return plan["key"]
+
+    first = key("1")
+    assert first == key("1")
+    assert len({first, key("2"), key("1", images=1), key("1", data="demo")}) == 4
+    (tmp_path / "photos" / "a.png").write_bytes(b"b")
+    assert key("1") != first
+    for wrong in ({"checkpoint": "nonsense"}, {"data": "/no/such/folder"}):
+        with pytest.raises(UserError):
+            key("1", **wrong)
+
+
+def test_relative_paths_mean_the_callers_folder(notebook, untrained, tmp_path, monkeypatch):
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path)
+    source = notebook("one", parameters="checkpoint = 'tiny'\ndata = 'demo'")
+    given = {"checkpoint": os.path.relpath(untrained), "data": "photos"}
+    (plan,) = report_plan.make_plans({"one": source}, given)
+    assert plan["parameters"] == {"checkpoint": str(untrained.resolve()), "data": str(tmp_path / "photos")}
+
+
+def test_unknown_reports_and_files_that_are_no_notebooks_are_refused(tmp_path):
+    (tmp_path / "text.ipynb").write_text("not a notebook")
+    for name in ("nonsense", tmp_path / "text.ipynb", tmp_path / "missing.ipynb"):
+        with pytest.raises(UserError):
+            report.run(name, out=tmp_path / "runs")
+
+
+def test_kernels_use_the_machines_threads_unless_set(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert kernel_environment()["OMP_NUM_THREADS"] == str(provenance.usable_cores())
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert kernel_environment()["OMP_NUM_THREADS"] == "3"
+
+
+# --- provenance -------------------------------------------------------------------------------------------------------
+
+
+def test_provenance_is_json_and_hashes_follow_content(untrained, tmp_path):
+    record = provenance.collect(seed=7, checkpoint=untrained, data=tmp_path)
+    assert json.loads(json.dumps(record)) == record
+    card = json.loads((untrained / "card.json").read_text())
+    assert record["checkpoint"]["sha256"] == card["weights_sha256"] and record["seed"] == 7
+    before = provenance.sha256_folder(tmp_path)
+    (tmp_path / "a").write_text("1")
+    assert provenance.sha256_folder(tmp_path) != before
+    assert provenance.sha256_folder(tmp_path, "*.py") == before
+    (tmp_path / ".hidden").write_text("1")
+    assert provenance.sha256_folder(tmp_path) == provenance.sha256_folder(tmp_path)
+
+
+def test_git_state_tells_a_clean_tree_from_a_changed_one(tmp_path):
+    def git(*args):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+        subprocess.run(["git", *identity, *args], cwd=tmp_path, check=True, capture_output=True)
+
+    assert provenance.git_state(tmp_path) is None
+    git("init")
+    (tmp_path / "file").write_text("1")
+    git("add", "file")
+    git("commit", "-m", "one")
+    clean = provenance.git_state(tmp_path)
+    assert len(clean["sha"]) == 40 and clean["dirty"] is None
+    (tmp_path / "file").write_text("2")
+    changed = provenance.git_state(tmp_path)
+    (tmp_path / "new").write_text("3")
+    assert (
+        clean["sha"] == changed["sha"] and len({None, changed["dirty"], provenance.git_state(tmp_path)["dirty"]}) == 3
+    )
+
+
+# --- in a browser without a network -----------------------------------------------------------------------------------
+
+
+def check_page(path: Path, profile: Path) -> None:
+    with chromium.Page(path, profile) as page:
+        assert page.outside() == [] and page.complaints == []
+        assert page.broken_images() == [] and page.images_without_alt() == 0
+        width = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert width <= 0, "the page is wider than the window"
+        assert page.evaluate("document.querySelectorAll('details.code[open]').length") <= 1
+
+
+@pytest.mark.browser
+def test_pages_open_without_a_network(notebook, run, tmp_path):
+    chromium.find()
+    wide = "import pandas as pd; pd.DataFrame([range(60)])"
+    good = run(notebook("good", PICTURE, wide, "print('x' * 400)"))
+    bad = run(notebook("bad", "1 / 0"))
+    for number, path in enumerate((good["page"], bad["page"], tmp_path / "runs" / "index.html")):
+        check_page(path, tmp_path / f"profile{number}")
+    with chromium.Page(bad["page"], tmp_path / "profile") as page:
+        assert "ZeroDivisionError" in page.evaluate("document.querySelector('.run.failed').innerText")
+        assert page.evaluate("document.querySelectorAll('details.code[open]').length") == 1
+        page.screenshot(tmp_path / "page.png")
+    assert (tmp_path / "page.png").stat().st_size > 10_000
+
+
+@pytest.mark.browser
+def test_the_pages_of_make_report_open_without_a_network(tmp_path):
+    """SLERLIB_REPORT_RUNS names the folder of runs to check, as continuous integration does after `make report`."""
+    if "SLERLIB_REPORT_RUNS" not in os.environ:
+        pytest.skip("SLERLIB_REPORT_RUNS is not set: no report was made before the tests")
+    runs = Path(os.environ["SLERLIB_REPORT_RUNS"])
+    pages = sorted(runs.glob("*/index.html"))
+    assert pages, f"no page in {runs}"
+    for number, path in enumerate([*pages, runs / "index.html"]):
+        check_page(path, tmp_path / f"profile{number}")
