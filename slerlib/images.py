@@ -134,12 +134,12 @@ def from_pil(im: Image.Image) -> tuple[torch.Tensor, Meta]:
     """PIL image of any mode -> ((3, H, W) float32 in [0, 1], Meta).
 
     Palettes come back as RGB and bilevel images as greyscale, for neither can hold a restored picture.
-    Raises UserError for an image whose file is closed or damaged, for one without pixels, and for mode I or F with values
-    outside 0..65535 or 0..1.
+    Raises UserError for an image whose file is closed or damaged, for one without pixels, and for mode I or F with
+    values outside 0..65535 or 0..1.
     """
     try:
         im.load()
-    except (OSError, SyntaxError, ValueError, AttributeError) as error:  # the file is read as late as here
+    except Exception as error:  # the file is read as late as here; see read_image for what can happen
         raise UserError(
             f"A PIL image must be open and complete; reading its pixels failed ({type(error).__name__}: {error}). "
             "Give restore the path instead, or open the file again."
