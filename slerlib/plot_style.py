@@ -1,0 +1,108 @@
+"""The one style of the figures, their colours, and how they show themselves in Jupyter with a description.
+
+Colours are those of Okabe and Ito (2008), safe for the common colour blindnesses, and never the only carrier of
+meaning. Sizes are chosen so that text stays readable where a figure is shown 600 pixels wide. Nothing goes through
+pyplot: no figure stays open or is shown twice.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH = 7.5  # inches of a figure; 100 screen pixels each
+DPI = 160
+BLUE, ORANGE, GREEN, VERMILLION, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
+SKY, YELLOW, BLACK, GREY = "#56B4E9", "#F0E442", "#000000", "#6E6E6E"
+EXPERT_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION, YELLOW, GREY)
+CLASS_COLOURS = (SKY, BLUE, BLACK, GREEN, GREY, PURPLE, VERMILLION, ORANGE)
+CLASS_MARKERS = "ovs^DPXh"
+OTHER_MARKERS = "*<>p"  # degradations without an anchor of their own, white inside
+STYLE = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib
+    "font.size": 10.5,
+    "axes.titlesize": 11.5,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.labelcolor": "#333333",
+    "xtick.labelsize": 10,
+    "ytick.labelsize": 10.5,
+    "legend.frameon": False,
+    "legend.fontsize": 10,
+}
+SMALL = 9
+
+
+def styled(draw):
+    """Run a drawing function in this module's style, whatever the person has set for their own figures."""
+
+    @functools.wraps(draw)
+    def wrapper(*args, **kwargs):
+        import matplotlib
+
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            matplotlib.rcParams.update(STYLE)
+            return draw(*args, **kwargs)
+
+    return wrapper
+
+
+def canvas(ax: Axes | None, height: float) -> Axes:
+    """`ax`, or the axes of a new figure that is `height` inches high."""
+    from matplotlib.figure import Figure
+
+    return ax or Figure((WIDTH, height), dpi=DPI, layout="constrained").add_subplot()
+
+
+def finished(fig: Figure, alt_text: str, kind: str = "png") -> Figure:
+    """The figure with its description, and with a way to show itself in Jupyter that keeps the description."""
+    fig.alt_text = alt_text
+    fig._ipython_display_ = functools.partial(_show, fig, kind)
+    return fig
+
+
+def _show(fig: Figure, kind: str) -> None:
+    from IPython.display import display
+
+    options = {"pil_kwargs": {"quality": 88, "subsampling": 0}} if kind == "jpeg" else {}
+    picture = io.BytesIO()
+    fig.savefig(picture, format=kind, **options)
+    notes = {"alt": fig.alt_text, "width": round(100 * fig.get_size_inches()[0])}
+    bundle = {f"image/{kind}": picture.getvalue(), "text/plain": fig.alt_text}
+    display(bundle, metadata={f"image/{kind}": notes}, raw=True)
+
+
+def class_looks(names: Sequence[str], labels: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Marker and colour of every anchor's name, then of the labels that have no anchor."""
+    looks = {}
+    for k, name in enumerate(names):
+        looks[name] = {
+            "marker": CLASS_MARKERS[k % len(CLASS_MARKERS)],
+            "color": CLASS_COLOURS[k % len(CLASS_COLOURS)],
+        }
+    for k, label in enumerate(label for label in dict.fromkeys(labels) if label not in names):
+        looks[label] = {"marker": OTHER_MARKERS[k % len(OTHER_MARKERS)], "color": BLACK, "markerfacecolor": "white"}
+    return looks
+
+
+def tint(colour: str, strength: float) -> tuple[float, float, float]:
+    """The colour mixed with white; strength 1 is the colour itself."""
+    from matplotlib.colors import to_rgb
+
+    return tuple(1 - strength * (1 - part) for part in to_rgb(colour))
+
+
+def ink(colour: tuple[float, float, float]) -> str:
+    """Black or white, whichever stands out more (relative luminance as in WCAG 2)."""
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "white" if luminance < 0.179 else "black"
