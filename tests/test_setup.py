@@ -86,8 +86,11 @@ def make(tmp_path):
         shutil.copy(ROOT / name, tmp_path)
 
     def run(*args: str) -> str:
-        env = {key: value for key, value in os.environ.items() if key not in ("PYTHON", "TORCH", "MAKEFLAGS")}
-        done = subprocess.run(["make", "-n", *args], cwd=tmp_path, env=env, capture_output=True, text=True)
+        env = {
+            key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "TORCH", "MAKE", "MFLAGS"))
+        }
+        command = ["make", "-n", "--no-print-directory", *args]
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
