@@ -6,13 +6,14 @@
 #
 # PYTHON=python3.12            another Python (3.11 or later); remembered until make clean
 # TORCH=2.12.0 or TORCH=URL    another version of torch, or the package index to take it from; remembered too
-# REPORT_ARGS="-p images 2"    options of `slerlib report`        TEST_ARGS="-k sphere"    options of pytest
+# REPORT_ARGS="-p images 2"    options of `slerlib report`; likewise TEST_ARGS of pytest and LAB_ARGS of JupyterLab
 
 -include .venv.choice
 PYTHON ?= python3
 TORCH ?=
 REPORT_ARGS ?=
 TEST_ARGS ?=
+LAB_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -25,9 +26,9 @@ ifneq ($(strip $(CHOICE)),$(strip $(shell cat .venv.choice 2>/dev/null)))
 $(VENV)/.made: FORCE
 endif
 
-# With TORCH the pins of the CUDA packages give way, and with a version that of torch itself.
+# With TORCH the pins of what torch brings along give way, and with a version that of torch itself.
 TORCH_IS_INDEX := $(findstring /,$(TORCH))
-UNPINNED := /^nvidia-/d;/^cuda-/d;/^triton==/d$(if $(TORCH_IS_INDEX),,;/^torch==/d)
+UNPINNED := /^nvidia-/d;/^cuda-/d;/^triton==/d;/^setuptools==/d$(if $(TORCH_IS_INDEX),,;/^torch==/d)
 CONSTRAINTS := $(if $(TORCH),$(VENV)/constraints.txt,constraints.txt)
 
 .PHONY: report test test-all lab lint clean help FORCE
@@ -42,7 +43,7 @@ test-all: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "" $(TEST_ARGS)
 
 lab: $(VENV)/.installed
-	$(BIN)/python -m jupyter lab --notebook-dir=notebooks
+	$(BIN)/python -m jupyterlab --ServerApp.preferred_dir=notebooks $(LAB_ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/python -m ruff check .

@@ -56,7 +56,7 @@ _TEMPLATE = """
 {%- block body_footer -%}{{ resources.page.bottom }}{{ super() }}{%- endblock body_footer -%}
 {%- block input_group -%}
 <details class="code"{% if cell.metadata.get('papermill', {}).get('status') == 'failed' %} open{% endif %}>
-<summary>code</summary>{{ super() }}</details>
+<summary>code cell {{ cell.execution_count or "" }}</summary>{{ super() }}</details>
 {%- endblock input_group -%}
 {%- block data_png scoped -%}{{ picture(output, 'image/png') }}{%- endblock data_png -%}
 {%- block data_jpg scoped -%}{{ picture(output, 'image/jpeg') }}{%- endblock data_jpg -%}
