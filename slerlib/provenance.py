@@ -94,9 +94,11 @@ def _git(root: Path, *args: str) -> bytes | None:
 
 
 def versions(names: tuple[str, ...] = PACKAGES) -> dict[str, str | None]:
-    """Installed versions by package name, read from the metadata, without importing anything."""
-    found: dict[str, str | None] = {"python": platform.python_version()}
-    for name in ("slerlib", *names):
+    """Versions by name: Python, slerlib and the installed packages, read from their metadata without importing them."""
+    from . import __version__
+
+    found: dict[str, str | None] = {"python": platform.python_version(), "slerlib": __version__}
+    for name in names:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -174,3 +174,9 @@ def test_the_wheel_carries_checkpoints_and_report_notebooks(tmp_path):
     assert done.stdout.split() == [str(site / "slerlib/_checkpoints/made_up"), str(site / "slerlib/_notebooks")], (
         done.stderr
     )
+
+
+def test_the_version_is_said_once_the_same():
+    import slerlib
+
+    assert slerlib.__version__ == PROJECT["version"]
