@@ -24,7 +24,8 @@ _STYLE = """
 body, body.jp-Notebook { max-width: 62rem; margin: 0 auto; padding: 1.5rem; overflow: visible; background: #fff;
   color: #1b1f24; font: 16px/1.55 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif; }
 .jp-RenderedHTMLCommon { font-family: inherit; font-size: 1rem; line-height: 1.55; }
-.jp-Cell { padding: 0.15rem 0; } .jp-Cell .jp-RenderedMarkdown { padding: 0; } .jp-InputPrompt, .jp-OutputPrompt { display: none; }
+.jp-Cell { padding: 0.15rem 0; } .jp-Cell .jp-RenderedMarkdown { padding: 0; }
+.jp-InputPrompt, .jp-OutputPrompt { display: none; }
 .jp-RenderedImage img, .jp-RenderedHTML img { max-width: 100%; height: auto; }
 .jp-OutputArea-output { overflow-x: auto; } .jp-OutputArea-output pre { white-space: pre-wrap; }
 details.code > summary { cursor: pointer; color: #57606a; font-size: 0.8rem; padding: 0.1rem 0; }
