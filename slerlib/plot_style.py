@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 WIDTH = 7.5  # inches of a figure; 100 screen pixels each
 DPI = 160
+PICTURE_DPI = 110  # three pictures of 256 pixels side by side are then shown pixel by pixel
 BLUE, ORANGE, GREEN, VERMILLION, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
 SKY, YELLOW, BLACK, GREY = "#56B4E9", "#F0E442", "#000000", "#6E6E6E"
 EXPERT_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION, YELLOW, GREY)
@@ -73,7 +74,7 @@ def finished(fig: Figure, alt_text: str, kind: str = "png") -> Figure:
 def _show(fig: Figure, kind: str) -> None:
     from IPython.display import display
 
-    options = {"pil_kwargs": {"quality": 88, "subsampling": 0}} if kind == "jpeg" else {}
+    options = {"pil_kwargs": {"quality": 85}} if kind == "jpeg" else {}
     picture = io.BytesIO()
     fig.savefig(picture, format=kind, **options)
     notes = {"alt": fig.alt_text, "width": round(100 * fig.get_size_inches()[0])}

@@ -32,6 +32,7 @@ from .plot_style import (
     EXPERT_COLOURS,
     GREY,
     ORANGE,
+    PICTURE_DPI,
     SMALL,
     VERMILLION,
     WIDTH,
@@ -65,32 +66,36 @@ def _signed(value: float) -> str:
 
 
 @styled
-def picture_grid(pictures: Sequence[tuple[str, Tensor, Tensor, Tensor]], side: int = 256) -> Figure:
+def picture_grid(pictures: Sequence[tuple[str, Tensor, ...]], side: int = 256) -> Figure:
     """One row per picture: clean, degraded, restored, with the PSNR of the whole picture below.
 
-    pictures: (label, clean, degraded, restored), the last three (3, H, W) tensors in [0, 1] of one size.
+    pictures: (label, clean, degraded, restored), three (3, H, W) tensors in [0, 1] of one size; all rows may do without
+        restored, for a look before restoring.
     side: at most so many pixels about the centre are shown, so that detail stays visible. The label stands at the left.
     """
     from matplotlib.figure import Figure
 
     _checked(pictures, [row[0] for row in pictures], "picture")
-    fig = Figure((WIDTH, 2.62 * len(pictures) + 0.3), dpi=DPI, layout="constrained")
-    grid = fig.subplots(len(pictures), 3, squeeze=False)
+    titles = ("clean", "degraded", "restored")[: len(pictures[0]) - 1]
+    dpi = DPI if len(pictures) < 3 else PICTURE_DPI
+    fig = Figure((WIDTH, 7.86 / len(titles) * len(pictures) + 0.3), dpi=dpi, layout="constrained")
+    grid = fig.subplots(len(pictures), len(titles), squeeze=False)
     scores = []
     for axes, (label, *images) in zip(grid, pictures, strict=True):
-        before, after = (psnr(image, images[0]) for image in images[1:])
-        scores.append(f"{label}: {_dB(before)} before, {_dB(after)} after")
-        gain = f" ({_signed(after - before)})" if math.isfinite(before) and math.isfinite(after) else ""
-        notes = ("", f"input {_dB(before)}", f"restored {_dB(after)}{gain}")
-        for ax, image, note in zip(axes, images, notes, strict=True):
+        values = [psnr(image, images[0]) for image in images[1:]]
+        gain = f" ({_signed(values[-1] - values[0])})" if len(values) > 1 and np.isfinite(values).all() else ""
+        notes = [f"{name} {_dB(value)}" for name, value in zip(("input", "restored"), values, strict=False)]
+        notes[-1] += gain
+        scores.append(f"{label}: {', '.join(notes)}")
+        for ax, image, note in zip(axes, images, ["", *notes], strict=True):
             ax.imshow(_centre(image, side), interpolation="nearest", vmin=0, vmax=1)
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set_visible(False)
             ax.set_xlabel(note, labelpad=3)
         axes[0].set_ylabel(label, fontsize=11.5, labelpad=6)
-    for ax, title in zip(grid[0], ("clean", "degraded", "restored"), strict=True):
+    for ax, title in zip(grid[0], titles, strict=True):
         ax.set_title(title, loc="center")
-    alt = f"Photographs, each clean, degraded and restored, with PSNR against the clean one. {'; '.join(scores)}."
+    alt = f"Photographs, each {' and '.join(titles)}, with PSNR against the clean one. {'; '.join(scores)}."
     return finished(fig, alt, "jpeg")
 
 
@@ -116,7 +121,7 @@ def path_chart(paths: Sequence[str] | Tensor, labels: Sequence[str], ax: Axes | 
     if paths_BL.shape[1:] != (LAYERS,):
         raise UserError(f"A path has {LAYERS} experts, one per layer; got {str(paths[0])!r}. Take it from a trace.")
     names = list(dict.fromkeys(labels))
-    ax = canvas(ax, 0.48 * len(names) + 1.15)
+    ax = canvas(ax, 0.48 * len(names) + 0.8)
     told = []
     for y, name in enumerate(names):
         group_BL = paths_BL[[label == name for label in labels]]
@@ -218,18 +223,19 @@ def sphere_view(
     for kind, look in looks.items():
         own_N2 = points_B2[[label == kind for label in labels]]
         edge = {"markeredgecolor": BLACK if kind in others else "white", "markeredgewidth": 0.8, "linestyle": ""}
-        drawn[kind] = ax.plot(*own_N2.T, markersize=7, alpha=0.8, **look, **edge)[0]
+        drawn[kind] = ax.plot(*own_N2.T, markersize=7, zorder=3, **look, **edge)[0]
     for name, turn, target in zip(names, _spread(anchors_K2), anchors_K2, strict=True):
         place = 1.08 * np.array([np.cos(turn), np.sin(turn)])
         ax.plot(*np.stack([target, place]).T, color=looks[name]["color"], linewidth=0.9)
-        ax.plot(*target, **looks[name], markersize=12, markeredgecolor=BLACK, markeredgewidth=1.4)
+        ring = {**looks[name], "markerfacecolor": "none", "markeredgewidth": 2.4}
+        ax.plot(*target, **ring, markersize=16)
         side = "left" if place[0] > 0.15 else "right" if place[0] < -0.15 else "center"
         ax.text(*(1.03 * place), name, ha=side, va="bottom" if place[1] > 0 else "top")
     if others:
         ax.legend([drawn[kind] for kind in others], others, title="no anchor", loc="lower right", handletextpad=0.2)
     ax.set(aspect="equal", xlim=(-1.55, 1.55), ylim=(-1.2, 1.2), xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
-    ax.set_xlabel(f"large: anchors; small: images; this plane keeps {kept:.0%} of the anchors' spread")
+    ax.set_xlabel(f"rings: anchors; filled: images; this plane keeps {kept:.0%} of the anchors' spread")
     angles = sphere.angle(points[:, None], anchors[None])
     nearest = Counter((label, names[k]) for label, k in zip(labels, angles.argmin(dim=1).tolist(), strict=True))
     told = "; ".join(f"{count} of {label} nearest to {name}" for (label, name), count in nearest.items())
