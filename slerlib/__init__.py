@@ -10,6 +10,7 @@ Nothing heavy loads here: pandas, matplotlib, scikit-image, umap and papermill a
 from . import config, sphere
 from .data.degrade import DEGRADATIONS, degrade
 from .errors import UserError
+from .evaluate import evaluate, modal_paths, save_results, summary
 from .metrics import bootstrap_interval, psnr, ssim, ssim_gaussian
 from .model.network import SLERIR, parameter_counts
 from .model.router import Trace
@@ -25,11 +26,15 @@ __all__ = [
     "bootstrap_interval",
     "config",
     "degrade",
+    "evaluate",
     "load",
+    "modal_paths",
     "parameter_counts",
     "psnr",
     "restore",
+    "save_results",
     "sphere",
     "ssim",
     "ssim_gaussian",
+    "summary",
 ]

@@ -148,32 +148,29 @@ class Batches(Dataset):
         own = np.random.default_rng([self.seed, 3, content, label, number])
         turn, position = divmod(content, len(self.photographs))
         order = np.random.default_rng([self.seed, 4, turn]).permutation(len(self.photographs))
-        image = self.photographs.images[order[position]]
+        image = _at_least(self.photographs.images[order[position]], self.context + 2 * MARGIN)
+        mirror, depth_seed = place.integers(2), int(place.integers(1 << 31))
+
+        # the crop first, then a context view laid round it at random: the crop is the same with or without one
         wide = own.random() < self.share
-        side = (self.context if wide else self.cfg.crop) + 2 * MARGIN
-        image = _at_least(image, self.context + 2 * MARGIN)
-        # place the crop first, then lay the context view round it at random: the crop is the same with or without one
-        height, width = image.shape[1:]
-        inset = own.integers(0, self.context - self.cfg.crop + 1, 2) if wide else np.zeros(2, dtype=int)
-        top, left = (
-            place.integers(0, height - self.cfg.crop - 2 * MARGIN + 1),
-            place.integers(0, width - self.cfg.crop - 2 * MARGIN + 1),
-        )
-        top, left = int(np.clip(top - inset[0], 0, height - side)), int(np.clip(left - inset[1], 0, width - side))
-        clean = image[:, top : top + side, left : left + side].float() / 255
-        clean = _dihedral(clean, int(place.integers(8)))
-        depth = (
-            synthetic_depth(height, width, int(place.integers(1 << 31)), window=(top, left, side, side))
-            if self.classes[label] == "haze"
-            else None
-        )
-        degraded = degrade(
-            clean, self.classes[label], float(own.uniform(*self.cfg.severity)), int(own.integers(1 << 31)), depth=depth
-        )
-        clean, degraded = (x[:, MARGIN:-MARGIN, MARGIN:-MARGIN] for x in (clean, degraded))
-        y, x = (own.integers(0, clean.shape[1] - self.cfg.crop + 1, 2)).tolist()
-        crop = (slice(None), slice(y, y + self.cfg.crop), slice(x, x + self.cfg.crop))
-        return degraded[crop].contiguous(), clean[crop].contiguous(), label, degraded.contiguous() if wide else None
+        crop, side = self.cfg.crop, self.context if wide else self.cfg.crop
+        limits = np.array(image.shape[1:]) - 2 * MARGIN
+        corner = place.integers(0, limits - crop + 1)
+        outer = np.clip(corner - own.integers(0, side - crop + 1, 2), 0, limits - side)
+        (top, left), (y, x) = outer.tolist(), (corner - outer).tolist()
+
+        patch = side + 2 * MARGIN
+        clean = image[:, top : top + patch, left : left + patch].float() / 255
+        depth = None
+        if self.classes[label] == "haze":
+            depth = synthetic_depth(*image.shape[1:], depth_seed, window=(top, left, patch, patch), guide=image)
+        if mirror:  # left to right only: turned upside down, far would no longer be up
+            clean, depth, x = clean.flip(2), None if depth is None else depth.flip(1), side - crop - x
+        severity, seed = float(own.uniform(*self.cfg.severity)), int(own.integers(1 << 31))
+        degraded = degrade(clean, self.classes[label], severity, seed, depth=depth)
+        clean, degraded = (part[:, MARGIN:-MARGIN, MARGIN:-MARGIN] for part in (clean, degraded))
+        inside = (slice(None), slice(y, y + crop), slice(x, x + crop))
+        return degraded[inside].contiguous(), clean[inside].contiguous(), label, degraded.contiguous() if wide else None
 
     def loader(self, start: int, stop: int, workers: int = 0) -> DataLoader:
         """Iterate over batches start..stop-1."""
@@ -198,10 +195,3 @@ def _at_least(image: Tensor, side: int) -> Tensor:
     if not down and not right:
         return image
     return torch.from_numpy(np.pad(image.numpy(), ((0, 0), (0, down), (0, right)), mode="reflect"))
-
-
-def _dihedral(image: Tensor, which: int) -> Tensor:
-    """One of the 4 mirror images; quarter turns would put the sky of a haze scene on its side."""
-    if which & 1:
-        image = image.flip(2)
-    return image

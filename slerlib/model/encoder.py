@@ -27,20 +27,20 @@ class TokenEncoder(nn.Module):
         for n, stride in enumerate(cfg.strides):
             out = width >> (len(cfg.strides) - 1 - n)
             # an even kernel centres each token on its own stride x stride pixels
-            layers += [
-                nn.Conv2d(channels, out, 2 * stride, stride, padding=stride // 2),
-                nn.GroupNorm(4, out),
-                nn.GELU(),
-            ]
+            layers += [nn.Conv2d(channels, out, 2 * stride, stride, padding=stride // 2), nn.GELU()]
             channels = out
         self.stem = nn.Sequential(*layers)
+        for layer in self.stem[::2]:  # the default is 2.4 times smaller, which leaves GELU almost linear, blind to energy
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         self.position = nn.Conv2d(width, width, 3, padding=1, groups=width)
         self.cls = nn.Parameter(torch.randn(1, 1, width) * 0.02)
         self.blocks = nn.ModuleList(EncoderBlock(width, cfg.encoder_heads) for _ in range(cfg.encoder_blocks))
 
     def forward(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         low = F.conv2d(F.pad(x_BCHW, (2, 2, 2, 2), mode="reflect"), self.blur, groups=3)
-        x = self.stem(torch.cat([x_BCHW, x_BCHW - low], dim=1))
+        # fixed gains bring brightness and fine structure to the same order of magnitude. No normalisation in the stem:
+        # the amplitude of noise and the exposure are what has to be seen
+        x = self.stem(torch.cat([2 * x_BCHW - 1, 10 * (x_BCHW - low)], dim=1))
         x = x + self.position(x)
         layout = windows.plan(*x.shape[-2:], self.window)
         parts = windows.split(x, layout)

@@ -111,12 +111,20 @@ class SLERIR(nn.Module):
     def encode(self, x_BCHW: Tensor, context_NCHW: Tensor | None = None, rows: Tensor | None = None) -> Encoding:
         """Embedding and guide map.
 
-        The CLS token of the images `rows` (N,) comes from their wider context views, the patch tokens never do.
+        Where a wider context view of the images `rows` (N,) is given, the embedding and the global token come from it,
+        so that a crop is routed as its whole image would be; the patch tokens always come from the image itself.
         """
         cls_BD, patch_BDhw = self.encoder(x_BCHW)
-        if context_NCHW is not None and len(context_NCHW):
-            cls_BD = cls_BD.index_copy(0, rows, self.encoder(context_NCHW)[0])
-        return self.glgf(cls_BD, patch_BDhw)
+        if context_NCHW is None or not len(context_NCHW):
+            return self.glgf(cls_BD, patch_BDhw)
+        wide_cls, wide_patches = self.encoder(context_NCHW)
+        wide = self.glgf(wide_cls, wide_patches)
+        narrow = self.glgf(cls_BD.index_copy(0, rows, wide_cls), patch_BDhw)
+        return replace(
+            narrow,
+            embedding=narrow.embedding.index_copy(0, rows, wide.embedding),
+            feature=narrow.feature.index_copy(0, rows, wide.feature),
+        )
 
     def route(self, encoding: Encoding, path=None, labels: Tensor | None = None, x_BCHW: Tensor | None = None) -> Trace:
         """Experts of every layer. The image itself is looked at by the random router only, as the seed of its draw."""

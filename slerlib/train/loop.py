@@ -121,7 +121,7 @@ class Run:
         """Batches from `step` to the end of its stage (A, or B and C)."""
         t, a = self.cfg.train, self.cfg.train.stage_steps()[0]
         if step < a:
-            return self._batches(t.grid_contents, self.training).loader(step, a, workers)
+            return self._batches(t.grid_contents, self.training, share=1.0).loader(step, a, workers)
         return self._batches(0, self.training).loader(step, t.steps, workers)
 
     def _batches(
@@ -150,7 +150,10 @@ class Run:
         self._prepare(step, stage)
         batch = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
         with torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision != torch.float32):
-            terms, used = self._embedding_terms(batch) if stage == "A" else self._restoration_terms(batch, step, stage)
+            if stage == "A":
+                terms, used = self._embedding_terms(batch, step)
+            else:
+                terms, used = self._restoration_terms(batch, step, stage)
         loss = sum(terms.values())
         if not bool(torch.isfinite(loss)):
             bad = ", ".join(f"{name} = {value.item():g}" for name, value in terms.items())
@@ -175,7 +178,7 @@ class Run:
             record
             | {
                 "grad_norm": round(norm.item(), 4),
-                "lr": self.optimiser.param_groups[0]["lr"],
+                "lr": max(g["lr"] for g in self.optimiser.param_groups),
                 "seconds": round(seconds, 4),
             }
             | used
@@ -202,24 +205,17 @@ class Run:
             for parameter in group["params"]:
                 parameter.requires_grad_(group["name"] in moving)
 
-    def _embedding_terms(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict]:
-        """SUDE on crops (half with the CLS token of their context) and on context views, + consistency."""
-        net, mode, labels, rows = self.net, self.cfg.model.sude, batch["label"], batch["rows"]
-        cls, patches = net.encoder(batch["degraded"])
-        z, y = net.glgf(cls, patches).embedding, labels
-        pull = z.sum() * 0
-        if len(rows):
-            wide_cls, wide_patches = net.encoder(batch["context"])
-            wide = net.glgf(wide_cls, wide_patches).embedding
-            pull = (
-                losses.consistency(z[rows], wide)
-                if mode != "linear"
-                else (z[rows] - wide.detach()).pow(2).sum(-1).mean() / 2
-            )
-            z = torch.cat([net.glgf(cls.index_copy(0, rows, wide_cls), patches).embedding, wide])
-            y = torch.cat([labels, labels[rows]])
+    def _embedding_terms(self, batch: dict[str, Tensor], step: int) -> tuple[dict[str, Tensor], dict]:
+        """SUDE on the context views; consistency draws the embedding of each crop to that of its context."""
+        net, mode, y = self.net, self.cfg.model.sude, batch["label"]
+        z = net.glgf(*net.encoder(batch["context"])).embedding
+        crop = net.glgf(*net.encoder(batch["degraded"])).embedding
+        pull = (crop - z.detach()).pow(2).sum(-1).mean() / 2 if mode == "linear" else losses.consistency(crop, z)
         logits = self.classifier(z) if self.classifier is not None else None
-        terms = losses.sude(z, y, self.cfg.train, mode, net.router.anchors, logits)
+        # hardest pairs of an encoder that cannot tell classes apart yet pull everything into one point: they come late
+        done = step / max(self.cfg.train.stage_steps()[0], 1)
+        triplet = min(max((done - self.cfg.train.triplet_start) / 0.25, 0.0), 1.0)
+        terms = losses.sude(z, y, self.cfg.train, mode, net.router.anchors, logits, triplet)
         terms["consistency"] = self.cfg.train.consistency_weight * pull
         return terms, {}
 

@@ -74,6 +74,7 @@ def sude(
     mode: str = "emergent",
     anchors: Tensor | None = None,
     logits: Tensor | None = None,
+    triplet: float = 1.0,
 ) -> dict[str, Tensor]:
     """Weighted terms of the SUDE loss by name (their sum is the loss). z (n, d), labels (n,).
 
@@ -88,7 +89,7 @@ def sude(
     similarity = similarity_matrix(z, linear)
     terms = {
         "supcon": supcon(similarity, labels, cfg.tau),
-        "triplet": cfg.triplet_weight * batch_hard_triplet(similarity, labels, cfg.margin),
+        "triplet": triplet * cfg.triplet_weight * batch_hard_triplet(similarity, labels, cfg.margin),
     }
     if not linear:  # centroids are evenly spaced on a sphere; a linear space has no such notion
         terms["uniformity"] = cfg.uniformity_weight * centroid_uniformity(z, labels)

@@ -1,0 +1,63 @@
+"""Configurations: recipes, round trip, refusals."""
+
+import dataclasses
+
+import pytest
+
+from slerlib import UserError, config
+
+
+@pytest.mark.parametrize("name", config.RECIPES)
+def test_json_round_trip(name):
+    cfg = config.recipe(name)
+    assert cfg.name == name
+    assert config.from_json(config.to_json(cfg)) == cfg
+
+
+def test_overrides_of_every_type():
+    cfg = config.with_overrides(
+        config.recipe("tiny"),
+        ["train.steps=20", "train.lr=1e-4", "model.stages=1,1,1,1,1,1,1,2", "model.router=linear", "train.learn_pins=true"],
+    )
+    assert (cfg.train.steps, cfg.train.lr, cfg.train.learn_pins) == (20, 1e-4, True)
+    assert cfg.model.stages == (1, 1, 1, 1, 1, 1, 1, 2) and cfg.model.router == "linear"
+    assert config.differences(cfg, config.with_overrides(cfg, ["train.steps=21"])) == ["train.steps: 20 != 21"]
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("train.stepz=3", "train.stepz.*keys here are steps"),
+        ("train.steps=many", "train.steps must be of type int; got 'many'"),
+        ("train.steps=1.5", "train.steps must be of type int"),
+        ("steps=3", "--set takes"),
+        ("train.steps", "--set takes"),
+        ("model.router=spherical", "router must be one of sphere.*'spherical'"),
+        ("model.glgf=FULL", "glgf must be one of"),
+        ("model.stages=1,2", "8 positive block counts"),
+        ("model.experts=9", "K = 8, E = 9"),
+        ("model.experts=0", "at least 1"),
+        ("data.severity=0.8,0.2", "within 0..1"),
+        ("data.crop=20", "multiple of 8"),
+        ("train.stage_a=0.9", "sum of at most 1"),
+        ("train.learn_pins=perhaps", "of type bool"),
+        ("model.tlc_window=100", "multiple of 24"),
+    ],
+)
+def test_bad_values_are_refused(assignment, message):
+    with pytest.raises(UserError, match=message):
+        config.with_overrides(config.recipe("tiny"), [assignment])
+
+
+def test_unknown_recipe_and_broken_json():
+    with pytest.raises(UserError, match="tiny, small, base, paper; got 'huge'"):
+        config.recipe("huge")
+    with pytest.raises(UserError, match="must be JSON"):
+        config.from_json("{")
+    with pytest.raises(UserError, match="Unknown configuration key nam"):
+        config.from_json('{"nam": "x"}')
+
+
+def test_stages_sum_to_the_steps():
+    for steps in (1, 7, 99, 12500):
+        assert sum(dataclasses.replace(config.TrainConfig(), steps=steps).stage_steps()) == steps
