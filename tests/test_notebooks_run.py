@@ -1,0 +1,123 @@
+"""The notebooks run headless to their end, every figure on their pages has alt text, and what they say is true.
+
+With the shipped checkpoint `tiny` where there is one, else with an untrained network.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from PIL import Image
+
+import slerlib
+from slerlib import report
+from slerlib.data.scenes import photographs
+from slerlib.provenance import weights_file
+
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+# ipykernel and its neighbours warn about their own event loops and sockets
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+def shipped() -> bool:
+    try:
+        return weights_file("tiny").is_file()
+    except slerlib.UserError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def run(untrained, tmp_path_factory):
+    """run(notebook, **parameters) -> (record, source of the page, text that the cells printed or said)."""
+    runs = tmp_path_factory.mktemp("runs")
+
+    def run(notebook, **parameters):
+        parameters = {"checkpoint": "tiny" if shipped() else str(untrained)} | parameters
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("OMP_NUM_THREADS", "1")
+            patch.setenv("MKL_NUM_THREADS", "1")
+            (record,) = report.run(str(notebook), parameters, runs, say=lambda line: None)
+        assert record["state"] == "done", record["error"]
+        return record, record["page"].read_text(), "\n".join(said(record["folder"] / "notebook.ipynb"))
+
+    return run
+
+
+def said(executed: Path) -> list[str]:
+    outputs = [output for cell in nbformat.read(executed, 4).cells for output in cell.get("outputs", [])]
+    return [o.text if o.output_type == "stream" else o.get("data", {}).get("text/plain", "") for o in outputs]
+
+
+def alt_texts(page: str) -> list[str]:
+    images = re.findall(r"<img [^>]*?>", page)
+    found = [re.search(r'alt="([^"]*)"', image) for image in images]
+    assert all(found), [image[-200:] for image, alt in zip(images, found, strict=True) if not alt]
+    return [alt[1] for alt in found]
+
+
+@pytest.fixture(scope="module")
+def evaluation(run):
+    return run(NOTEBOOKS / "report_evaluation.ipynb", images=1)
+
+
+def test_the_evaluation_report_shows_its_figures_with_alt_text(evaluation):
+    record, page, _ = evaluation
+    starts = [alt.partition(".")[0].split(" ")[0:2] for alt in alt_texts(page)]
+    assert starts == [
+        ["Mean", "PSNR"],
+        ["Photographs,", "each"],
+        ["Expert", "chosen"],
+        ["Images", "and"],
+        ["Mean", "angle"],
+    ]
+    assert len(page) < 4_000_000
+    assert (record["folder"] / "notebook.ipynb").stat().st_size < 1_500_000
+
+
+def test_its_sentences_come_from_the_scores(evaluation):
+    record, page, text = evaluation
+    results = json.loads((record["folder"] / "results.json").read_text())
+    assert [row["task"] for row in results["rows"]] == list(slerlib.config.CLASSES)
+    average = results["average"]
+    assert f"the input has {average['psnr_input']:.2f} dB and the restored picture **{average['psnr']:.2f} dB**" in text
+    for row in results["rows"]:
+        assert f"{row['psnr']:.2f}" in page and row["path"] in text and f"{row['margin']:.3f}" in text
+    worse = [row["task"] for row in results["rows"] if row["task"] != "clean" and row["psnr"] < row["psnr_input"]]
+    assert f"Worse than the input on average: {', '.join(worse) or 'none'}." in text
+    flagged = re.search(r"\*\*(\d+) of 8 images are flagged", text)
+    assert int(flagged[1]) >= sum(row["margin"] < 0.05 for row in results["rows"])
+    assert "no score here compares with a published one" in text and "The smallest n is 1" in text
+
+
+def test_the_evaluation_report_takes_pairs_of_ones_own(run, tmp_path):
+    for scene in photographs()[:2]:
+        clean = scene.image[:, :96, :112].contiguous()
+        for folder, image in (("input", slerlib.degrade(clean, "haze", seed=1)), ("target", clean)):
+            (tmp_path / "night" / folder).mkdir(parents=True, exist_ok=True)
+            pixels = (image * 255).round().byte().permute(1, 2, 0).numpy()
+            Image.fromarray(pixels).save(tmp_path / "night" / folder / f"{scene.name}.png")
+    _, page, text = run(NOTEBOOKS / "report_evaluation.ipynb", setting="pairs", data=str(tmp_path / "night"))
+    assert len(alt_texts(page)) == 5 and "2 images of 2 photographs" in text
+    assert "made by formula" not in text and "no benchmark" not in text
+
+
+def test_the_first_lesson_runs_and_answers_its_claim(run):
+    record, page, text = run(NOTEBOOKS / "00_start_here.ipynb", images=2)
+    assert len(alt_texts(page)) == 6
+    assert "8 of 8 layers agree" in text and "6561 paths are possible" in text
+    assert "rain, n = 2 photographs" in text and re.search(r"The claim (holds|fails|is not decided)", text)
+    assert record["wall_seconds"] < 60
+
+
+def test_the_first_lesson_runs_with_its_solution_and_other_values(run, tmp_path):
+    book = nbformat.read(NOTEBOOKS / "00_start_here.ipynb", 4)
+    lesson = "\n".join(cell.source for cell in book.cells)
+    solution = re.search(r"A solution</summary><code>(.*)</code>", lesson)[1]
+    (answer,) = [cell for cell in book.cells if cell.id == "answer"]
+    answer.source = solution if shipped() else "my_severity = 0.0"  # an untrained network may never see rain
+    nbformat.write(book, tmp_path / "solved.ipynb")
+    _, _, text = run(tmp_path / "solved.ipynb", images=1, photograph="rocket", degradation="haze", severity=0.8)
+    assert ("Yes: at" if shipped() else "Not yet: ") in text
+    assert "haze, n = 1 photographs" in text

@@ -1,0 +1,123 @@
+"""Source notebooks are clean, short and plain, and say in their first cell what they are about."""
+
+import ast
+import json
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from slerlib import report_plan
+
+NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.ipynb"))
+REPORTS = [path for path in NOTEBOOKS if path.stem.startswith("report_")]
+LESSONS = [path for path in NOTEBOOKS if path not in REPORTS]
+PACKAGES = {"slerlib", "torch", "numpy", "pandas", "matplotlib"}
+LONGEST, MOSTLY = 25, 12  # lines of a code cell; nine in ten keep to the second
+
+every = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def code(path: Path) -> list[str]:
+    return [cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+
+
+def text(path: Path) -> list[str]:
+    return [cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "markdown"]
+
+
+def trees(path: Path) -> list[ast.Module]:
+    """Code cells without their whole-line magics. A magic inside a line is a syntax error here, as it should be."""
+    return [ast.parse("\n".join(line for line in cell.splitlines() if not line.startswith("%"))) for cell in code(path)]
+
+
+def test_there_are_lessons_and_reports():
+    assert {"00_start_here", "report_evaluation"} <= {path.stem for path in NOTEBOOKS}
+
+
+@every
+def test_it_is_a_valid_notebook_without_outputs(path):
+    book = nbformat.read(path, 4)
+    nbformat.validate(book)
+    assert book.metadata.kernelspec == {"display_name": "Python 3", "language": "python", "name": "python3"}
+    assert set(book.metadata) == {"kernelspec", "language_info"} and set(book.metadata.language_info) == {"name"}
+    for cell in book.cells:
+        assert set(cell.metadata) <= {"tags"}, cell.id
+        if cell.cell_type == "code":
+            assert cell.outputs == [] and cell.execution_count is None, cell.id
+    names = [cell.id for cell in book.cells]
+    assert len(set(names)) == len(names) and not any(re.fullmatch(r"[0-9a-f]{8,}", name) for name in names)
+
+
+@every
+def test_cells_are_short_and_plain(path):
+    lengths = sorted(len(cell.splitlines()) for cell in code(path))
+    assert lengths[0] > 0, "an empty cell"
+    assert lengths[-1] <= LONGEST and lengths[int(0.9 * (len(lengths) - 1))] <= MOSTLY, lengths
+    assert not any(len(line) > 120 for cell in code(path) for line in cell.splitlines())
+    for tree in trees(path):
+        kinds = {type(node) for node in ast.walk(tree)}
+        assert not kinds & {ast.ClassDef, ast.AsyncFunctionDef, ast.Global}, ast.unparse(tree)
+
+
+@every
+def test_only_the_packages_of_the_course_are_imported(path):
+    names = set()
+    for tree in trees(path):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            if isinstance(node, ast.ImportFrom):
+                names.add(node.module.partition(".")[0])
+    assert names - PACKAGES <= sys.stdlib_module_names, names - PACKAGES
+
+
+@every
+def test_parameters_are_typed_and_explained(path):
+    book = nbformat.read(path, 4)
+    tagged = [cell for cell in book.cells if "parameters" in cell.metadata.get("tags", [])]
+    assert len(tagged) == 1 and book.cells.index(tagged[0]) == 1
+    for line, node in zip(tagged[0].source.splitlines(), ast.parse(tagged[0].source).body, strict=True):
+        assert isinstance(node, ast.AnnAssign), f"no type: {line}"
+        assert re.search(r"  # \w", line), f"not explained: {line}"
+    assert {"checkpoint": {"type": "str", "default": "tiny"}}.items() <= report_plan.declared(path).items()
+
+
+@every
+def test_pictures_in_the_text_have_alt_text(path):
+    for part in text(path):
+        assert not re.search(r"!\[\s*\]\(", part), part
+        for tag in re.findall(r"<img[^>]*>", part):
+            assert re.search(r'alt="[^"]+"', tag), tag
+
+
+@every
+def test_the_first_cell_is_the_title(path):
+    first = nbformat.read(path, 4).cells[0]
+    assert first.cell_type == "markdown" and first.source.startswith("# ") and len(first.source) > 200
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_a_lesson_has_its_frame(path):
+    first = text(path)[0]
+    for part in ("**Question.**", "**Afterwards you can**", "**Time.**", "**Hardware.**", "**The claim under test.**"):
+        assert part in first, part
+    assert "minute" in first
+    parts = "\n".join(text(path))
+    assert "**Predict.**" in parts and "<summary>Hint 3</summary>" in parts and "<summary>A solution</summary>" in parts
+    assert any(re.search(r"^assert ", cell, re.M) for cell in code(path)), "nothing is checked by hand"
+
+
+@pytest.mark.parametrize("path", REPORTS, ids=lambda path: path.stem)
+def test_a_report_writes_no_result_into_its_text(path):
+    for part in text(path):
+        assert not re.search(r"\d\s*dB|0\.\d\d|\d %(?! bootstrap)", part), part
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_file_is_written_one_way(path):
+    """As JupyterLab saves it, so that a change shows up as itself alone."""
+    content = path.read_text(encoding="utf-8")
+    assert content == json.dumps(json.loads(content), indent=1, ensure_ascii=False) + "\n"

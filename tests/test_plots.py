@@ -1,0 +1,251 @@
+"""Figures draw what they are given, say it in words, keep their text inside, and load matplotlib only when asked."""
+
+import io
+import subprocess
+import sys
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from PIL import Image
+
+from slerlib import UserError, plot_style, plots, psnr, sphere
+from slerlib.config import CLASSES, STAGE_NAMES
+
+PATHS, TASKS = ["01201120", "01201122", "01201120", "22222222"], ["rain", "rain", "rain", "snow"]
+
+
+def table():
+    rows = [("rain", 24.0, 28.0), ("rain", 26.0, 29.0), ("haze", 15.0, 12.0), ("haze", 17.0, 12.5)]
+    rows += [("clean", np.inf, 41.0), ("clean", np.inf, 43.0)]
+    return pd.DataFrame(rows, columns=["task", "psnr_input", "psnr"])
+
+
+def picture(seed=0, height=40, width=60):
+    clean = torch.rand(3, height, width, generator=torch.Generator().manual_seed(seed))
+    return clean, (clean + 0.1).clamp(0, 1), (clean + 0.05).clamp(0, 1)
+
+
+def sphere_arguments():
+    anchors = sphere.simplex(8, 64)
+    points = sphere.normalise(anchors[[3, 3, 7]] + 0.01 * torch.ones(64))
+    return points, ["rain", "rain", "snow"], anchors, CLASSES
+
+
+ANGLES = torch.tensor([[99.0, 98, 97, 12, 80, 60, 95, 70], [99, 98, 97, 14, 80, 60, 95, 70]])
+FIGURES = {
+    "picture_grid": lambda **k: plots.picture_grid([("rain", *picture()), ("a long name", *picture(1))]),
+    "path_chart": lambda **k: plots.path_chart(PATHS, TASKS, **k),
+    "gain_chart": lambda **k: plots.gain_chart(table(), **k),
+    "sphere_view": lambda **k: plots.sphere_view(*sphere_arguments(), **k),
+    "angle_bars": lambda **k: plots.angle_bars(ANGLES[0], CLASSES, **k),
+    "angle_table": lambda **k: plots.angle_table(ANGLES, ["rain", "rain"], CLASSES, **k),
+}
+ONE_PANEL = [name for name in FIGURES if name != "picture_grid"]
+
+
+def words(fig) -> list[str]:
+    """Every text of a figure that shows."""
+    return [t.get_text() for t in fig.findobj(matplotlib.text.Text) if t.get_text() and t.get_visible()]
+
+
+# --- all figures ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_describes_itself_and_shows_that_in_jupyter(name, monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda data, metadata, raw: shown.append((data, metadata, raw)))
+    fig = FIGURES[name]()
+    assert isinstance(fig, Figure) and len(fig.alt_text) > 40 and "rain" in fig.alt_text
+    fig._ipython_display_()
+    ((data, metadata, raw),) = shown
+    kind = "image/jpeg" if name == "picture_grid" else "image/png"
+    assert raw and metadata[kind] == {"alt": fig.alt_text, "width": 750} and data["text/plain"] == fig.alt_text
+    assert Image.open(io.BytesIO(data[kind])).width == 1200
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_text_lies_inside_the_figure_and_is_readable_at_600_pixels(name):
+    fig = FIGURES[name]()
+    fig.savefig(io.BytesIO())
+    edge, beyond = fig.bbox, set()
+    for ax in fig.axes:  # matplotlib keeps labels of ticks past the end of an axis and does not draw them
+        beyond |= {label for label in ax.get_xticklabels() if label.get_position()[0] > max(ax.get_xlim())}
+    for text in set(fig.findobj(matplotlib.text.Text)) - beyond:
+        if text.get_text() and text.get_visible():
+            box = text.get_window_extent()
+            inside = box.x0 >= edge.x0 and box.y0 >= edge.y0 and box.x1 <= edge.x1 and box.y1 <= edge.y1
+            assert inside, text.get_text()
+            assert text.get_fontsize() / 72 * 600 / plot_style.WIDTH >= 9, text.get_text()
+
+
+@pytest.mark.parametrize("name", ONE_PANEL)
+def test_a_figure_of_ones_own_is_drawn_into(name):
+    fig = Figure((8, 12))
+    upper, lower = fig.subplots(2)
+    assert FIGURES[name](ax=upper) is fig
+    assert upper.has_data() and not lower.has_data() and fig.alt_text
+
+
+def test_neither_the_persons_style_nor_pyplot_is_touched():
+    import matplotlib.pyplot as plt
+
+    with matplotlib.rc_context({"font.size": 30, "axes.spines.top": True}):
+        fig = FIGURES["gain_chart"]()
+        assert matplotlib.rcParams["font.size"] == 30
+        assert max(t.get_fontsize() for t in fig.findobj(matplotlib.text.Text) if t.get_text()) < 12
+    assert not plt.get_fignums()
+
+
+def test_matplotlib_and_pandas_load_with_the_first_figure_only():
+    code = "import sys, slerlib.plots; print([m for m in ('matplotlib', 'pandas', 'seaborn') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda: plots.path_chart([], []), "at least one path"),
+        (lambda: plots.path_chart(PATHS, ["rain"]), "got 4 and 1"),
+        (lambda: plots.path_chart(["0120"], ["rain"]), "8 experts"),
+        (lambda: plots.picture_grid([]), "at least one picture"),
+        (lambda: plots.angle_bars(ANGLES[0], CLASSES[:3]), "got 8 and 3"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused_with_the_reason(draw, message):
+    with pytest.raises(UserError, match=message):
+        draw()
+
+
+# --- one by one -------------------------------------------------------------------------------------------------------
+
+
+def test_pictures_are_shown_from_their_centre_with_the_psnr_of_the_whole():
+    clean, degraded, restored = picture(height=40, width=60)
+    fig = plots.picture_grid([("rain", clean, degraded, restored)], side=32)
+    shown = [ax.images[0].get_array() for ax in fig.axes]
+    for image, expected in zip(shown, (clean, degraded, restored), strict=True):
+        assert np.array_equal(image, expected[:, 4:36, 14:46].permute(1, 2, 0).numpy())
+    before, after = psnr(degraded, clean), psnr(restored, clean)
+    assert [ax.get_xlabel() for ax in fig.axes] == [
+        "", f"input {before:.1f} dB", f"restored {after:.1f} dB (+{after - before:.1f})"
+    ]  # fmt: skip
+    assert [ax.get_title() for ax in fig.axes] == ["clean", "degraded", "restored"]
+    assert fig.axes[0].get_ylabel() == "rain"
+    assert f"rain: input {before:.1f} dB, restored {after:.1f} dB" in fig.alt_text
+
+
+def test_a_picture_before_restoring_and_a_clean_one():
+    clean, degraded, _ = picture()
+    fig = plots.picture_grid([("rain", clean, degraded), ("clean", clean, clean)])
+    assert len(fig.axes) == 4 and fig.axes[3].get_xlabel() == "input identical"
+
+
+def test_a_path_shows_the_most_frequent_expert_and_who_agrees():
+    fig = plots.path_chart(PATHS, TASKS)
+    (ax,) = fig.axes
+    digits = {
+        (round(t.get_position()[0]), t.get_position()[1] > 0.5): t.get_text()
+        for t in ax.texts
+        if len(t.get_text()) == 1
+    }
+    assert "".join(digits[layer, False] for layer in range(8)) == "01201120"
+    assert "".join(digits[layer, True] for layer in range(8)) == "22222222"
+    assert [t for t in words(fig) if t.endswith("%")] == ["67%"]  # the last layer of rain: 2 of 3
+    assert "2 of 3" in words(fig) and "1 of 1" in words(fig)
+    assert [t.get_text() for t in ax.get_xticklabels()] == list(STAGE_NAMES)
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["rain", "snow"]
+    rain = [to_hex(patch.get_facecolor()) for patch in ax.patches[:8]]
+    assert rain[0] == rain[3] and len({rain[0], rain[1], rain[2]}) == 3
+    assert rain[7] != rain[0]  # the same expert, but not all agree: paler
+    assert "rain 01201120 (2 of 3 images)" in fig.alt_text and "snow 22222222" in fig.alt_text
+
+
+def test_paths_may_be_a_tensor_and_single_images_need_no_shares():
+    fig = plots.path_chart(torch.tensor([[0, 1, 2, 0, 1, 1, 2, 0]]), ["rain"])
+    assert "same path" not in words(fig) and "rain 01201120." in fig.alt_text
+
+
+def test_gain_chart_places_means_and_names_what_got_worse():
+    fig = plots.gain_chart(table())
+    (ax,) = fig.axes
+    points = {
+        (round(float(line.get_xdata()[0]), 3), line.get_marker()) for line in ax.lines if len(line.get_xdata()) == 1
+    }
+    assert points == {(25.0, "o"), (28.5, "o"), (16.0, "o"), (12.25, "v"), (42.0, "o")}
+    assert "+3.5 (+3.0 to +4.0)" in words(fig) and "−3.8 (−4.5 to −3.0)" in words(fig) and "input = clean" in words(fig)
+    legend = [t.get_text() for t in ax.get_legend().get_texts()]
+    assert legend == ["input", "restored", "restored, worse than the input"]
+    assert "haze 16.0 dB before, 12.2 dB after, n = 2" in fig.alt_text
+
+
+def test_one_image_has_no_interval():
+    fig = plots.gain_chart(table().iloc[:1])
+    assert "+4.0" in words(fig) and not any(" to " in text for text in words(fig))
+
+
+def test_three_anchors_keep_their_angles_in_the_plane():
+    anchors = sphere.simplex(3, 5).float()
+    fig = plots.sphere_view(anchors, ["a", "b", "c"], anchors, ("a", "b", "c"))
+    (ax,) = fig.axes
+    rings = np.array([line.get_xydata()[0] for line in ax.lines if line.get_markersize() == 16])
+    assert np.allclose(rings @ rings.T, anchors @ anchors.T, atol=1e-5)
+    images = np.array(
+        [line.get_xydata()[0] for line in ax.lines if line.get_markersize() == 7 and len(line.get_xdata())]
+    )
+    assert np.allclose(images, rings, atol=1e-6)
+    assert "100% of the anchors' spread" in ax.get_xlabel()
+    assert "1 of a nearest to a" in fig.alt_text
+
+
+def test_the_plane_of_eight_anchors_says_how_little_it_keeps():
+    fig = plots.sphere_view(*sphere_arguments())
+    (ax,) = fig.axes
+    assert "29% of the anchors' spread" in ax.get_xlabel()  # 2 of the 7 dimensions of a simplex
+    assert set(CLASSES) <= set(words(fig)) and {"no anchor", "snow"} <= set(words(fig))
+    assert "2 of rain nearest to rain" in fig.alt_text and "1 of snow nearest to clean" in fig.alt_text
+
+
+def test_labels_around_the_sphere_keep_apart():
+    close = np.array([[1, 0.01], [1, 0], [1, -0.01], [-1, 0.001], [-1, -0.001]])
+    turns = np.sort(plots._spread(close))
+    assert np.diff(turns, append=turns[0] + 2 * np.pi).min() > 0.31
+
+
+def test_angles_of_one_image():
+    fig = plots.angle_bars(ANGLES[0], CLASSES)
+    (ax,) = fig.axes
+    assert [bar.get_width() for bar in ax.patches] == ANGLES[0].tolist()
+    assert len({to_hex(bar.get_facecolor()) for bar in ax.patches}) == 2
+    assert "12° nearest" in words(fig) and "99°" in words(fig)
+    assert "nearest is rain" in fig.alt_text
+
+
+def test_mean_angles_of_each_degradation():
+    fig = plots.angle_table(ANGLES, ["rain", "rain"], CLASSES)
+    (ax,) = fig.axes
+    assert [t.get_text() for t in ax.texts] == ["99", "98", "97", "13", "80", "60", "95", "70"]
+    (frame,) = ax.patches
+    assert round(frame.get_x() + frame.get_width() / 2) == CLASSES.index("rain")
+    assert "rain is nearest to rain (13)" in fig.alt_text
+
+
+@pytest.mark.parametrize("colours", [plot_style.EXPERT_COLOURS[:3], plot_style.CLASS_COLOURS])
+def test_colours_differ_for_the_common_colour_blindnesses(colours):
+    """Machado, Oliveira and Fernandes (2009), severity 1: no two colours fall together."""
+    kinds = {
+        "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+        "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    }
+    rgb = np.array([matplotlib.colors.to_rgb(colour) for colour in colours])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    for matrix in kinds.values():
+        seen = np.clip(linear @ np.array(matrix).T, 0, 1) ** (1 / 2.2)
+        distance = np.linalg.norm(seen[:, None] - seen[None], axis=-1) + 10 * np.eye(len(seen))
+        assert distance.min() > 0.12
