@@ -1,0 +1,60 @@
+"""Make the picture at the top of the README: four degradations, what comes back, and the paths they took.
+
+    python docs/readme_picture.py                       # with the shipped checkpoint; a few seconds on a laptop
+    python docs/readme_picture.py runs/small            # with a training of yours
+
+Writes docs/images/restorations.jpg and prints the Markdown line for it, with its alt text. It shows, whatever the
+checkpoint, the central 256 x 256 pixels of four bundled photographs (public domain or CC0), severity 0.5, seed 0.
+"""
+
+import sys
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+import slerlib
+from slerlib import plot_style, plots
+from slerlib.cases import centre
+from slerlib.data.scenes import photographs
+
+SHOWN = {"rain": "rocket", "noise50": "cat", "haze": "astronaut", "lowlight": "coffee"}
+FILE = Path(__file__).parent / "images" / "restorations.jpg"
+
+
+@plot_style.styled
+def draw(checkpoint: str) -> Figure:
+    """Upper row degraded, lower row restored, with PSNR; below, the expert at each of the 8 layers."""
+    model = slerlib.load(checkpoint)
+    scenes = {scene.name: scene.image for scene in photographs()}
+    fig = Figure((10, 7.6), dpi=110, layout="constrained")
+    upper, lower = fig.subfigures(2, height_ratios=(5.3, 2.3))
+    grid = upper.subplots(2, len(SHOWN))
+    paths, told = [], []
+    for (above, below), (degradation, name) in zip(grid.T, SHOWN.items(), strict=True):
+        clean = centre(scenes[name], 256)
+        degraded = slerlib.degrade(clean, degradation, severity=0.5, seed=0)
+        restored, trace = slerlib.restore(model, degraded, return_trace=True)
+        before, after = slerlib.psnr(degraded, clean), slerlib.psnr(restored, clean)
+        show(above, degraded, f"{before:.1f} dB")
+        show(below, restored, f"{after:.1f} dB")
+        above.set_title(degradation, loc="center")
+        paths.append(trace.path_strings()[0])
+        told.append(f"{degradation} {before:.1f} to {after:.1f} dB")
+    for ax, row in zip(grid[:, 0], ("degraded", "restored"), strict=True):
+        ax.set_ylabel(row, fontsize=11.5)
+    chart = plots.path_chart(paths, list(SHOWN), ax=lower.subplots())
+    alt = f"Four photographs, degraded and restored by one network: {', '.join(told)}. {chart.alt_text}"
+    return plot_style.finished(fig, alt, "jpeg")
+
+
+def show(ax, image_CHW, note: str) -> None:
+    ax.imshow(image_CHW.permute(1, 2, 0).numpy(), interpolation="nearest")
+    ax.set(xticks=[], yticks=[], xlabel=note)
+    ax.spines[:].set_visible(False)
+
+
+if __name__ == "__main__":
+    figure = draw(*sys.argv[1:2] or ["tiny"])
+    FILE.parent.mkdir(exist_ok=True)
+    figure.savefig(FILE, pil_kwargs={"quality": 88})
+    print(f"![{figure.alt_text}](docs/images/{FILE.name})")
