@@ -223,7 +223,7 @@ def sphere_view(
     for kind, look in looks.items():
         own_N2 = points_B2[[label == kind for label in labels]]
         edge = {"markeredgecolor": BLACK if kind in others else "white", "markeredgewidth": 0.8, "linestyle": ""}
-        drawn[kind] = ax.plot(*own_N2.T, markersize=7, zorder=3, **look, **edge)[0]
+        drawn[kind] = ax.plot(*own_N2.T, markersize=11 if len(labels) == 1 else 7, zorder=3, **look, **edge)[0]
     for name, turn, target in zip(names, _spread(anchors_K2), anchors_K2, strict=True):
         place = 1.08 * np.array([np.cos(turn), np.sin(turn)])
         ax.plot(*np.stack([target, place]).T, color=looks[name]["color"], linewidth=0.9)
