@@ -1,8 +1,10 @@
 """Figures draw what they are given, say it in words, keep their text inside, and load matplotlib only when asked."""
 
 import io
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -234,6 +236,17 @@ def test_mean_angles_of_each_degradation():
     (frame,) = ax.patches
     assert round(frame.get_x() + frame.get_width() / 2) == CLASSES.index("rain")
     assert "rain is nearest to rain (13)" in fig.alt_text
+
+
+def test_the_picture_of_the_readme(untrained, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parent.parent / "docs")
+    import readme_picture
+
+    fig = readme_picture.draw(str(untrained))
+    pictures = [ax for ax in fig.findobj(matplotlib.axes.Axes) if ax.images]
+    assert [ax.images[0].get_array().shape for ax in pictures] == [(256, 256, 3)] * 8
+    assert all(re.fullmatch(r"\d+\.\d dB", ax.get_xlabel()) for ax in pictures)
+    assert all(f"{name} " in fig.alt_text for name in readme_picture.SHOWN) and list(STAGE_NAMES)[0] in words(fig)
 
 
 @pytest.mark.parametrize("colours", [plot_style.EXPERT_COLOURS[:3], plot_style.CLASS_COLOURS])
