@@ -60,7 +60,7 @@ def test_linear_similarity_is_minus_half_the_squared_distance():
 
 @pytest.mark.parametrize("terms", ["all", "triplet only"])
 def test_free_embeddings_leave_a_narrow_cone_only_with_supcon(terms):
-    """The measurement behind tau = 0.2: from a cone, all terms reach the simplex (-0.25), the triplet alone stays put."""
+    """Why tau = 0.2: from a narrow cone, all terms reach the simplex (-0.25), the triplet alone stays put."""
     generator = torch.Generator().manual_seed(0)
     free = nn.Parameter(torch.randn(1, 32, generator=generator) + 0.1 * torch.randn(50, 32, generator=generator))
     labels = torch.arange(50) % 5

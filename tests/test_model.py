@@ -203,7 +203,8 @@ def test_every_parameter_is_live(name):
 
 @pytest.mark.parametrize(
     "overrides",
-    [["model.glgf=cls_only"], ["model.glgf=patch_only"], ["model.glgf=off"], ["model.inject=decoder"], ["model.inject=none"]],
+    [[f"model.glgf={mode}"] for mode in ("cls_only", "patch_only", "off")]
+    + [[f"model.inject={where}"] for where in ("decoder", "none")],
 )
 def test_fusion_variants_change_the_output(overrides):
     x = image(1, 3, 40, 40)

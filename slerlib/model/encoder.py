@@ -30,7 +30,7 @@ class TokenEncoder(nn.Module):
             layers += [nn.Conv2d(channels, out, 2 * stride, stride, padding=stride // 2), nn.GELU()]
             channels = out
         self.stem = nn.Sequential(*layers)
-        for layer in self.stem[::2]:  # the default is 2.4 times smaller, which leaves GELU almost linear, blind to energy
+        for layer in self.stem[::2]:  # the default is 2.4 times smaller, which leaves GELU near linear: blind to energy
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         self.position = nn.Conv2d(width, width, 3, padding=1, groups=width)
         self.cls = nn.Parameter(torch.randn(1, 1, width) * 0.02)

@@ -167,7 +167,8 @@ class Run:
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), t.clip)
         self.optimiser.step()
-        self.net.router.normalise_pins()
+        if "pins" in self._moving(stage):
+            self.net.router.normalise_pins()
         self._average()
         self.step = step + 1
         seconds = time.perf_counter() - start
@@ -184,17 +185,24 @@ class Run:
             | used
         )
 
+    def _moving(self, stage: str) -> dict[str, float]:
+        """Parameter groups that train in a stage, with the factor of their learning rate."""
+        if stage == "A":
+            return {"encoder": 1.0}
+        moving = {"experts": 1.0, "guide": 1.0}
+        if stage == "C":
+            moving["encoder"] = 0.1
+        if self.cfg.model.router == "linear":
+            moving["pins"] = 1.0  # a linear gate has nothing else that places it
+        elif stage == "C" and self.cfg.train.learn_pins:
+            moving["pins"] = 0.1
+        return moving
+
     def _prepare(self, step: int, stage: str) -> None:
         """Freeze what this stage does not train, set the rates."""
         t = self.cfg.train
         a = t.stage_steps()[0]
-        moving = {
-            "A": {"encoder": 1.0},
-            "B": {"experts": 1.0, "guide": 1.0},
-            "C": {"experts": 1.0, "guide": 1.0, "encoder": 0.1},
-        }[stage]
-        if stage == "C" and t.learn_pins or stage != "A" and self.cfg.model.router == "linear":
-            moving["pins"] = 0.1 if stage == "C" else 1.0  # a linear gate has nothing else that places it
+        moving = self._moving(stage)
         rate = (
             schedule(step, 0, a, t.lr_encoder, t.lr_min, t.warmup)
             if stage == "A"

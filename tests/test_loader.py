@@ -1,0 +1,116 @@
+"""Training batches: pure functions of the step, balanced, crop and context from one degraded image."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from slerlib import UserError, config
+from slerlib.data.loader import Batches, Photographs, hold_out, load_photographs
+
+CLASSES = config.CLASSES
+
+
+def photographs(n=6, side=96):
+    generator = torch.Generator().manual_seed(0)
+    images = [(torch.rand(3, side, side + 8 * i, generator=generator) * 255).to(torch.uint8) for i in range(n)]
+    return Photographs(images, [str(i) for i in range(n)], "made up")
+
+
+def batches(grid=0, share=0.5, seed=0, batch=8, data=None):
+    cfg = config.DataConfig(crop=32)
+    return Batches(data or photographs(), CLASSES, cfg, 64, batch, seed, grid, share, length=10)
+
+
+def test_a_batch_depends_on_its_number_and_seed_alone():
+    first, again = batches(), batches()
+    again[3]
+    a, b = first[5], again[5]
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    assert not torch.equal(a["degraded"], first[4]["degraded"])
+    assert not torch.equal(a["degraded"], batches(seed=1)[5]["degraded"])
+    assert a["degraded"].shape == (8, 3, 32, 32) and a["context"].shape[1:] == (3, 64, 64)
+    assert len(a["context"]) == len(a["rows"]) and 0 < len(a["rows"]) < 8
+
+
+def test_workers_do_not_change_the_batches():
+    alone = list(batches().loader(2, 6, workers=0))
+    many = list(batches().loader(2, 6, workers=2))
+    assert len(alone) == len(many) == 4
+    for a, b in zip(alone, many, strict=True):
+        assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_classes_are_balanced_and_clean_takes_its_share():
+    data = batches(batch=22)
+    counts = torch.bincount(torch.cat([data[step]["label"] for step in range(4)]), minlength=8)
+    assert counts[:7].min() == counts[:7].max() == 12
+    assert counts[7] == 4  # 4.5 %, the nearest to 5 % that one turn allows
+
+
+def test_crop_lies_inside_its_context_view():
+    batch = batches(share=1.0, batch=16)[0]
+    assert batch["rows"].tolist() == list(range(16))
+    for crop, context in zip(batch["degraded"], batch["context"], strict=True):
+        views = context.unfold(1, 32, 1).unfold(2, 32, 1)  # (3, 33, 33, 32, 32)
+        assert bool((views == crop[:, None, None]).all(dim=4).all(dim=3).all(dim=0).any())
+
+
+def test_a_grid_shares_contents_across_classes_and_not_damage():
+    batch = batches(grid=3)[0]
+    assert batch["label"].tolist() == list(range(8)) * 3
+    clean = batch["clean"].unflatten(0, (3, 8))
+    assert all(torch.equal(clean[c, 0], clean[c, k]) for c in range(3) for k in range(8))
+    assert not torch.equal(clean[0, 0], clean[1, 0])
+    degraded = batch["degraded"].unflatten(0, (3, 8))
+    assert torch.equal(degraded[:, 7], clean[:, 7])  # the clean class is its own target
+    assert all(not torch.equal(degraded[0, k], clean[0, k]) for k in range(7))
+
+
+def test_all_contents_come_before_any_repeats():
+    data = photographs(8)
+    for n, image in enumerate(data.images):
+        image.fill_(20 + n * 25)
+    seen = torch.cat([batches(batch=4, data=data)[step]["clean"] for step in range(2)]).mean(dim=(1, 2, 3))
+    assert len(np.unique((seen * 255).round().int())) == 8
+
+
+def test_hold_out_is_disjoint_and_fixed():
+    training, held = hold_out(photographs(12), 24)
+    assert len(held) == 3 and not set(held.names) & set(training.names)
+    assert hold_out(photographs(12), 24)[1].names == held.names
+    with pytest.raises(UserError, match="Anchors need 2"):
+        hold_out(photographs(3), 24)
+
+
+def test_folder_of_photographs(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "sub").mkdir()
+    for name in ("b.png", "sub/a.jpg"):
+        Image.fromarray(rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)).save(tmp_path / name)
+    Image.fromarray(rng.integers(0, 255, (40, 60), dtype=np.uint8)).save(tmp_path / "grey.png")
+    (tmp_path / "notes.txt").write_text("not an image")
+    loaded = load_photographs(tmp_path)
+    assert sorted(loaded.names) == ["b.png", "grey.png", "sub/a.jpg"] and loaded.images[0].shape == (3, 40, 60)
+    small = Batches(loaded, CLASSES, config.DataConfig(crop=32), 64, 8, 0)[0]  # smaller than the patch: mirrored
+    assert small["degraded"].shape == (8, 3, 32, 32)
+
+
+def test_bad_folders_are_refused(tmp_path):
+    with pytest.raises(UserError, match="is not a folder"):
+        load_photographs(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="No image with one of the suffixes"):
+        load_photographs(tmp_path)
+    (tmp_path / "x.png").write_bytes(b"")
+    with pytest.raises(UserError, match="x.png"):
+        load_photographs(tmp_path)
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
+    with pytest.raises(UserError, match="at least 32 pixels"):
+        load_photographs(tmp_path)
+    Image.new("RGB", (64, 64)).save(tmp_path / "x.png")
+    with pytest.raises(UserError, match="at least 2 photographs"):
+        load_photographs(tmp_path)
+
+
+def test_bundled_photographs():
+    assert len(load_photographs(None)) == 9

@@ -1,0 +1,287 @@
+"""The training loop: stages, resume, checkpoints, refusals."""
+
+import json
+import math
+import shutil
+
+import pytest
+import torch
+
+from slerlib import UserError, config, load, sphere
+from slerlib.data.loader import Photographs
+from slerlib.model.router import partitions
+from slerlib.train import checkpoint, loop
+
+SMALL = [
+    "model.width=8",
+    "model.stages=1,1,1,1,1,1,1,1",
+    "model.token_width=24",
+    "model.encoder_blocks=1",
+    "model.guide_channels=8",
+    "model.embedding=16",
+    "model.context=32",
+    "data.crop=16",
+    "train.batch=4",
+    "train.grid_contents=2",
+    "train.steps=12",
+    "train.stage_a=0.34",
+    "train.stage_c=0.25",
+    "train.warmup=2",
+    "train.save_every=4",
+    "train.upcycle=0.4",
+]
+
+
+@pytest.fixture(scope="module")
+def photographs():
+    generator = torch.Generator().manual_seed(0)
+    coarse = [torch.rand(1, 3, 7, 8, generator=generator) for _ in range(8)]
+    smooth = [torch.nn.functional.interpolate(x, size=(56, 64), mode="bicubic").clamp(0, 1)[0] for x in coarse]
+    return Photographs([(x * 255).to(torch.uint8) for x in smooth], list("abcdefgh"), "made up")
+
+
+def make(*overrides):
+    return config.with_overrides(config.recipe("tiny"), [*SMALL, *overrides])
+
+
+def records(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def weights(folder):
+    return checkpoint.load_net(folder)[0].state_dict()
+
+
+@pytest.fixture(scope="module")
+def finished(photographs, tmp_path_factory):
+    return loop.train(make(), photographs, tmp_path_factory.mktemp("run") / "whole", progress=False)
+
+
+def test_the_log_tells_every_step(finished):
+    steps = [r for r in records(finished) if "loss" in r]
+    assert [r["step"] for r in steps] == list(range(12))
+    assert "".join(r["stage"] for r in steps) == "AAAABBBBBCCC"
+    assert set(steps[0]) >= {"supcon", "triplet", "uniformity", "consistency", "grad_norm", "lr", "seconds"}
+    assert set(steps[-1]) >= {"restoration", "sude", "class_path"}
+    assert all(r["lr"] > 0 for r in steps)
+    assert [r["validation"] for r in records(finished) if "validation" in r][-1].keys() == set(config.CLASSES)
+    assert any("anchor_accuracy" in r for r in records(finished))
+
+
+def test_the_folder_holds_weights_card_and_state(finished):
+    assert {p.name for p in finished.iterdir()} == {
+        "model.safetensors",
+        "card.json",
+        "state.pt",
+        "log.jsonl",
+        "config.json",
+    }
+    net, card = checkpoint.load_net(finished)
+    assert card["steps_done"] == 12 and card["config"]["model"]["width"] == 8
+    assert not net.training and isinstance(load(finished), torch.nn.Module)
+    assert config.from_json((finished / "config.json").read_text()) == make()
+
+
+def test_resume_gives_the_same_bits(photographs, finished, tmp_path):
+    """Stopped in each stage, and again after it: the end is bit-identical to the uninterrupted run."""
+    out = tmp_path / "parts"
+    for stop in (2, 5, 8, 10):
+        run_until(photographs, out, stop)
+    loop.train(make(), photographs, out, resume=True, progress=False)
+    whole, parts = weights(finished), weights(out)
+    assert all(torch.equal(whole[key], parts[key]) for key in whole)
+    drop = ("seconds",)
+    clean = [
+        [{k: v for k, v in r.items() if k not in drop} for r in records(f) if "loss" in r] for f in (finished, out)
+    ]
+    assert clean[0] == clean[1]
+
+
+def run_until(photographs, out, stop):
+    """Run, and die just before step `stop` without any chance to clean up the run's state."""
+
+    class Stop(BaseException):
+        pass
+
+    original = loop.Run.train_step
+
+    def dying(self, step, batch):
+        if step == stop:
+            raise Stop
+        return original(self, step, batch)
+
+    loop.Run.train_step = dying
+    try:
+        loop.train(make(), photographs, out, resume=(out / "state.pt").exists(), progress=False)
+    except Stop:
+        pass
+    finally:
+        loop.Run.train_step = original
+    if not (out / "state.pt").exists():
+        shutil.rmtree(out)
+
+
+def test_each_stage_moves_what_it_should(photographs, tmp_path):
+    run = loop.Run(make("train.upcycle=0", "train.learn_pins=true"), photographs, tmp_path, torch.device("cpu"))
+    tmp_path.mkdir(exist_ok=True)
+    moved = {}
+    for step in (0, 1, 5, 6, 10, 11):
+        before = {k: v.clone() for k, v in run.net.named_parameters()}
+        if step == 5:
+            with open(tmp_path / "log", "w") as log:
+                run.finish_stage_a(log)
+        batch = next(iter(run.loader(step, 0)))
+        start = {k: v.clone() for k, v in run.net.named_parameters()} if step == 5 else before
+        stage = run.train_step(step, batch)["stage"]
+        changed = {k.split(".")[0] for k, v in run.net.named_parameters() if not torch.equal(v, start[k])}
+        moved.setdefault(stage, set()).update(changed)
+    assert moved["A"] == {"encoder", "glgf"}
+    upstream = {k for k in moved["B"] if k in ("encoder", "router")}
+    assert not upstream and {"stages", "injections", "intro", "outro"} <= moved["B"]
+    assert {"encoder", "router", "stages", "glgf"} <= moved["C"]
+    torch.testing.assert_close(run.net.router.pins.norm(dim=-1), torch.ones(8, 3))
+
+
+def test_anchors_come_from_held_out_contents_and_pins_from_anchors(photographs, tmp_path):
+    run = loop.Run(make(), photographs, tmp_path, torch.device("cpu"))
+    before = run.net.router.anchors.clone()
+    with open(tmp_path / "log", "w") as log:
+        run.finish_stage_a(log)
+    anchors = run.net.router.anchors
+    assert not torch.allclose(anchors, before)
+    z, labels = run._embed_held_out(run.net.eval(), views=3)
+    torch.testing.assert_close(anchors, sphere.centroids(z, labels, 8))
+    group = partitions(8, 3)[4][2]
+    torch.testing.assert_close(run.net.router.pins[4, 2], sphere.normalise(anchors[group].sum(0)))
+    assert torch.equal(run.ema.router.pins, run.net.router.pins)
+
+
+def test_upcycling_copies_the_first_expert(photographs, tmp_path):
+    run = loop.Run(make(), photographs, tmp_path, torch.device("cpu"))
+    for step in (4, 5):
+        run.train_step(step, next(iter(run.loader(step, 0))))
+    stage = run.net.stages[3]
+    first, second = (dict(stage.experts[e].named_parameters()) for e in (0, 1))
+    untouched = {k: v.clone() for k, v in second.items()}
+    assert not torch.allclose(first["0.expand.weight"], second["0.expand.weight"])
+    run.upcycle()
+    for key, value in first.items():
+        torch.testing.assert_close(second[key], value, rtol=1e-2, atol=1e-6)
+    assert not torch.equal(untouched["0.expand.weight"], second["0.expand.weight"])
+    assert not torch.equal(first["0.expand.weight"], second["0.expand.weight"])  # the noise breaks the tie
+    moments = run.optimiser.state
+    assert torch.equal(moments[second["0.expand.weight"]]["exp_avg"], moments[first["0.expand.weight"]]["exp_avg"])
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["model.sude=anchored"],
+        ["model.sude=linear"],
+        ["model.sude=ce"],
+        ["model.router=oracle"],
+        ["model.router=dense"],
+        ["model.router=sphere_stage", "train.learn_pins=true"],
+        ["model.router=linear"],
+        ["model.router=random"],
+        ["model.experts=1"],
+        ["model.glgf=off", "model.inject=none"],
+        ["train.counterfactual=1", "train.learn_pins=true"],
+        ["train.stage_a=0", "train.stage_c=0"],
+        ["train.context_share=0.5", "model.block=restormer"],
+    ],
+)
+def test_every_variant_trains(photographs, tmp_path, overrides):
+    out = loop.train(
+        make("train.steps=6", "train.save_every=6", *overrides), photographs, tmp_path / "run", progress=False
+    )
+    steps = [r for r in records(out) if "loss" in r]
+    assert len(steps) == 6 and all(math.isfinite(r["loss"]) for r in steps)
+
+
+def test_counterfactual_moves_the_pins(photographs, tmp_path):
+    run = loop.Run(make("train.counterfactual=1", "train.learn_pins=true"), photographs, tmp_path, torch.device("cpu"))
+    batch = next(iter(run.loader(11, 0)))
+    run._prepare(11, "C")
+    terms, _ = run._restoration_terms(batch, 11, "C")
+    terms["counterfactual"].backward()
+    assert run.net.router.pins.grad.abs().max() > 0
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(photographs, tmp_path):
+    run = loop.Run(make(), photographs, tmp_path, torch.device("cpu"))
+    batch = next(iter(run.loader(5, 0)))
+    batch["degraded"][0, 0, 0, 0] = math.nan
+    before = {k: v.clone() for k, v in run.net.state_dict().items()}
+    with pytest.raises(FloatingPointError, match=r"step 5 of stage B \(restoration = nan"):
+        run.train_step(5, batch)
+    assert all(torch.equal(before[k], v) for k, v in run.net.state_dict().items())
+    assert torch.load(tmp_path / "nonfinite.pt")["label"].tolist() == batch["label"].tolist()
+
+
+def test_warm_up_never_starts_at_zero_and_ends_at_the_floor():
+    rates = [loop.schedule(step, 100, 600, 1e-3, 1e-5, 50) for step in range(100, 600)]
+    assert rates[0] == pytest.approx(2e-5) and max(rates) == pytest.approx(1e-3)
+    assert rates[-1] == pytest.approx(1e-5, rel=0.1)
+    assert loop.schedule(0, 0, 3, 1e-3, 1e-5, 100) == 1e-3  # a short run does not warm up for ever
+
+
+def test_a_run_is_not_overwritten_and_not_resumed_with_another_configuration(photographs, finished, tmp_path):
+    with pytest.raises(UserError, match="already holds a run"):
+        loop.train(make(), photographs, finished)
+    with pytest.raises(UserError, match="train.lr: 0.001 != 0.002"):
+        loop.train(make("train.lr=0.002"), photographs, finished, resume=True)
+    with pytest.raises(UserError, match="has no state.pt"):
+        loop.train(make(), photographs, tmp_path, resume=True)
+    broken = tmp_path / "broken"
+    shutil.copytree(finished, broken)
+    (broken / "state.pt").write_bytes((broken / "state.pt").read_bytes()[:1000])
+    with pytest.raises(UserError, match="cannot be read"):
+        loop.train(make(), photographs, broken, resume=True)
+
+
+def test_warm_start_from_weights(photographs, finished, tmp_path):
+    run = loop.train(
+        make("train.steps=1", "train.stage_a=0", "train.stage_c=0", "train.lr=1e-12", "train.upcycle=0"),
+        photographs,
+        tmp_path / "run",
+        init=finished,
+        progress=False,
+    )
+    for key, value in weights(run).items():
+        if not key.startswith("router."):
+            torch.testing.assert_close(value, weights(finished)[key], rtol=1e-4, atol=1e-5)
+    with pytest.raises(UserError, match="must fit the configuration"):
+        loop.train(make("model.experts=2"), photographs, tmp_path / "other", init=finished)
+
+
+def test_damaged_and_foreign_checkpoints_are_refused(finished, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy)
+    content = bytearray((copy / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (copy / "model.safetensors").write_bytes(content)
+    with pytest.raises(UserError, match="sha256"):
+        checkpoint.load_net(copy)
+    card = json.loads((finished / "card.json").read_text())
+    card["config"]["model"]["width"] = 16
+    shutil.copy(finished / "model.safetensors", copy)
+    (copy / "card.json").write_text(json.dumps(card))
+    with pytest.raises(UserError, match="has shape .* expected"):
+        checkpoint.load_net(copy)
+    (copy / "card.json").write_text("{")
+    with pytest.raises(UserError, match="not valid JSON"):
+        checkpoint.load_net(copy)
+    (copy / "card.json").unlink()
+    with pytest.raises(UserError, match="needs its card.json"):
+        checkpoint.load_net(copy)
+    with pytest.raises(UserError, match="got 'nowhere'"):
+        checkpoint.load_net("nowhere")
+
+
+def test_golden_losses(photographs, tmp_path):
+    """The first 20 losses of a seeded run, kept in a file: a refactoring must not change the mathematics."""
+    out = loop.train(make("train.steps=20", "train.save_every=20"), photographs, tmp_path / "run", progress=False)
+    losses = [r["loss"] for r in records(out) if "loss" in r]
+    golden = json.loads((checkpoint.Path(__file__).parent / "golden_losses.json").read_text())
+    assert losses == pytest.approx(golden, rel=2e-3)
