@@ -1,0 +1,295 @@
+"""The state of one training run, and what it can do: one step, the turn of a stage, validation, save and restore."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .. import config, sphere
+from ..data.loader import Batches, Photographs, hold_out
+from ..model.network import SLERIR
+from . import checkpoint, stages
+
+LOG = "log.jsonl"
+
+
+class Run:
+    """State of a training run: networks, optimiser, data. One instance per process."""
+
+    def __init__(self, cfg: config.RunConfig, photographs: Photographs, out: Path, device: torch.device):
+        self.cfg, self.out, self.device = cfg, out, device
+        torch.manual_seed(cfg.train.seed)
+        self.net = SLERIR(cfg.model).to(device, memory_format=torch.channels_last).train()
+        self.ema = copy.deepcopy(self.net).eval().requires_grad_(False)
+        # mode `ce` ends in a linear classifier, which training alone needs
+        self.classifier = (
+            nn.Linear(cfg.model.embedding, len(cfg.model.classes)).to(device) if cfg.model.sude == "ce" else None
+        )
+        self.groups = stages.parameter_groups(self.net, self.classifier)
+        self.optimiser = torch.optim.AdamW(
+            [{"params": p, "name": n} for n, p in self.groups.items() if p],
+            weight_decay=cfg.train.weight_decay,
+            fused=True,
+        )
+        self.training, self.held_out = hold_out(photographs, cfg.data.anchor_contents)
+        self.source = photographs.source
+        self.step = self.resumed_at = 0
+        self.anchored, self.seconds, self.averaged = False, 0.0, 0
+        self.precision, self.precision_reason = choose_precision(cfg.train.precision, device)
+        a, b, _ = cfg.train.stage_steps()
+        self.upcycle_steps = stages.upcycle_steps(cfg)
+
+    # --- data
+
+    def loader(self, step: int, workers: int):
+        """Batches from `step` to the end of its stage (A, or B and C)."""
+        t, a = self.cfg.train, self.cfg.train.stage_steps()[0]
+        if step < a:
+            return self._batches(t.grid_contents, self.training, share=1.0).loader(step, a, workers)
+        return self._batches(0, self.training).loader(step, t.steps, workers)
+
+    def _batches(
+        self, grid: int, photographs: Photographs, share: float | None = None, seed: int | None = None
+    ) -> Batches:
+        t, m = self.cfg.train, self.cfg.model
+        return Batches(
+            photographs,
+            m.classes,
+            self.cfg.data,
+            m.context,
+            t.batch,
+            t.seed if seed is None else seed,
+            grid,
+            t.context_share if share is None else share,
+        )
+
+    # --- one step
+
+    def train_step(self, step: int, batch: dict[str, Tensor]) -> dict:
+        """Loss, backward, clip, update, average. Returns the record for the log."""
+        start = time.perf_counter()
+        t = self.cfg.train
+        a, b, _ = t.stage_steps()
+        stage = "A" if step < a else "B" if step < a + b else "C"
+        self._prepare(step, stage)
+        batch = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
+        with torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision != torch.float32):
+            if stage == "A":
+                terms, agreement = stages.embedding_terms(self.net, self.cfg, batch, step, self.classifier), {}
+            else:
+                terms, trace = stages.restoration_terms(self.net, self.cfg, batch, step, stage)
+                on_path = trace.path == self.net.router.class_paths()[batch["label"]]
+                agreement = {"class_path": round(on_path.float().mean().item(), 3)}
+        loss = sum(terms.values())
+        if not bool(torch.isfinite(loss)):
+            bad = ", ".join(f"{name} = {value.item():g}" for name, value in terms.items())
+            torch.save({key: value.cpu() for key, value in batch.items()}, self.out / "nonfinite.pt")
+            raise FloatingPointError(
+                f"The loss stopped being finite at step {step} of stage {stage} ({bad}). "
+                f"The samples are in {self.out / 'nonfinite.pt'}; the last good checkpoint is from "
+                f"before step {step}. Lower train.lr or use train.precision=fp32."
+            )
+        self.optimiser.zero_grad(set_to_none=True)  # an expert nobody chose keeps grad None: no decay, no momentum step
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), t.clip)
+        self.optimiser.step()
+        if "pins" in stages.moving(stage, self.cfg):
+            self.net.router.normalise_pins()
+        self._average()
+        self.step = step + 1
+        seconds = time.perf_counter() - start
+        self.seconds += seconds
+        record = {"step": step, "stage": stage, "loss": round(loss.item(), 6)}
+        record |= {name: round(value.item(), 6) for name, value in terms.items()}
+        return (
+            record
+            | {
+                "grad_norm": round(norm.item(), 4),
+                "lr": max(g["lr"] for g in self.optimiser.param_groups),
+                "seconds": round(seconds, 4),
+            }
+            | agreement
+        )
+
+    def _prepare(self, step: int, stage: str) -> None:
+        """Freeze what this stage does not train, set the rates."""
+        t = self.cfg.train
+        a = t.stage_steps()[0]
+        factors = stages.moving(stage, self.cfg)
+        rate = (
+            schedule(step, 0, a, t.lr_encoder, t.lr_min, t.warmup)
+            if stage == "A"
+            else schedule(step, a, t.steps, t.lr, t.lr_min, t.warmup)
+        )
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate * factors.get(group["name"], 0.0)
+            for parameter in group["params"]:
+                parameter.requires_grad_(group["name"] in factors)
+
+    # --- between steps
+
+    def _average(self) -> None:
+        """Exponential moving average of the weights, short at first."""
+        decay = min(self.cfg.train.ema, (1 + self.averaged) / (10 + self.averaged))
+        self.averaged += 1
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.ema.parameters()), list(self.net.parameters()), 1 - decay)
+            for mine, theirs in zip(self.ema.buffers(), self.net.buffers(), strict=True):
+                mine.copy_(theirs)
+
+    @torch.no_grad()
+    def finish_stage_a(self, log) -> None:
+        """Take over the averaged encoder; set anchors from contents it never saw, and the pins between them."""
+        self.net.load_state_dict(self.ema.state_dict())
+        z, labels = self._embed_held_out(self.net.eval(), views=3)
+        self.net.train()
+        k = len(self.cfg.model.classes)
+        if self.cfg.model.sude == "linear":
+            self.net.router.set_anchors(torch.stack([z[labels == c].mean(dim=0) for c in range(k)]))
+        elif self.cfg.model.sude != "anchored":
+            self.net.router.set_anchors(sphere.centroids(z, labels, k))
+        else:
+            self.net.router.place_pins()
+        self.ema.load_state_dict(self.net.state_dict())
+        self.anchored, self.averaged = True, 0
+        similarity = -(z[:, None] - self.net.router.anchors).pow(2).sum(-1)
+        accuracy = (similarity.argmax(dim=1) == labels).float().mean().item()
+        log.write(json.dumps({"step": self.step, "anchor_accuracy": round(accuracy, 4)}) + "\n")
+        self.say(f"stage A done: {accuracy:.1%} of {len(z)} held-out views lie nearest to their own anchor")
+
+    @torch.no_grad()
+    def upcycle(self) -> None:
+        """Copy expert 0, so far trained alone, to its siblings with 0.1 % relative noise, moments too."""
+        for network in (self.net, self.ema):
+            for stage in network.stages:
+                first = list(stage.experts[0].parameters())
+                for expert in stage.experts[1:]:
+                    for mine, theirs in zip(expert.parameters(), first, strict=True):
+                        mine.copy_(theirs * (1 + 1e-3 * torch.randn_like(theirs)) if network is self.net else theirs)
+                        if network is self.net and theirs in self.optimiser.state:
+                            self.optimiser.state[mine] = {
+                                key: value.clone() for key, value in self.optimiser.state[theirs].items()
+                            }
+
+    @torch.no_grad()
+    def _embed_held_out(self, net: SLERIR, views: int) -> tuple[Tensor, Tensor]:
+        """Embeddings of context views of the held-out contents, every class equally often."""
+        grid = self._batches(len(self.held_out), self.held_out, share=1.0, seed=self.cfg.train.seed + 1)
+        z, labels = [], []
+        for view in range(views):
+            batch = grid[view]
+            for part, label in zip(batch["context"].split(64), batch["label"].split(64), strict=True):
+                z.append(net.encode(part.to(self.device)).embedding)
+                labels.append(label.to(self.device))
+        return torch.cat(z), torch.cat(labels)
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """PSNR in dB per class, averaged network, context views of up to 8 held-out contents with fixed damage."""
+        if self.step <= self.cfg.train.stage_steps()[0]:
+            return {}
+        grid = self._batches(min(8, len(self.held_out)), self.held_out, share=1.0, seed=self.cfg.train.seed + 1)
+        batch = replace_crop(grid, self.cfg.model.context)[0]
+        result: dict[str, list[float]] = {name: [] for name in self.cfg.model.classes}
+        for x, clean, label in zip(batch["degraded"], batch["clean"], batch["label"].tolist(), strict=True):
+            labels = torch.tensor([label], device=self.device)
+            y = self.ema(x[None].to(self.device), labels=labels).clamp(0, 1)
+            result[self.cfg.model.classes[label]].append(
+                -10 * math.log10(max((y.cpu() - clean).pow(2).mean().item(), 1e-10))
+            )
+        return {name: round(sum(v) / len(v), 3) for name, v in result.items()}
+
+    # --- files
+
+    def save(self, step: int) -> None:
+        checkpoint.save_state(
+            self.out / checkpoint.STATE,
+            {
+                "config": config.to_json(self.cfg),
+                "step": step,
+                "anchored": self.anchored,
+                "seconds": self.seconds,
+                "averaged": self.averaged,
+                "net": self.net.state_dict(),
+                "ema": self.ema.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "classifier": None if self.classifier is None else self.classifier.state_dict(),
+                "rng": torch.get_rng_state(),
+            },
+        )
+        checkpoint.save_weights(self.out, self.ema, self.card(step))
+
+    def card(self, step: int) -> dict:
+        return {
+            "name": self.cfg.name,
+            "config": config.to_dict(self.cfg),
+            "steps_done": step,
+            "minutes": round(self.seconds / 60, 2),
+            "data": {"source": Path(self.source).name, "training": len(self.training), "held_out": len(self.held_out)},
+            "machine": {
+                "device": str(self.device),
+                "threads": torch.get_num_threads(),
+                "precision": str(self.precision),
+                "torch": torch.__version__,
+            },
+        }
+
+    def restore_state(self) -> None:
+        state = checkpoint.load_state(self.out / checkpoint.STATE, self.cfg)
+        self.net.load_state_dict(state["net"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self.classifier is not None:
+            self.classifier.load_state_dict(state["classifier"])
+        torch.set_rng_state(state["rng"])
+        self.step = self.resumed_at = state["step"]
+        self.anchored, self.seconds, self.averaged = state["anchored"], state["seconds"], state["averaged"]
+        log = self.out / LOG  # drop what was logged after the save: those steps run again
+        if log.is_file():
+            lines = [
+                line for line in log.read_text().splitlines() if line.endswith("}") and _log_step(line) < self.step
+            ]
+            checkpoint.write_atomically(log, "".join(f"{line}\n" for line in lines).encode())
+
+    def say(self, message: str) -> None:
+        print(message, file=sys.stderr, flush=True)
+
+
+def _log_step(line: str) -> int:
+    record = json.loads(line)
+    return record["step"] if "loss" in record else record["step"] - 1  # notes between steps belong to the step before
+
+
+def replace_crop(batches: Batches, crop: int) -> Batches:
+    """The same batches with crops as large as their context views."""
+    batches.cfg = replace(batches.cfg, crop=crop)
+    return batches
+
+
+def schedule(step: int, start: int, stop: int, peak: float, floor: float, warmup: int) -> float:
+    """Linear warm-up per step, never zero, then a cosine from `peak` to `floor` at `stop`."""
+    warmup = min(warmup, max((stop - start) // 10, 1))
+    done = step - start
+    if done < warmup:
+        return peak * (done + 1) / warmup
+    return floor + (peak - floor) * (1 + math.cos(math.pi * (done - warmup) / max(stop - start - warmup, 1))) / 2
+
+
+def choose_precision(asked: str, device: torch.device) -> tuple[torch.dtype, str]:
+    """(dtype, why)."""
+    if asked != "auto":
+        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[asked], f"{asked}: as asked"
+    if device.type == "cuda" and torch.cuda.is_bf16_supported():
+        return (
+            torch.bfloat16,
+            f"bf16: CUDA SM {'.'.join(map(str, torch.cuda.get_device_capability(device)))} supports it",
+        )
+    return torch.float32, "fp32: the safe choice on this device"
