@@ -95,7 +95,7 @@ def picture_grid(pictures: Sequence[tuple[str, Tensor, ...]], side: int = 256) -
         axes[0].set_ylabel(label, fontsize=11.5, labelpad=6)
     for ax, title in zip(grid[0], titles, strict=True):
         ax.set_title(title, loc="center")
-    alt = f"Photographs, each {' and '.join(titles)}, with PSNR against the clean one. {'; '.join(scores)}."
+    alt = f"Photographs, each {', '.join(titles)}, with PSNR against the clean one. {'; '.join(scores)}."
     return finished(fig, alt, "jpeg")
 
 
