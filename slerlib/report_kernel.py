@@ -30,9 +30,6 @@ from papermill.exceptions import PapermillExecutionError
 
 from .provenance import PACKAGE, clone_root, usable_cores
 
-#: Packages that read their number of threads from the environment when they start.
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-
 
 @dataclass
 class Outcome:
@@ -132,8 +129,8 @@ class _Watch(threading.Thread):
 def kernel_environment() -> dict[str, str]:
     """The environment of report kernels: this one, the machine's threads unless set, and this very copy of slerlib."""
     env = dict(os.environ)
-    for name in _THREADS:
-        env.setdefault(name, str(usable_cores()))
+    env.setdefault("OMP_NUM_THREADS", str(usable_cores()))
+    env.setdefault("MKL_NUM_THREADS", env["OMP_NUM_THREADS"])  # else MKL would ignore what the person set for OpenMP
     if clone_root():  # the kernel starts in the run folder, where a clone that is not installed would not be found
         env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PACKAGE.parent), env.get("PYTHONPATH")]))
     return env | {"SLERLIB_REPORT": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
