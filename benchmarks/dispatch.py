@@ -2,7 +2,7 @@
 
     python benchmarks/dispatch.py [--recipe small] [--side 128] [--pairs 15] [--out dispatch.json]
 
-Batch 1 and batch 8, every image on its own random path (given as `path=`, so that both networks do the same guidance work).
+Batch 1 and batch 8, every image on its own random path (given as `path=`; both networks do the same guidance work).
 The figure is the median of the pairwise ratios. Also: the memory that the unused experts occupy.
 """
 
@@ -57,9 +57,10 @@ def main() -> None:
                 ratios.append(times[3] / times[1])
                 dense.append(times[1])
             quartiles = statistics.quantiles(ratios, n=4)
-            result[f"batch_{batch}"] = {"ratio": quartiles[1], "quartiles": quartiles, "dense_seconds": statistics.median(dense)}
+            row = {"ratio": quartiles[1], "quartiles": quartiles, "dense_seconds": statistics.median(dense)}
+            result[f"batch_{batch}"] = row
             print(
-                f"{args.recipe} {args.side}x{args.side} batch {batch}: 3 experts take {quartiles[1]:.3f} x the time of 1 "
+                f"{args.recipe} {args.side}x{args.side} batch {batch}: 3 experts: {quartiles[1]:.3f} x the time of 1 "
                 f"(quartiles {quartiles[0]:.3f} to {quartiles[2]:.3f}, {args.pairs} pairs, "
                 f"dense {statistics.median(dense) * 1e3:.0f} ms)"
             )

@@ -1,8 +1,8 @@
 """Restore any picture: file, PIL image, array or tensor in, the same kind and size out.
 
-    model = slerlib.load("tiny")
-    y = slerlib.restore(model, "rainy.jpg")                  # PIL image
-    y, trace = slerlib.restore(model, x, return_trace=True)  # how it was routed
+model = slerlib.load("tiny")
+y = slerlib.restore(model, "rainy.jpg")                  # PIL image
+y, trace = slerlib.restore(model, x, return_trace=True)  # how it was routed
 """
 
 from __future__ import annotations

@@ -247,23 +247,26 @@ def test_modal_paths_need_paths(folder):
 # --- refusals ---
 
 
-@pytest.mark.parametrize("options, pattern", [
-    ({"setting": "5"}, "not available yet"),
-    ({"setting": "3"}, "not available yet"),
-    ({"setting": "cdd11"}, "not available yet"),
-    ({"setting": "best"}, "'demo' or 'pairs'"),
-    ({"root": "no/such/folder"}, "does not exist"),
-    ({"root": __file__}, "is a file"),
-    ({"images": -1}, "images"),
-    ({"images": 1.5}, "images"),
-    ({"crop": "square"}, "center16"),
-    ({"severity": 2, "images": 1}, "[Ss]everity"),
-    ({"classes": ["fog"]}, "fog"),
-    ({"classes": []}, "at least one"),
-    ({"classes": ["rain", "rain"]}, "each once"),
-    ({"classes": ["rain"], "setting": "pairs"}, "demo"),
-    ({"path": "00000000"}, "path"),
-])
+@pytest.mark.parametrize(
+    "options, pattern",
+    [
+        ({"setting": "5"}, "not available yet"),
+        ({"setting": "3"}, "not available yet"),
+        ({"setting": "cdd11"}, "not available yet"),
+        ({"setting": "best"}, "'demo' or 'pairs'"),
+        ({"root": "no/such/folder"}, "does not exist"),
+        ({"root": __file__}, "is a file"),
+        ({"images": -1}, "images"),
+        ({"images": 1.5}, "images"),
+        ({"crop": "square"}, "center16"),
+        ({"severity": 2, "images": 1}, "[Ss]everity"),
+        ({"classes": ["fog"]}, "fog"),
+        ({"classes": []}, "at least one"),
+        ({"classes": ["rain", "rain"]}, "each once"),
+        ({"classes": ["rain"], "setting": "pairs"}, "demo"),
+        ({"path": "00000000"}, "path"),
+    ],
+)
 def test_bad_options_are_refused(options, pattern):
     with pytest.raises(UserError, match=pattern):
         evaluate(same, **options)

@@ -329,19 +329,22 @@ def test_arrays_survive(shape, dtype):
     np.testing.assert_allclose(back.astype(float), a.astype(float), atol=0 if dtype.startswith("u") else 1e-6)
 
 
-@pytest.mark.parametrize("a, pattern", [
-    (np.zeros((4, 4), bool), "uint8"),
-    (np.zeros((4, 4, 3), np.int64), "uint8"),
-    (np.zeros((3, 8, 8), np.uint8), "channels last"),
-    (np.zeros((1, 8, 8, 3), np.uint8), "one image at a time"),
-    (np.zeros((8,), np.uint8), "H, W"),
-    (np.zeros((8, 8, 5), np.uint8), "H, W"),
-    (np.zeros((0, 8, 3), np.uint8), "H, W"),
-    (np.full((4, 4), np.nan), "NaN"),
-    (np.full((4, 4), np.inf), "NaN or inf"),
-    (np.full((4, 4), 255.0), "Divide it by 255"),
-    (np.full((4, 4), -0.5), "Rescale"),
-])
+@pytest.mark.parametrize(
+    "a, pattern",
+    [
+        (np.zeros((4, 4), bool), "uint8"),
+        (np.zeros((4, 4, 3), np.int64), "uint8"),
+        (np.zeros((3, 8, 8), np.uint8), "channels last"),
+        (np.zeros((1, 8, 8, 3), np.uint8), "one image at a time"),
+        (np.zeros((8,), np.uint8), "H, W"),
+        (np.zeros((8, 8, 5), np.uint8), "H, W"),
+        (np.zeros((0, 8, 3), np.uint8), "H, W"),
+        (np.full((4, 4), np.nan), "NaN"),
+        (np.full((4, 4), np.inf), "NaN or inf"),
+        (np.full((4, 4), 255.0), "Divide it by 255"),
+        (np.full((4, 4), -0.5), "Rescale"),
+    ],
+)
 def test_bad_arrays_are_refused(a, pattern):
     with pytest.raises(UserError, match=pattern):
         from_array(a)

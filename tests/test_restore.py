@@ -176,10 +176,26 @@ def test_forced_paths(net):
     assert not torch.equal(both, forced)
 
 
-@pytest.mark.parametrize("path", [
-    [0] * 7, [0] * 9, [3] + [0] * 7, [-1] + [0] * 7, [0.0] * 8, [0.5] * 8, [[0] * 8] * 3, ["a"] * 8,
-    "0120112", "0120112x", "", 5, torch.zeros(8), object(), {"a": 1},
-])
+@pytest.mark.parametrize(
+    "path",
+    [
+        [0] * 7,
+        [0] * 9,
+        [3] + [0] * 7,
+        [-1] + [0] * 7,
+        [0.0] * 8,
+        [0.5] * 8,
+        [[0] * 8] * 3,
+        ["a"] * 8,
+        "0120112",
+        "0120112x",
+        "",
+        5,
+        torch.zeros(8),
+        object(),
+        {"a": 1},
+    ],
+)
 def test_bad_paths_are_refused(net, path):
     with pytest.raises(UserError, match="path"):
         restore(net, torch.rand(3, 16, 16), path=path)
@@ -281,31 +297,34 @@ def test_spans_cover_and_weights_sum_to_one(length, side, cell):
 # --- refusals ---
 
 
-@pytest.mark.parametrize("x, pattern", [
-    (torch.zeros(3, 16, 16, dtype=torch.uint8), "Divide it by 255"),
-    (torch.zeros(3, 16, 16, dtype=torch.int64), "floating point"),
-    (torch.zeros(3, 16, 16, dtype=torch.bool), "floating point"),
-    (torch.zeros(3, 16, 16, dtype=torch.complex64), "floating point"),
-    (torch.zeros(16, 16), r"x\[None\]"),
-    (torch.zeros(16, 16, 3), "permute"),
-    (torch.zeros(4, 16, 16), "alpha"),
-    (torch.zeros(2, 16, 16), "3, H, W"),
-    (torch.zeros(0, 3, 16, 16), "3, H, W"),
-    (torch.zeros(3, 0, 16), "3, H, W"),
-    (torch.zeros(1, 1, 3, 16, 16), "3, H, W"),
-    (torch.full((3, 16, 16), float("nan")), "NaN"),
-    (torch.tensor([0.5, float("nan")]).repeat(3, 16, 8), "NaN"),
-    (torch.full((3, 16, 16), float("inf")), "NaN or inf"),
-    (torch.full((3, 16, 16), 1.5), "0 to 1"),
-    (torch.full((3, 16, 16), 200.0), "Divide it by 255"),
-    (torch.full((3, 16, 16), -0.1), "Rescale"),
-    (np.zeros((16, 16, 3), np.int32), "uint8"),
-    (np.full((16, 16, 3), np.nan), "NaN"),
-    ("no/such/file.png", "does not exist"),
-    (None, "NoneType"),
-    ([[0, 1]], "list"),
-    (b"bytes", "bytes"),
-])
+@pytest.mark.parametrize(
+    "x, pattern",
+    [
+        (torch.zeros(3, 16, 16, dtype=torch.uint8), "Divide it by 255"),
+        (torch.zeros(3, 16, 16, dtype=torch.int64), "floating point"),
+        (torch.zeros(3, 16, 16, dtype=torch.bool), "floating point"),
+        (torch.zeros(3, 16, 16, dtype=torch.complex64), "floating point"),
+        (torch.zeros(16, 16), r"x\[None\]"),
+        (torch.zeros(16, 16, 3), "permute"),
+        (torch.zeros(4, 16, 16), "alpha"),
+        (torch.zeros(2, 16, 16), "3, H, W"),
+        (torch.zeros(0, 3, 16, 16), "3, H, W"),
+        (torch.zeros(3, 0, 16), "3, H, W"),
+        (torch.zeros(1, 1, 3, 16, 16), "3, H, W"),
+        (torch.full((3, 16, 16), float("nan")), "NaN"),
+        (torch.tensor([0.5, float("nan")]).repeat(3, 16, 8), "NaN"),
+        (torch.full((3, 16, 16), float("inf")), "NaN or inf"),
+        (torch.full((3, 16, 16), 1.5), "0 to 1"),
+        (torch.full((3, 16, 16), 200.0), "Divide it by 255"),
+        (torch.full((3, 16, 16), -0.1), "Rescale"),
+        (np.zeros((16, 16, 3), np.int32), "uint8"),
+        (np.full((16, 16, 3), np.nan), "NaN"),
+        ("no/such/file.png", "does not exist"),
+        (None, "NoneType"),
+        ([[0, 1]], "list"),
+        (b"bytes", "bytes"),
+    ],
+)
 def test_bad_pictures_are_refused(net, x, pattern):
     with pytest.raises(UserError, match=pattern) as caught:
         restore(net, x)
@@ -318,15 +337,18 @@ def test_values_just_outside_are_clamped(net):
     assert torch.equal(restore(net, x), restore(net, x.clamp(0, 1)))
 
 
-@pytest.mark.parametrize("options, pattern", [
-    ({"tile": 32}, "multiple of 8"),
-    ({"tile": 65}, "multiple of 8"),
-    ({"tile": -64}, "multiple of 8"),
-    ({"tile": 64.0}, "tile"),
-    ({"tile": True}, "tile"),
-    ({"tile": "big"}, "tile"),
-    ({"route": "best"}, "route"),
-])
+@pytest.mark.parametrize(
+    "options, pattern",
+    [
+        ({"tile": 32}, "multiple of 8"),
+        ({"tile": 65}, "multiple of 8"),
+        ({"tile": -64}, "multiple of 8"),
+        ({"tile": 64.0}, "tile"),
+        ({"tile": True}, "tile"),
+        ({"tile": "big"}, "tile"),
+        ({"route": "best"}, "route"),
+    ],
+)
 def test_bad_options_are_refused(net, options, pattern):
     with pytest.raises(UserError, match=pattern):
         restore(net, torch.rand(3, 16, 16), **options)

@@ -201,7 +201,9 @@ def test_every_variant_trains(photographs, tmp_path, overrides):
 
 
 def test_counterfactual_moves_the_pins(photographs, tmp_path):
-    run = run_module.Run(make("train.counterfactual=1", "train.learn_pins=true"), photographs, tmp_path, torch.device("cpu"))
+    run = run_module.Run(
+        make("train.counterfactual=1", "train.learn_pins=true"), photographs, tmp_path, torch.device("cpu")
+    )
     batch = next(iter(run.loader(11, 0)))
     run._prepare(11, "C")
     terms, _ = stages.restoration_terms(run.net, run.cfg, batch, 11, "C")
