@@ -22,6 +22,7 @@ from .arrays import check_range, from_array, to_array
 from .config import LAYERS
 from .errors import UserError
 from .images import from_pil, read_image, to_pil
+from .memory import keep_freed_memory
 from .model.network import SLERIR, SMALLEST
 from .model.router import Trace
 from .tiles import restore_tiled
@@ -41,7 +42,7 @@ def load(name_or_path: str | os.PathLike, device: str | torch.device | None = No
 
     net, card = load_net(name_or_path)
     try:
-        net = net.to(torch.device(device or best_device())).eval()
+        net = net.to(torch.device(device or best_device()), memory_format=torch.channels_last).eval()
     except (RuntimeError, AssertionError, TypeError) as error:
         raise UserError(
             f"The device must be one that this machine has, such as {best_device()!r}; got {device!r} ({error}). "
@@ -137,6 +138,8 @@ def restore_batch(
     height, width = x_BCHW.shape[-2:]
     side = _tile_side(tile, height * width)
     weight = next(model.parameters())
+    if weight.device.type == "cpu":
+        keep_freed_memory()
     with evaluating(model), torch.inference_mode():
         x = x_BCHW.to(weight.device, weight.dtype)
         x = _reflected(_reflected(x, -2, model.multiple), -1, model.multiple)
