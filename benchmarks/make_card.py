@@ -39,36 +39,29 @@ def markdown(card: dict, notes: str) -> str:
     lines = [
         f"# Checkpoint `{card['name']}`",
         "",
-        f"{counts['active']:,} parameters active of {counts['total']:,} in the backbone, {counts['guidance']:,} in encoder, "
-        f"fusion and router. Trained for {card['steps_done']} steps of {train['batch']} (seed {train['seed']}) in "
-        f"{card['minutes']:.0f} minutes on {machine['device']}, {machine['threads']} thread(s), torch {machine['torch']}; "
+        f"{counts['active']:,} parameters active of {counts['total']:,} in the backbone, {counts['guidance']:,} in "
+        f"encoder, fusion and router. Trained for {card['steps_done']} steps "
+        f"of {train['batch']} (seed {train['seed']}) in {card['minutes']:.0f} minutes on {machine['device']}, {machine['threads']} thread(s), torch {machine['torch']}; "
         f"{data['training']} photographs, {data['held_out']} more kept for the anchors.",
         "",
         notes.strip(),
         "",
         "## Scores",
         "",
-        "Synthetic damage of this project at severity 0.5 (noise: the stated sigma): not comparable with published figures. "
-        "95 % bootstrap intervals over images.",
+        "Synthetic damage of this project at severity 0.5 (noise: the stated sigma): not comparable with published "
+        "figures. 95 % bootstrap intervals over images.",
     ]
+    header = "| task | n | input PSNR | restored PSNR (95 %) | gain | input SSIM | restored SSIM | modal path (share) |"
     for score in card["scores"]:
-        lines += [
-            "",
-            f"### {score['data']}",
-            "",
-            "| task | n | input PSNR | restored PSNR (95 %) | gain | input SSIM | restored SSIM | modal path (share) |",
-        ]
-        lines += ["|---|---|---|---|---|---|---|---|"]
+        lines += ["", f"### {score['data']}", "", header, "|---" * 8 + "|"]
         for row in score["summary"]:
-            shown = {
-                key: "-" if row.get(key) is None else f"{row[key]:.2f}"
-                for key in ("psnr_input", "psnr", "psnr_low", "psnr_high", "gain")
-            }
+            dB = {k: "-" if row[k] is None else f"{row[k]:.2f}" for k in SCORES if k.startswith(("psnr", "gain"))}
             path = score["modal_paths"].get(row["task"])
             route = f"{path} ({score['modal_share'][row['task']]:.0%})" if path else ""
+            interval = f"{dB['psnr']} ({dB['psnr_low']} to {dB['psnr_high']})"
+            ssim = f"{row['ssim_input']:.3f} | {row['ssim']:.3f}"
             lines.append(
-                f"| {row['task']} | {row['n']} | {shown['psnr_input']} | {shown['psnr']} ({shown['psnr_low']} to {shown['psnr_high']}) | "
-                f"{shown['gain']} | {row['ssim_input']:.3f} | {row['ssim']:.3f} | {route} |"
+                f"| {row['task']} | {row['n']} | {dB['psnr_input']} | {interval} | {dB['gain']} | {ssim} | {route} |"
             )
     return "\n".join(lines) + "\n"
 
