@@ -40,7 +40,7 @@ def markdown(card: dict, notes: str) -> str:
         f"# Checkpoint `{card['name']}`",
         "",
         f"{counts['active']:,} parameters active of {counts['total']:,} in the backbone, {counts['guidance']:,} in "
-        f"encoder, fusion and router. Trained for {card['steps_done']} steps of {train['batch']} (seed {train['seed']}) "
+        f"encoder, fusion, router. Trained for {card['steps_done']} steps of {train['batch']} (seed {train['seed']}) "
         f"in {card['minutes']:.0f} minutes on {machine['device']}, {machine['threads']} thread(s), torch "
         f"{machine['torch']}; {data['training']} photographs, {data['held_out']} more kept for the anchors.",
         "",

@@ -121,15 +121,15 @@ class DataConfig:
 class TrainConfig:
     """The schedule. `steps` counts all three stages together."""
 
-    steps: int = 11000
-    stage_a: float = 0.1  # share of steps: encoder + SUDE, then anchors and pins
+    steps: int = 9000
+    stage_a: float = 0.12  # share of steps: encoder + SUDE, then anchors and pins
     stage_c: float = 0.2  # share of steps at the end: everything moves, encoder and pins at lr x 0.1
     seed: int = 0
     save_every: int = 500
     batch: int = 8
     grid_contents: int = 5  # stage A batch = grid_contents x classes
     lr_encoder: float = 1e-3
-    lr: float = 1e-3
+    lr: float = 2e-3
     lr_min: float = 1e-5
     warmup: int = 100
     weight_decay: float = 1e-4
