@@ -182,6 +182,14 @@ class RunConfig:
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
 
+    def __post_init__(self):
+        crop, context, pitch = self.data.crop, self.model.context, self.model.stride
+        if crop > context or crop % pitch or context % pitch:
+            raise UserError(
+                f"data.crop must not exceed model.context, and both must be multiples of the token pitch of {pitch} "
+                f"pixels (product of model.strides); got crop {crop} and context {context}."
+            )
+
 
 def tiny() -> RunConfig:
     """Laptop CPU, course, CI: 0.41 M active parameters in the backbone."""

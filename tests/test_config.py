@@ -41,6 +41,8 @@ def test_overrides_of_every_type():
         ("data.crop=20", "multiple of 8"),
         ("train.stage_a=0.9", "sum of at most 1"),
         ("train.learn_pins=perhaps", "of type bool"),
+        ("data.crop=136", "must not exceed model.context"),
+        ("model.strides=4,4,8", "multiples of the token pitch of 128"),
         ("model.tlc_window=100", "multiple of 24"),
     ],
 )

@@ -48,12 +48,17 @@ def test_classes_are_balanced_and_clean_takes_its_share():
     assert counts[7] == 4  # 4.5 %, the nearest to 5 % that one turn allows
 
 
-def test_crop_lies_inside_its_context_view():
+def test_crop_lies_in_its_context_view_on_the_token_grid():
     batch = batches(share=1.0, batch=16)[0]
     assert batch["rows"].tolist() == list(range(16))
-    for crop, context in zip(batch["degraded"], batch["context"], strict=True):
-        views = context.unfold(1, 32, 1).unfold(2, 32, 1)  # (3, 33, 33, 32, 32)
-        assert bool((views == crop[:, None, None]).all(dim=4).all(dim=3).all(dim=0).any())
+    for crop, context, (y, x) in zip(batch["degraded"], batch["context"], batch["place"].tolist(), strict=True):
+        assert torch.equal(crop, context[:, y : y + 32, x : x + 32])
+    assert bool((batch["place"] % 8 == 0).all()) and len(batch["place"].unique(dim=0)) > 5
+
+
+def test_a_crop_is_the_same_place_with_and_without_its_view():
+    with_view, without = batches(share=1.0)[2], batches(share=0.0)[2]
+    assert torch.equal(with_view["clean"], without["clean"]) and len(without["rows"]) == 0
 
 
 def test_a_grid_shares_contents_across_classes_and_not_damage():

@@ -215,14 +215,22 @@ def test_fusion_variants_change_the_output(overrides):
         assert not torch.allclose(full(x, path=[0] * 8), other(x, path=[0] * 8), atol=1e-6)
 
 
-def test_context_view_replaces_the_cls_token_of_its_rows_alone():
+def test_a_crop_with_a_context_view_is_treated_as_part_of_it():
     net = make()
-    x, context = image(3, 3, 32, 32), image(1, 3, 64, 64, seed=5)
+    context = image(1, 3, 64, 64, seed=5)
+    crop = context[..., 8:40, 24:56]
+    x = torch.cat([image(1, 3, 32, 32), crop, image(1, 3, 32, 32, seed=7)])
+    place = torch.tensor([[8, 24]])
     with torch.inference_mode():
-        plain = net.encode(x).embedding
-        mixed = net.encode(x, context, torch.tensor([1])).embedding
-    assert torch.equal(plain[[0, 2]], mixed[[0, 2]])
-    assert not torch.allclose(plain[1], mixed[1], atol=1e-5)
+        plain, whole = net.encode(x), net.encode(context)
+        mixed = net.encode(x, context, torch.tensor([1]), place)
+        alone = net.encode(crop, context, torch.tensor([0]), place)
+    for name in ("embedding", "feature", "guide", "gate"):
+        assert torch.equal(getattr(plain, name)[[0, 2]], getattr(mixed, name)[[0, 2]])
+        torch.testing.assert_close(getattr(alone, name)[0], getattr(mixed, name)[1])
+        assert not torch.allclose(getattr(plain, name)[1], getattr(mixed, name)[1], atol=1e-5)
+    assert torch.equal(mixed.embedding[1], whole.embedding[0])
+    assert torch.equal(mixed.guide[1], whole.guide[0, :, 1:5, 3:7])
 
 
 def test_routing_ignores_the_length_of_the_feature():

@@ -96,7 +96,8 @@ def hold_out(photographs: Photographs, count: int) -> tuple[Photographs, Photogr
 
 
 class Batches(Dataset):
-    """`batches[step]` is a dict: degraded, clean (B, 3, c, c); label (B,); context (N, 3, C, C) and its rows (N,).
+    """`batches[step]` is a dict: degraded, clean (B, 3, c, c), label (B,), context (N, 3, C, C) of images rows (N,),
+    whose crops lie at place (N, 2), pixels from the top left of the view.
 
     grid_contents = 0: restoration batches, labels in turn so that classes stay balanced. Otherwise a grid of that many
     contents x all classes, every class of one content cut from the same place: a negative shares the content and a
@@ -113,10 +114,12 @@ class Batches(Dataset):
         seed: int,
         grid_contents: int = 0,
         context_share: float = 0.5,
+        stride: int = 8,
         length: int = 1 << 62,
     ):
         self.photographs, self.classes, self.cfg, self.context = photographs, tuple(classes), cfg, context
-        self.batch, self.seed, self.grid, self.share, self.length = batch, seed, grid_contents, context_share, length
+        self.batch, self.seed, self.grid, self.share, self.stride = batch, seed, grid_contents, context_share, stride
+        self.length = length
         self.cycle = _label_cycle(self.classes, cfg.clean_share)
 
     def __len__(self) -> int:
@@ -140,10 +143,11 @@ class Batches(Dataset):
             "label": torch.tensor([s[2] for s in samples]),
             "context": context,
             "rows": torch.tensor(rows, dtype=torch.long),
+            "place": torch.tensor([samples[n][4] for n in rows], dtype=torch.long).reshape(-1, 2),
         }
 
     def _sample(self, content: int, label: int, number: int = 0):
-        """(degraded crop, clean crop, label, context view or None)."""
+        """(degraded crop, clean crop, label, context view or None, place of the crop in it)."""
         place = np.random.default_rng([self.seed, 2, content])  # shared by all classes of one content of a grid
         own = np.random.default_rng([self.seed, 3, content, label, number])
         turn, position = divmod(content, len(self.photographs))
@@ -151,13 +155,14 @@ class Batches(Dataset):
         image = _at_least(self.photographs.images[order[position]], self.context + 2 * MARGIN)
         mirror, depth_seed = place.integers(2), int(place.integers(1 << 31))
 
-        # the crop first, then a context view laid round it at random: the crop is the same with or without one
+        # crop and context view lie the same with or without the view; the crop sits on the token grid of its view
         wide = own.random() < self.share
-        crop, side = self.cfg.crop, self.context if wide else self.cfg.crop
-        limits = np.array(image.shape[1:]) - 2 * MARGIN
-        corner = place.integers(0, limits - crop + 1)
-        outer = np.clip(corner - own.integers(0, side - crop + 1, 2), 0, limits - side)
-        (top, left), (y, x) = outer.tolist(), (corner - outer).tolist()
+        crop, side = self.cfg.crop, self.context
+        outer = place.integers(0, np.array(image.shape[1:]) - 2 * MARGIN - side + 1)
+        inner = self.stride * place.integers(0, (side - crop) // self.stride + 1, 2)
+        (top, left), (y, x) = outer.tolist(), inner.tolist()
+        if not wide:
+            top, left, y, x, side = top + y, left + x, 0, 0, crop
 
         patch = side + 2 * MARGIN
         clean = image[:, top : top + patch, left : left + patch].float() / 255
@@ -170,7 +175,8 @@ class Batches(Dataset):
         degraded = degrade(clean, self.classes[label], severity, seed, depth=depth)
         clean, degraded = (part[:, MARGIN:-MARGIN, MARGIN:-MARGIN] for part in (clean, degraded))
         inside = (slice(None), slice(y, y + crop), slice(x, x + crop))
-        return degraded[inside].contiguous(), clean[inside].contiguous(), label, degraded.contiguous() if wide else None
+        view = degraded.contiguous() if wide else None
+        return degraded[inside].contiguous(), clean[inside].contiguous(), label, view, (y, x)
 
     def loader(self, start: int, stop: int, workers: int = 0) -> DataLoader:
         """Iterate over batches start..stop-1."""

@@ -108,23 +108,39 @@ class SLERIR(nn.Module):
         down, right = -height % self.multiple, -width % self.multiple
         return F.pad(x_BCHW, (0, right, 0, down), mode="reflect") if down or right else x_BCHW
 
-    def encode(self, x_BCHW: Tensor, context_NCHW: Tensor | None = None, rows: Tensor | None = None) -> Encoding:
+    def encode(
+        self,
+        x_BCHW: Tensor,
+        context_NCHW: Tensor | None = None,
+        rows: Tensor | None = None,
+        place: Tensor | None = None,
+    ) -> Encoding:
         """Embedding and guide map.
 
-        Where a wider context view of the images `rows` (N,) is given, the embedding and the global token come from it,
-        so that a crop is routed as its whole image would be; the patch tokens always come from the image itself.
+        Where a wider context view of the images `rows` (N,) is given, all that is said of them comes from the view: the
+        embedding is that of the view, and the guide map is the part of the view's where the crop lies (`place` (N, 2),
+        pixels, multiples of the token pitch). A crop is then treated as it would be inside its whole image, or as one
+        of its tiles. Images without a view speak for themselves.
         """
-        cls_BD, patch_BDhw = self.encoder(x_BCHW)
         if context_NCHW is None or not len(context_NCHW):
-            return self.glgf(cls_BD, patch_BDhw)
-        wide_cls, wide_patches = self.encoder(context_NCHW)
-        wide = self.glgf(wide_cls, wide_patches)
-        narrow = self.glgf(cls_BD.index_copy(0, rows, wide_cls), patch_BDhw)
-        return replace(
-            narrow,
-            embedding=narrow.embedding.index_copy(0, rows, wide.embedding),
-            feature=narrow.feature.index_copy(0, rows, wide.feature),
-        )
+            return self.glgf(*self.encoder(x_BCHW))
+        wide = self.glgf(*self.encoder(context_NCHW))
+        pitch = self.cfg.stride
+        height, width = (side // pitch for side in x_BCHW.shape[-2:])
+        corners = (place // pitch).tolist()
+
+        def cut(maps: Tensor | None) -> Tensor | None:
+            if maps is None:
+                return None
+            return torch.stack([m[..., y : y + height, x : x + width] for m, (y, x) in zip(maps, corners, strict=True)])
+
+        wide = replace(wide, guide=cut(wide.guide), gate=cut(wide.gate))
+        if len(rows) == len(x_BCHW):
+            return wide
+        own = self.glgf(*self.encoder(x_BCHW))
+        fields = ("embedding", "feature", "guide", "gate")
+        pairs = {name: (getattr(own, name), getattr(wide, name)) for name in fields}
+        return replace(own, **{k: a if a is None else a.index_copy(0, rows, b) for k, (a, b) in pairs.items()})
 
     def route(self, encoding: Encoding, path=None, labels: Tensor | None = None, x_BCHW: Tensor | None = None) -> Trace:
         """Experts of every layer. The image itself is looked at by the random router only, as the seed of its draw."""

@@ -69,6 +69,7 @@ class Run:
             t.seed if seed is None else seed,
             grid,
             t.context_share if share is None else share,
+            m.stride,
         )
 
     # --- one step

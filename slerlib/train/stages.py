@@ -82,7 +82,7 @@ def restoration_terms(
     """
     t, labels, x = cfg.train, batch["label"], batch["degraded"]
     a, b, _ = t.stage_steps()
-    encoding = net.encode(x, batch["context"], batch["rows"])
+    encoding = net.encode(x, batch["context"], batch["rows"], batch["place"])
     trace = routed = net.route(encoding, None, labels, x)
     alone = step < a + upcycle_steps(cfg)
     chance = t.exploration * max(0.0, 1 - (step - a) / max(0.2 * b, 1))
