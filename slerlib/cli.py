@@ -39,7 +39,7 @@ def _paragraph(error: Exception) -> str:
         return str(error)
     text = f"{type(error).__name__}: {' '.join(str(error).split())}"
     if "OutOfMemory" in text or isinstance(error, MemoryError):
-        return f"{text} Restore with a smaller --tile, train with a smaller train.batch, or use --device cpu."
+        return f"{text} Restore with a smaller --tile, train with a smaller train.batch, or train with --device cpu."
     return f"{text} This was not foreseen. --debug shows the traceback; `slerlib doctor` checks the set-up."
 
 
@@ -104,7 +104,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--init", metavar="WEIGHTS", help="start from these weights: a checkpoint's name, folder or file")
     sub.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
                      help="change one value of the recipe, such as train.steps=200; may be repeated")  # fmt: skip
-    sub.add_argument("--device", help="cuda, mps or cpu (default: the best one here)")
+    sub.add_argument("--device", help="cuda, mps or cpu (default: cuda where there is one, else cpu)")
     sub.add_argument("--threads", type=_positive, metavar="N", help="processor threads (default: torch's choice)")
 
     sub = add(

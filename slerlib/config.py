@@ -30,7 +30,7 @@ _OPTIONS = {
     "router": ("sphere", "sphere_stage", "linear", "oracle", "random", "single", "dense"),
     "pin_init": ("partition", "simplex", "random"),
     "sude": ("emergent", "anchored", "linear", "ce"),
-    "precision": ("auto", "fp32", "bf16", "fp16"),
+    "precision": ("auto", "fp32", "bf16"),
 }
 
 
@@ -83,6 +83,8 @@ class ModelConfig:
                 f"model.token_width must be divisible by model.encoder_heads; "
                 f"got {self.token_width} and {self.encoder_heads}."
             )
+        if any(stride < 2 or stride % 2 for stride in self.strides):
+            raise UserError(f"model.strides must be even, so that tokens and pixels line up; got {self.strides}.")
         if self.tlc_window % 24:
             raise UserError(
                 f"model.tlc_window must be 0 or a multiple of 24 (3 cells, a multiple of 8 pixels each); "
@@ -142,14 +144,14 @@ class TrainConfig:
     margin: float = 0.5
     uniformity_weight: float = 0.1
     consistency_weight: float = 0.1
-    context_share: float = 1.0  # of the samples of stages B and C: routed by their context view, not by the crop alone
+    context_share: float = 1.0  # of the samples of stages B and C: route and guide map from their context view
     exploration: float = 0.1  # random expert, falling to 0 over the first 20 % of stage B
     upcycle: float = 0.15  # share of stage B with one expert, copied to all afterwards
     balance_weight: float = 0.01  # stage C
     sude_weight: float = 0.1  # stage C
     counterfactual: float = 0.0  # share of stage C samples that also try the second expert of one layer
     learn_pins: bool = False  # stage C moves the pins too
-    precision: str = "auto"  # auto | fp32 | bf16 | fp16
+    precision: str = "auto"  # auto | fp32 | bf16
 
     def __post_init__(self):
         _check_options(self)

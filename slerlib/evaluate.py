@@ -95,12 +95,12 @@ def evaluate(
         "versions": _versions(),
         "checkpoint": _checkpoint(model) if restored is None else None,
         "setting": setting,
-        "root": os.fspath(root),
+        "root": Path(root).name,
         "images": images,
         "severity": severity,
         "seed": seed,
         "crop": crop,
-        "restored": None if restored is None else os.fspath(restored),
+        "restored": None if restored is None else Path(restored).name,
         "missing": [] if setting == "pairs" else [name for name in CLASSES if name not in tasks],
     }
     return table
@@ -146,6 +146,8 @@ def _scorer(model, path, restored) -> Callable[[Case], tuple[Tensor, tuple]]:
 
 
 def _restored(model: SLERIR, case: Case, path) -> tuple[Tensor, tuple]:
+    if path is None and model.cfg.router == "oracle" and case.task in model.router.names:
+        path = model.router.class_paths()[model.router.names.index(case.task)].tolist()  # what the oracle is told
     start = time.perf_counter()
     y_CHW, trace = restore(model, case.input, path=path, return_trace=True)
     seconds = time.perf_counter() - start

@@ -42,6 +42,7 @@ def test_overrides_of_every_type():
         ("train.stage_a=0.9", "sum of at most 1"),
         ("train.learn_pins=perhaps", "of type bool"),
         ("data.crop=136", "must not exceed model.context"),
+        ("model.strides=4,2,1", "must be even"),
         ("model.strides=4,4,8", "multiples of the token pitch of 128"),
         ("model.tlc_window=100", "multiple of 24"),
     ],

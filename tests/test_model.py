@@ -52,12 +52,13 @@ def _built_on_meta(name):
 
 def test_every_path_exists():
     net = make()
-    paths = torch.tensor(list(itertools.islice(itertools.product(range(3), repeat=8), 0, None, 81)))
-    assert 3**8 == 6561 and len(paths) == 81
+    every = list(itertools.product(range(3), repeat=8))
+    paths = torch.tensor(every[::80])
+    assert len(every) == 6561 and all(len(layer.unique()) == 3 for layer in paths.T)
     x = image(1, 3, 16, 16)
     with torch.inference_mode():
         results = torch.cat([net(x, path=path) for path in paths])
-    assert len(results.flatten(1).unique(dim=0)) == 81
+    assert len(results.flatten(1).unique(dim=0)) == len(paths)
 
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 23), (64, 40), (33, 130)])
@@ -261,6 +262,8 @@ def test_local_statistics_act_above_the_training_size_alone(block):
         net.set_tlc(0)
         assert torch.equal(local_small, net(small, path=path))
         assert not torch.allclose(local_large, net(large, path=path), atol=1e-6)
+        with pytest.raises(UserError, match="multiple of 24"):
+            net.set_tlc(100)
         net.set_tlc(48)
         assert torch.equal(local_large, net(large, path=path))
 

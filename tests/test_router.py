@@ -122,6 +122,14 @@ def test_pins_return_to_the_sphere():
     torch.testing.assert_close(net.pins.norm(dim=-1), torch.ones(8, 3))
 
 
+def test_routing_is_float32_under_autocast():
+    net, z = router(), sphere.normalise(torch.randn(50, 64))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        trace = net.route(z)
+    assert trace.similarity.dtype == torch.float32
+    assert torch.equal(trace.path, net.route(z).path)
+
+
 def test_balance_is_one_when_even_and_grows_when_one_expert_takes_all():
     net = router()
     even = balance_loss(net.route(net.anchors)).item()

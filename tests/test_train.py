@@ -98,7 +98,7 @@ def test_resume_gives_the_same_bits(photographs, finished, tmp_path):
     assert clean[0] == clean[1]
 
 
-def run_until(photographs, out, stop):
+def run_until(photographs, out, stop, cfg=None):
     """Run, and die just before step `stop` without any chance to clean up the run's state."""
 
     class Stop(BaseException):
@@ -113,13 +113,23 @@ def run_until(photographs, out, stop):
 
     run_module.Run.train_step = dying
     try:
-        loop.train(make(), photographs, out, resume=(out / "state.pt").exists(), progress=False)
+        loop.train(cfg or make(), photographs, out, resume=(out / "state.pt").exists(), progress=False)
     except Stop:
         pass
     finally:
         run_module.Run.train_step = original
     if not (out / "state.pt").exists():
         shutil.rmtree(out)
+
+
+def test_resume_at_the_upcycling_step(photographs, tmp_path):
+    """A save on the very step that copies the experts: they must not be copied, with new noise, a second time."""
+    cfg = make("train.save_every=6")  # stage A ends at 4, expert 0 is alone for 2 steps
+    whole = loop.train(cfg, photographs, tmp_path / "whole", progress=False)
+    run_until(photographs, tmp_path / "parts", 8, cfg)
+    loop.train(cfg, photographs, tmp_path / "parts", resume=True, progress=False)
+    first, second = weights(whole), weights(tmp_path / "parts")
+    assert all(torch.equal(first[key], second[key]) for key in first)
 
 
 def test_each_stage_moves_what_it_should(photographs, tmp_path):
@@ -232,8 +242,8 @@ def test_warm_up_never_starts_at_zero_and_ends_at_the_floor():
 def test_a_run_is_not_overwritten_and_not_resumed_with_another_configuration(photographs, finished, tmp_path):
     with pytest.raises(UserError, match="already holds a run"):
         loop.train(make(), photographs, finished)
-    with pytest.raises(UserError, match="train.lr: 0.001 != 0.002"):
-        loop.train(make("train.lr=0.002"), photographs, finished, resume=True)
+    with pytest.raises(UserError, match="train.lr: 0.002 != 0.003"):
+        loop.train(make("train.lr=0.003"), photographs, finished, resume=True)
     with pytest.raises(UserError, match="has no state.pt"):
         loop.train(make(), photographs, tmp_path, resume=True)
     broken = tmp_path / "broken"

@@ -180,9 +180,9 @@ class Batches(Dataset):
 
     def loader(self, start: int, stop: int, workers: int = 0) -> DataLoader:
         """Iterate over batches start..stop-1."""
-        return DataLoader(
-            self, batch_size=None, sampler=range(start, stop), num_workers=workers, persistent_workers=False
-        )
+        # its own generator: making an iterator must not draw from the global one, or a resumed run would differ
+        generator = torch.Generator()
+        return DataLoader(self, batch_size=None, sampler=range(start, stop), num_workers=workers, generator=generator)
 
 
 def _label_cycle(classes: tuple[str, ...], clean_share: float) -> list[int]:

@@ -11,6 +11,7 @@ Legend: B batch, C channels, H W pixels, h w token map, L layers, E experts.
 
 from __future__ import annotations
 
+import math
 import zlib
 from dataclasses import replace
 
@@ -36,7 +37,7 @@ class SLERIR(nn.Module):
 
     def __init__(self, cfg: ModelConfig):
         super().__init__()
-        self.cfg = cfg
+        self.cfg, self.tlc_window = cfg, cfg.tlc_window
         c, naf = cfg.width, cfg.block == "naf"
         # Restormer keeps the concatenated 2c channels at full resolution in the decoder; NAFNet adds its skips
         widths = [c, 2 * c, 4 * c, 8 * c, 4 * c, 2 * c, c if naf else 2 * c, c if naf else 2 * c]
@@ -73,15 +74,18 @@ class SLERIR(nn.Module):
     @property
     def multiple(self) -> int:
         """Heights and widths are padded to a multiple of this many pixels."""
-        return max(8, self.cfg.stride)
+        return math.lcm(8, self.cfg.stride)
 
     @property
     def cell(self) -> int:
         """Pixel grid that tiles keep to, so that tiles and the whole share tokens and TLC cells."""
-        return max(self.multiple, self.cfg.tlc_window // 3)
+        return math.lcm(self.multiple, self.tlc_window // 3) if self.tlc_window else self.multiple
 
     def set_tlc(self, window: int) -> None:
-        """Side in pixels of the window for local statistics at test time; 0 = global statistics."""
+        """Side in pixels, a multiple of 24, of the window for local statistics at test time; 0 = global statistics."""
+        if window < 0 or window % 24:
+            raise UserError(f"A window for local statistics is 0 or a multiple of 24 pixels; got {window}.")
+        self.tlc_window = window
         for stage, level in zip(self.stages, LEVELS, strict=True):
             for block in stage.modules():
                 if isinstance(block, NAFBlock | RestormerBlock):
@@ -170,12 +174,14 @@ class SLERIR(nn.Module):
         return path.long()
 
     def backbone(
-        self, x_BCHW: Tensor, guide_BChw: Tensor | None, trace: Trace, reroute: bool = True
+        self, x_BCHW: Tensor, guide_BChw: Tensor | None, trace: Trace, reroute: bool = True, keep: Tensor | None = None
     ) -> tuple[Tensor, Trace]:
         """Run the stages along the path. The guide covers the same area as the image; H and W are multiples of 8.
 
-        Only the `sphere_stage` router changes the trace on the way (`reroute`).
+        `reroute` lets the routers that decide on the way do so: `sphere_stage` (except where `keep` (B, L) is true) and
+        `dense`; without it the path of the trace is run as it is.
         """
+        mixed = reroute and self.cfg.router == "dense" and self.cfg.experts > 1
         reroute = reroute and self.cfg.router == "sphere_stage" and self.cfg.experts > 1
         paths = trace.path.T.tolist()  # one device synchronisation for all layers
         chosen = trace.probability.gather(2, trace.path[:, :, None]).squeeze(2)
@@ -186,13 +192,13 @@ class SLERIR(nn.Module):
             name = STAGE_NAMES[n]
             if guide_BChw is not None and name in self.injections:
                 x = self.injections[name](x, guide_BChw)
-            if self.cfg.router == "dense" and self.cfg.experts > 1:
+            if mixed:
                 return self.stages[n].mixture(x, trace.probability[:, n])
             if not reroute:
                 return self.stages[n](x, paths[n], None if gates is None else gates[:, n])
             view = self.stage_views[n](x.mean(dim=(2, 3)))
             z = trace.embedding + view
-            trace = self.router.reroute(trace, n, z if self.router.linear_space else sphere.normalise(z))
+            trace = self.router.reroute(trace, n, z if self.router.linear_space else sphere.normalise(z), keep)
             p = trace.probability[:, n].gather(1, trace.path[:, n, None]).squeeze(1)
             return self.stages[n](x, trace.path[:, n].tolist(), p / p.detach() if p.requires_grad else None)
 

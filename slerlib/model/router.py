@@ -113,7 +113,8 @@ class Router(nn.Module):
         """(B, L, E) similarity to every pin, or (B, E) to those of one layer; float32."""
         pins = self.pins if layer is None else self.pins[layer]
         z = z_BD.float()
-        dot = torch.einsum("bd,...ed->b...e", z, pins)
+        with torch.autocast(z.device.type, enabled=False):  # in bf16 near pins would tie
+            dot = torch.einsum("bd,...ed->b...e", z, pins)
         if self.kind == "linear":
             return dot + (self.pin_bias if layer is None else self.pin_bias[layer])
         if self.linear_space:  # -|z - p|^2 / 2, which on the unit sphere would be the cosine minus 1
@@ -161,12 +162,15 @@ class Router(nn.Module):
         path = similarity.argmax(dim=-1) if path is None else path
         return Trace(path, similarity, z_BD, margin, anchor_angle, self.names, probability)
 
-    def reroute(self, trace: Trace, layer: int, z_BD: Tensor) -> Trace:
-        """The trace with the decision of one layer replaced by the nearest pin to `z_BD` (router `sphere_stage`)."""
+    def reroute(self, trace: Trace, layer: int, z_BD: Tensor, keep: Tensor | None = None) -> Trace:
+        """The trace with the decision of one layer replaced by the nearest pin to `z_BD` (router `sphere_stage`),
+        except in the images where `keep` (B, L) is true.
+        """
         similarity = trace.similarity.clone()
         similarity[:, layer] = self.similarity(z_BD, layer)
         path = trace.path.clone()
-        path[:, layer] = similarity[:, layer].argmax(dim=-1)
+        nearest = similarity[:, layer].argmax(dim=-1)
+        path[:, layer] = nearest if keep is None else torch.where(keep[:, layer], path[:, layer], nearest)
         return self._trace(trace.embedding, similarity, path)
 
 

@@ -58,20 +58,20 @@ def train(
         f"{len(run.training)} photographs from {photographs.source}, {len(run.held_out)} kept for anchors; "
         f"{run.device}, {run.precision_reason}, {torch.get_num_threads()} thread(s)"
     )
-    a, b, _ = cfg.train.stage_steps()
+    a = cfg.train.stage_steps()[0]
     with open(out / LOG, "a", buffering=1) as log, _bar(cfg.train.steps, run.step, progress) as bar:
-        batches = iter(())
+        start, batches = run.step, iter(())
         for step in range(run.step, cfg.train.steps + 1):
             if step == a and not run.anchored:
                 run.finish_stage_a(log)
-            if step == a + run.upcycle_steps and run.upcycle_steps:
+            if step == a + run.upcycle_steps > run.resumed_at and run.upcycle_steps:
                 run.upcycle()
             if step % cfg.train.save_every == 0 and step > run.resumed_at or step == cfg.train.steps:
                 log.write(json.dumps({"step": step, "validation": run.validate()}) + "\n")
                 run.save(step)
             if step == cfg.train.steps:
                 break
-            if step in (run.step, a):
+            if step in (start, a):
                 batches = iter(run.loader(step, workers))
             record = run.train_step(step, next(batches))
             log.write(json.dumps(record) + "\n")

@@ -19,7 +19,8 @@ from ..config import TrainConfig
 
 def similarity_matrix(z: Tensor, linear: bool = False) -> Tensor:
     """(n, n) cosine of unit vectors; in a linear space minus half the squared distance."""
-    return -0.5 * (z[:, None] - z[None]).pow(2).sum(-1) if linear else z @ z.T
+    with torch.autocast(z.device.type, enabled=False):  # divided by tau, bf16 would be too coarse
+        return -0.5 * (z[:, None] - z[None]).pow(2).sum(-1) if linear else z @ z.T
 
 
 def supcon(similarity: Tensor, labels: Tensor, tau: float) -> Tensor:
@@ -63,7 +64,8 @@ def consistency(z: Tensor, z_context: Tensor) -> Tensor:
 
 def anchor_cross_entropy(z: Tensor, labels: Tensor, anchors: Tensor, tau: float, linear: bool = False) -> Tensor:
     """Cross-entropy over the anchors: mode `anchored` (fixed simplex), and stage C, where anchors stand still."""
-    similarity = -0.5 * (z[:, None] - anchors).pow(2).sum(-1) if linear else z @ anchors.T
+    with torch.autocast(z.device.type, enabled=False):
+        similarity = -0.5 * (z[:, None] - anchors).pow(2).sum(-1) if linear else z @ anchors.T
     return F.cross_entropy(similarity / tau, labels)
 
 

@@ -44,7 +44,6 @@ class Run:
         self.step = self.resumed_at = 0
         self.anchored, self.seconds, self.averaged = False, 0.0, 0
         self.precision, self.precision_reason = choose_precision(cfg.train.precision, device)
-        a, b, _ = cfg.train.stage_steps()
         self.upcycle_steps = stages.upcycle_steps(cfg)
 
     # --- data
@@ -100,7 +99,7 @@ class Run:
             )
         self.optimiser.zero_grad(set_to_none=True)  # an expert nobody chose keeps grad None: no decay, no momentum step
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), t.clip)
+        norm = torch.nn.utils.clip_grad_norm_([p for group in self.groups.values() for p in group], t.clip)
         self.optimiser.step()
         if "pins" in stages.moving(stage, self.cfg):
             self.net.router.normalise_pins()
@@ -197,7 +196,8 @@ class Run:
         """PSNR in dB per class, averaged network, context views of up to 8 held-out contents with fixed damage."""
         if self.step <= self.cfg.train.stage_steps()[0]:
             return {}
-        grid = self._batches(min(8, len(self.held_out)), self.held_out, share=1.0, seed=self.cfg.train.seed + 1)
+        # other views than those the anchors come from
+        grid = self._batches(min(8, len(self.held_out)), self.held_out, share=1.0, seed=self.cfg.train.seed + 2)
         batch = replace_crop(grid, self.cfg.model.context)[0]
         result: dict[str, list[float]] = {name: [] for name in self.cfg.model.classes}
         for x, clean, label in zip(batch["degraded"], batch["clean"], batch["label"].tolist(), strict=True):
@@ -287,7 +287,7 @@ def schedule(step: int, start: int, stop: int, peak: float, floor: float, warmup
 def choose_precision(asked: str, device: torch.device) -> tuple[torch.dtype, str]:
     """(dtype, why)."""
     if asked != "auto":
-        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[asked], f"{asked}: as asked"
+        return {"fp32": torch.float32, "bf16": torch.bfloat16}[asked], f"{asked}: as asked"
     if device.type == "cuda" and torch.cuda.is_bf16_supported():
         return (
             torch.bfloat16,

@@ -78,21 +78,24 @@ def restoration_terms(
 ) -> tuple[dict[str, Tensor], Trace]:
     """L1 + FFT along the routed paths; in stage C also SUDE against the anchors, and balance while pins learn.
 
-    Returns the terms and the trace as routed, before exploration.
+    Returns the terms and the trace as the router had it, before exploration.
     """
     t, labels, x = cfg.train, batch["label"], batch["degraded"]
     a, b, _ = t.stage_steps()
     encoding = net.encode(x, batch["context"], batch["rows"], batch["place"])
     trace = routed = net.route(encoding, None, labels, x)
-    alone = step < a + upcycle_steps(cfg)
+    alone, explore = step < a + upcycle_steps(cfg), None
     chance = t.exploration * max(0.0, 1 - (step - a) / max(0.2 * b, 1))
     if alone:
         routed = with_path(trace, torch.zeros_like(trace.path))
     elif chance > 0 and net.cfg.experts > 1:
-        explore = torch.rand(trace.path.shape, device=x.device) < chance
-        anywhere = torch.randint_like(trace.path, net.cfg.experts)
+        # drawn on the CPU, whose generator is part of the saved state
+        explore = (torch.rand(trace.path.shape) < chance).to(x.device)
+        anywhere = torch.randint(net.cfg.experts, trace.path.shape).to(x.device)
         routed = with_path(trace, torch.where(explore, anywhere, trace.path))
-    y, _ = net.backbone(x, encoding.guide, routed, reroute=not alone)
+    y, taken = net.backbone(x, encoding.guide, routed, not alone, explore)
+    if net.cfg.router == "sphere_stage" and not alone:
+        trace = taken  # decided on the way
     terms = {"restoration": losses.restoration(y, batch["clean"], t.fft_weight)}
     if stage == "C":
         linear = cfg.model.sude == "linear"
@@ -109,12 +112,14 @@ def counterfactual(
     net: SLERIR, cfg: RunConfig, x: Tensor, clean: Tensor, encoding: Encoding, trace: Trace, y: Tensor
 ) -> Tensor:
     """Of a share of the samples, try the second-best expert at one layer; favour whichever restored better."""
-    chosen = torch.nonzero(torch.rand(len(x), device=x.device) < cfg.train.counterfactual).flatten()
+    chosen = torch.nonzero(torch.rand(len(x)) < cfg.train.counterfactual).flatten().to(x.device)
     if not len(chosen):
         return y.sum() * 0
-    layer = torch.randint(trace.path.shape[1], (len(chosen),), device=x.device)
-    second = trace.similarity[chosen, layer].topk(2, dim=-1).indices[:, 1]
+    layer = torch.randint(trace.path.shape[1], (len(chosen),)).to(x.device)
     path = trace.path[chosen].clone()
+    ran = path[torch.arange(len(chosen)), layer]
+    others = trace.similarity[chosen, layer].scatter(1, ran[:, None], float("-inf"))
+    second = others.argmax(dim=-1)  # the nearest of those that did not run
     path[torch.arange(len(chosen)), layer] = second
     with torch.no_grad():
         fields = ("similarity", "embedding", "margin", "anchor_angle", "probability")
@@ -122,5 +127,5 @@ def counterfactual(
         guide = None if encoding.guide is None else encoding.guide[chosen]
         other, _ = net.backbone(x[chosen], guide, sub, reroute=False)
         errors = [(result - clean[chosen]).abs().mean(dim=(1, 2, 3)) for result in (other, y[chosen])]
-        wanted = torch.where(errors[0] < errors[1], second, trace.path[chosen, layer])
+        wanted = torch.where(errors[0] < errors[1], second, ran)
     return cfg.train.balance_weight * nn.functional.nll_loss(trace.probability[chosen, layer].log(), wanted)
