@@ -52,7 +52,7 @@ def train(
         checkpoint.load_tensors(run.net, checkpoint.load_net(init)[0].state_dict(), str(init))
         run.ema.load_state_dict(run.net.state_dict())
     out.mkdir(parents=True, exist_ok=True)
-    (out / "config.json").write_text(config.to_json(cfg) + "\n")
+    checkpoint.write_atomically(out / "config.json", (config.to_json(cfg) + "\n").encode())
     run.say(
         f"{cfg.name}: {cfg.train.steps} steps (stages {'/'.join(map(str, cfg.train.stage_steps()))}), "
         f"{len(run.training)} photographs from {photographs.source}, {len(run.held_out)} kept for anchors; "

@@ -198,7 +198,8 @@ class Run:
             return {}
         # other views than those the anchors come from
         grid = self._batches(min(8, len(self.held_out)), self.held_out, share=1.0, seed=self.cfg.train.seed + 2)
-        batch = replace_crop(grid, self.cfg.model.context)[0]
+        grid.cfg = replace(grid.cfg, crop=self.cfg.model.context)  # the crop is the whole view
+        batch = grid[0]
         result: dict[str, list[float]] = {name: [] for name in self.cfg.model.classes}
         for x, clean, label in zip(batch["degraded"], batch["clean"], batch["label"].tolist(), strict=True):
             labels = torch.tensor([label], device=self.device)
@@ -267,12 +268,6 @@ class Run:
 def _log_step(line: str) -> int:
     record = json.loads(line)
     return record["step"] if "loss" in record else record["step"] - 1  # notes between steps belong to the step before
-
-
-def replace_crop(batches: Batches, crop: int) -> Batches:
-    """The same batches with crops as large as their context views."""
-    batches.cfg = replace(batches.cfg, crop=crop)
-    return batches
 
 
 def schedule(step: int, start: int, stop: int, peak: float, floor: float, warmup: int) -> float:

@@ -65,7 +65,7 @@ def embedding_terms(
     z = net.glgf(*net.encoder(batch["context"])).embedding
     crop = net.glgf(*net.encoder(batch["degraded"])).embedding
     pull = (crop - z.detach()).pow(2).sum(-1).mean() / 2 if mode == "linear" else losses.consistency(crop, z)
-    # hardest pairs of an encoder that cannot tell classes apart yet pull everything into one point: they come late
+    # the hardest pairs of an encoder that cannot tell classes apart yet may pull everything together: they come late
     done = step / max(cfg.train.stage_steps()[0], 1)
     triplet = min(max((done - cfg.train.triplet_start) / 0.25, 0.0), 1.0)
     logits = None if classifier is None else classifier(z)
