@@ -13,7 +13,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 import slerlib
-from slerlib import plot_style, plots
+from slerlib import plots
+from slerlib.plots import style
 from slerlib.cases import centre
 from slerlib.data.scenes import photographs
 
@@ -21,7 +22,7 @@ SHOWN = {"rain": "rocket", "noise50": "cat", "haze": "astronaut", "lowlight": "c
 FILE = Path(__file__).parent / "images" / "restorations.jpg"
 
 
-@plot_style.styled
+@style.styled
 def draw(checkpoint: str) -> Figure:
     """Upper row degraded, lower row restored, with PSNR; below, the expert at each of the 8 layers."""
     model = slerlib.load(checkpoint)
@@ -44,7 +45,7 @@ def draw(checkpoint: str) -> Figure:
         ax.set_ylabel(row, fontsize=11.5)
     chart = plots.path_chart(paths, list(SHOWN), ax=lower.subplots())
     alt = f"Four photographs, degraded and restored by one network: {', '.join(told)}. {chart.alt_text}"
-    return plot_style.finished(fig, alt, "jpeg")
+    return style.finished(fig, alt, "jpeg")
 
 
 def show(ax, image_CHW, note: str) -> None:

@@ -15,7 +15,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
-from slerlib import UserError, plot_style, plots, psnr, sphere
+from slerlib import UserError, plots, psnr, sphere
+from slerlib.plots import style
 from slerlib.config import CLASSES, STAGE_NAMES
 
 PATHS, TASKS = ["01201120", "01201122", "01201120", "22222222"], ["rain", "rain", "rain", "snow"]
@@ -83,7 +84,7 @@ def test_text_lies_inside_the_figure_and_is_readable_at_600_pixels(name):
             box = text.get_window_extent()
             inside = box.x0 >= edge.x0 and box.y0 >= edge.y0 and box.x1 <= edge.x1 and box.y1 <= edge.y1
             assert inside, text.get_text()
-            assert text.get_fontsize() / 72 * 600 / plot_style.WIDTH >= 9, text.get_text()
+            assert text.get_fontsize() / 72 * 600 / style.WIDTH >= 9, text.get_text()
 
 
 @pytest.mark.parametrize("name", ONE_PANEL)
@@ -249,7 +250,7 @@ def test_the_picture_of_the_readme(untrained, monkeypatch):
     assert all(f"{name} " in fig.alt_text for name in readme_picture.SHOWN) and list(STAGE_NAMES)[0] in words(fig)
 
 
-@pytest.mark.parametrize("colours", [plot_style.EXPERT_COLOURS[:3], plot_style.CLASS_COLOURS])
+@pytest.mark.parametrize("colours", [style.EXPERT_COLOURS[:3], style.CLASS_COLOURS])
 def test_colours_differ_for_the_common_colour_blindnesses(colours):
     """Machado, Oliveira and Fernandes (2009), severity 1: no two colours fall together."""
     kinds = {

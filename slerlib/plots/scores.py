@@ -1,9 +1,5 @@
 """Figures of restorations, scores, paths and places on the sphere.
 
-    slerlib.plots.path_chart(table.path, table.task)          # as the last line of a cell, shows itself
-    fig = slerlib.plots.gain_chart(table)
-    fig.savefig("gain.png"); print(fig.alt_text)
-
 Every function returns a matplotlib Figure with `alt_text`, a description made from the numbers drawn, which notebooks
 and report pages carry as the picture's alt text. Those of one panel take `ax`, to draw in a figure of yours.
 Legend: B images, K anchors (degradation classes), D embedding dimension, C channels, H W pixels.
@@ -20,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import sphere
-from .config import LAYERS, STAGE_NAMES
-from .errors import UserError
-from .metrics import bootstrap_interval, psnr
-from .model.router import ANGLE_LIMIT
-from .plot_style import (
+from .. import sphere
+from ..config import LAYERS, STAGE_NAMES
+from ..errors import UserError
+from ..metrics import bootstrap_interval, psnr
+from ..model.router import ANGLE_LIMIT
+from .style import (
     BLACK,
     BLUE,
     DPI,

@@ -1,0 +1,12 @@
+"""Figures, each a function that returns a matplotlib Figure with `alt_text`; matplotlib loads when one is drawn.
+
+    slerlib.plots.path_chart(table.path, table.task)          # as the last line of a cell, shows itself
+    fig = slerlib.plots.gain_chart(table)
+    fig.savefig("gain.png"); print(fig.alt_text)
+
+scores.py draws restorations, scores, paths and angles; style.py holds the one style and its colours.
+"""
+
+from .scores import angle_bars, angle_table, gain_chart, path_chart, picture_grid, sphere_view
+
+__all__ = ["angle_bars", "angle_table", "gain_chart", "path_chart", "picture_grid", "sphere_view"]
