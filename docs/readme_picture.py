@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 
 import slerlib
 from slerlib import plots
-from slerlib.plots import style
 from slerlib.cases import centre
 from slerlib.data.scenes import photographs
+from slerlib.plots import style
 
 SHOWN = {"rain": "rocket", "noise50": "cat", "haze": "astronaut", "lowlight": "coffee"}
 FILE = Path(__file__).parent / "images" / "restorations.jpg"

@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from slerlib import UserError, plots, psnr, sphere
-from slerlib.plots import style
 from slerlib.config import CLASSES, STAGE_NAMES
+from slerlib.plots import style
 
 PATHS, TASKS = ["01201120", "01201122", "01201120", "22222222"], ["rain", "rain", "rain", "snow"]
 
@@ -217,7 +217,7 @@ def test_the_plane_of_eight_anchors_says_how_little_it_keeps():
 
 def test_labels_around_the_sphere_keep_apart():
     close = np.array([[1, 0.01], [1, 0], [1, -0.01], [-1, 0.001], [-1, -0.001]])
-    turns = np.sort(plots._spread(close))
+    turns = np.sort(plots.scores._spread(close))
     assert np.diff(turns, append=turns[0] + 2 * np.pi).min() > 0.31
 
 
