@@ -14,6 +14,7 @@ from slerlib.train import checkpoint, loop, stages
 from slerlib.train import run as run_module
 
 SMALL = [
+    "model.sude=emergent",
     "model.width=8",
     "model.stages=1,1,1,1,1,1,1,1",
     "model.token_width=24",

@@ -60,11 +60,16 @@ def upcycle_steps(cfg: RunConfig) -> int:
 def embedding_terms(
     net: SLERIR, cfg: RunConfig, batch: dict[str, Tensor], step: int, classifier: nn.Module | None = None
 ) -> dict[str, Tensor]:
-    """SUDE on the context views; consistency draws the embedding of each crop to that of its context."""
+    """SUDE on the context views; consistency draws the embedding of a crop to that of its context.
+
+    The consistency term looks at the first content of the grid, one crop of each class: all crops would cost a fifth
+    of the step.
+    """
     mode, labels = cfg.model.sude, batch["label"]
     z = net.glgf(*net.encoder(batch["context"])).embedding
-    crop = net.glgf(*net.encoder(batch["degraded"])).embedding
-    pull = (crop - z.detach()).pow(2).sum(-1).mean() / 2 if mode == "linear" else losses.consistency(crop, z)
+    wide = z[: len(cfg.model.classes)]
+    crop = net.glgf(*net.encoder(batch["degraded"][: len(wide)])).embedding
+    pull = (crop - wide.detach()).pow(2).sum(-1).mean() / 2 if mode == "linear" else losses.consistency(crop, wide)
     # the hardest pairs of an encoder that cannot tell classes apart yet may pull everything together: they come late
     done = step / max(cfg.train.stage_steps()[0], 1)
     triplet = min(max((done - cfg.train.triplet_start) / 0.25, 0.0), 1.0)
