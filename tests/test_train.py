@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from slerlib import UserError, config, load, sphere
-from slerlib.data.loader import Photographs
+from slerlib.data.sources import Sources
 from slerlib.model.router import partitions
 from slerlib.train import checkpoint, loop, stages
 from slerlib.train import run as run_module
@@ -38,7 +38,7 @@ def photographs():
     generator = torch.Generator().manual_seed(0)
     coarse = [torch.rand(1, 3, 7, 8, generator=generator) for _ in range(8)]
     smooth = [torch.nn.functional.interpolate(x, size=(56, 64), mode="bicubic").clamp(0, 1)[0] for x in coarse]
-    return Photographs([(x * 255).to(torch.uint8) for x in smooth], list("abcdefgh"), "made up")
+    return Sources.photographs([(x * 255).to(torch.uint8) for x in smooth], list("abcdefgh"), "made up")
 
 
 def make(*overrides):
@@ -160,7 +160,7 @@ def test_anchors_come_from_held_out_contents_and_pins_from_anchors(photographs, 
         run.finish_stage_a(log)
     anchors = run.net.router.anchors
     assert not torch.allclose(anchors, before)
-    z, labels = run._embed_held_out(run.net.eval(), views=3)
+    z, labels, _ = run._embed_held_out(run.net.eval(), views=3)
     torch.testing.assert_close(anchors, sphere.centroids(z, labels, 8))
     group = partitions(8, 3)[4][2]
     torch.testing.assert_close(run.net.router.pins[4, 2], sphere.normalise(anchors[group].sum(0)))
