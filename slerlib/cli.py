@@ -93,12 +93,15 @@ def build_parser() -> argparse.ArgumentParser:
 
     sub = add(
         "train", _train, "train a network",
-        "Train a recipe (tiny, small, base or paper) on a folder of photographs, or on the bundled ones. The\n"
-        "folder of the training takes weights (*.safetensors), card.json and the state to resume from (*.pt).",
+        "Train a recipe on a folder of photographs or of real pairs in any known layout, or on the bundled\n"
+        "photographs. The folder of the training takes weights (*.safetensors), card.json and the state to resume\n"
+        "from (*.pt).",
         "slerlib train tiny --out runs/first --set train.steps=200 --set train.seed=1",
     )  # fmt: skip
-    sub.add_argument("recipe", metavar="RECIPE", help="tiny, small, base or paper")
-    sub.add_argument("--data", type=Path, metavar="DIR", help="folder of photographs (default: the bundled ones)")
+    sub.add_argument("recipe", metavar="RECIPE", help="tiny, small, base, paper, paper3 or paper5")
+    sub.add_argument(
+        "--data", type=Path, metavar="DIR", help="folder of photographs or pairs (default: the bundled photographs)"
+    )
     sub.add_argument("--out", type=Path, metavar="DIR", help="folder of the training (default: runs/RECIPE)")
     sub.add_argument("--resume", action="store_true", help="go on where the training in --out stopped")
     sub.add_argument("--init", metavar="WEIGHTS", help="start from these weights: a checkpoint's name, folder or file")
@@ -106,6 +109,10 @@ def build_parser() -> argparse.ArgumentParser:
                      help="change one value of the recipe, such as train.steps=200; may be repeated")  # fmt: skip
     sub.add_argument("--device", help="cuda, mps or cpu (default: cuda where there is one, else cpu)")
     sub.add_argument("--threads", type=_positive, metavar="N", help="processor threads (default: torch's choice)")
+    sub.add_argument("--workers", type=int, default=0, metavar="N",
+                     help="processes that make batches; the batches are the same for any N (default: 0)")  # fmt: skip
+    sub.add_argument("--cache", type=float, default=2.0, metavar="GIB",
+                     help="memory for decoded images (default: 2)")  # fmt: skip
 
     sub = add(
         "eval", _eval, "score a checkpoint",
@@ -178,7 +185,8 @@ def _train(args) -> int:
                 f"--device is a device that works here, such as cpu; got {args.device!r}: {reason}"
             ) from None
     out = args.out or Path("runs") / args.recipe
-    folder = train(cfg, data=args.data, out=out, resume=args.resume, init=args.init, device=args.device)
+    options = {"resume": args.resume, "init": args.init, "device": args.device}
+    folder = train(cfg, data=args.data, out=out, workers=args.workers, cache=args.cache, **options)
     print(f"Trained {args.recipe}: {folder}. Try it: slerlib restore IN OUT --checkpoint {folder}")
     return 0
 

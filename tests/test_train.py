@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from slerlib import UserError, config, load, sphere
-from slerlib.data.sources import Sources
+from slerlib.data.sources import Source, Sources
 from slerlib.model.router import partitions
 from slerlib.train import checkpoint, loop, stages
 from slerlib.train import run as run_module
@@ -120,6 +120,42 @@ def run_until(photographs, out, stop, cfg=None):
         run_module.Run.train_step = original
     if not (out / "state.pt").exists():
         shutil.rmtree(out)
+
+
+@pytest.fixture(scope="module")
+def with_pairs(photographs):
+    """The photographs, and 8 pairs of rain whose clean sides are these photographs turned by 180 degrees."""
+    targets = [x.flip(1, 2) for x in photographs.sets[0].targets]
+    rain = Source("streets", "rain", tuple("stuvwxyz"), targets, [x // 2 + 60 for x in targets])
+    return Sources([*photographs, rain], "made up pairs")
+
+
+def test_real_pairs_train_and_resume_with_workers(with_pairs, photographs, tmp_path, capsys):
+    cfg = make("data.repeats=rain=3")
+    whole = loop.train(cfg, with_pairs, tmp_path / "whole", progress=False)
+    printed = capsys.readouterr().err
+    assert "streets" in printed and "samples/epoch" in printed and "real ones among them" in printed
+    data = checkpoint.load_net(whole)[1]["data"]
+    assert [(s["set"], s["items"], s["repeats"]) for s in data["sets"]] == [("made up", 6, 1), ("streets", 7, 3)]
+    assert data["samples_per_epoch"] == 6 + 21 and data["fingerprint"] == with_pairs.fingerprint()
+    assert data["held_out"] == 3
+    validation = [r["validation"] for r in records(whole) if "validation" in r][-1]
+    assert validation.keys() == {*config.CLASSES, "rain (real)"}
+
+    run_until(with_pairs, tmp_path / "parts", 6, cfg)
+    with pytest.raises(UserError, match="resumes with the data it began with"):
+        loop.train(cfg, photographs, tmp_path / "parts", resume=True, progress=False)
+    loop.train(cfg, with_pairs, tmp_path / "parts", resume=True, progress=False, workers=2)
+    first, second = weights(whole), weights(tmp_path / "parts")
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_promptir_protocol_trains(with_pairs, tmp_path):
+    classes = "model.classes=noise15,noise25,noise50,rain"
+    cfg = make(classes, "train.steps=6", "train.save_every=6", "data.protocol=promptir", "data.repeats=noise=3,rain=8")
+    out = loop.train(cfg, with_pairs, tmp_path / "run", progress=False)
+    assert all(math.isfinite(r["loss"]) for r in records(out) if "loss" in r)
+    assert checkpoint.load_net(out)[1]["data"]["samples_per_epoch"] == 6 * 9 + 7 * 8
 
 
 def test_resume_at_the_upcycling_step(photographs, tmp_path):
