@@ -19,7 +19,8 @@ from pathlib import Path
 import torch
 
 from slerlib import config
-from slerlib.data.sources import GIB, Sources
+from slerlib.data.decode import GIB
+from slerlib.data.sources import Sources
 from slerlib.train.run import Run
 
 WORKERS = (0, 1, 2)

@@ -7,9 +7,11 @@ from PIL import Image
 
 from slerlib import UserError, config
 from slerlib.data import promptir
+from slerlib.data.decode import Cache, Files, decoded
 from slerlib.data.loader import Batches
 from slerlib.data.plan import plan, samples_per_epoch, table
-from slerlib.data.sources import CLEAN, Cache, Files, Pool, Source, Sources
+from slerlib.data.sources import CLEAN, Pool, Source, Sources
+from slerlib.images import Meta, read_image, write_image
 
 CLASSES = config.CLASSES
 RAIN, HAZE, LOWLIGHT = (CLASSES.index(name) for name in ("rain", "haze", "lowlight"))
@@ -273,6 +275,24 @@ def test_the_cache_stays_within_its_budget(tmp_path):
         assert bool((files[n] == 60 * n).all()) and cache.bytes <= cache.budget
     assert [p.name for p in cache.images] == ["0.png", "2.png"]
     assert files[0] is files[0]
+
+
+@pytest.mark.parametrize(
+    "kind", ["png", "jpg", "webp", "bmp", "grey.png", "rgba.png", "palette.png", "16.png", "turned.jpg"]
+)
+def test_decoding_has_the_values_of_the_reader(tmp_path, kind):
+    rng, file = np.random.default_rng(0), tmp_path / f"x.{kind}"
+    image, options = Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)), {}
+    if kind == "16.png":
+        write_image(file, torch.rand(3, 40, 50), Meta(depth=16))
+    else:
+        mode = {"grey.png": "L", "rgba.png": "RGBA", "palette.png": "P"}.get(kind, "RGB")
+        if kind == "turned.jpg":
+            options["exif"] = Image.Exif()
+            options["exif"][274] = 6
+        image.convert(mode).save(file, **options)
+    expected = (read_image(file)[0] * 255).round().to(torch.uint8)
+    assert torch.equal(decoded(file), expected)
 
 
 def test_the_fingerprint_follows_names_and_contents():

@@ -1,4 +1,4 @@
-"""What there is to train on: clean photographs, real pairs, how often each set counts, decoded images within a budget.
+"""What there is to train on: clean photographs, real pairs, how often each set counts, held-out contents.
 
     sources = Sources.of("data/Train")              any layout that `slerlib.data.layouts` knows, or clean images
     training, held_out = sources.hold_out(24)
@@ -12,63 +12,19 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from ..errors import UserError
+from .decode import GIB, Cache, Files, look_at
 from .degrade import DEGRADATIONS
 
-SMALLEST = 32  # pixels a side; smaller files are no training images
 CLEAN = "noise"  # the task of clean photographs, as the layouts name it
-GIB = 1 << 30
-
-
-class Cache:
-    """Decoded images, uint8 (3, H, W): the least recently used go when they exceed `budget` bytes together.
-
-    Each process has its own: N loader workers take a share of the budget each.
-    """
-
-    def __init__(self, budget: float = 2 * GIB):
-        self.budget, self.bytes = budget, 0
-        self.images: OrderedDict[Path, Tensor] = OrderedDict()
-
-    def __call__(self, path: Path) -> Tensor:
-        from ..images import read_image
-
-        if path in self.images:
-            self.images.move_to_end(path)
-            return self.images[path]
-        image = (read_image(path)[0] * 255).round().to(torch.uint8)
-        self.images[path] = image
-        self.bytes += image.nbytes
-        worker = torch.utils.data.get_worker_info()
-        while self.bytes > self.budget / (worker.num_workers if worker else 1) and len(self.images) > 1:
-            self.bytes -= self.images.popitem(last=False)[1].nbytes
-        return image
-
-    def __getstate__(self):  # a worker that is spawned begins with an empty cache
-        return {"budget": self.budget, "bytes": 0, "images": OrderedDict()}
-
-
-class Files(Sequence):
-    """Image files as a sequence of uint8 (3, H, W), decoded when asked for."""
-
-    def __init__(self, paths: Sequence[Path], cache: Cache):
-        self.paths, self.cache = tuple(paths), cache
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> Tensor:
-        return self.cache(self.paths[index])
 
 
 @dataclass(frozen=True)
@@ -153,8 +109,8 @@ def _order(size: int, *key: int) -> np.ndarray:
 class Sources:
     """All sets of a training run. Raises UserError for fewer than 2 clean images."""
 
-    def __init__(self, sets: Sequence[Source], origin: str, layout: str = "in memory"):
-        self.sets, self.origin, self.layout = tuple(s for s in sets if len(s)), origin, layout
+    def __init__(self, sets: Sequence[Source], origin: str, layout: str = "in memory", notes: tuple[str, ...] = ()):
+        self.sets, self.origin, self.layout, self.notes = tuple(s for s in sets if len(s)), origin, layout, notes
         if len(self.clean) < 2:
             raise UserError(
                 f"Training needs at least 2 photographs; {origin} has {len(self.clean)}. "
@@ -213,7 +169,7 @@ class Sources:
                 f"({', '.join(DEGRADATIONS)}); got {unknown[0]!r}."
             )
         sets = [replace(s, repeats=repeats.get(s.name, repeats.get(s.task, 1))) for s in self.sets]
-        return Sources(sets, self.origin, self.layout)
+        return Sources(sets, self.origin, self.layout, self.notes)
 
     def hold_out(self, count: int) -> tuple[Sources, Sources]:
         """(training, held out): a fixed shuffle keeps contents of every set for the anchors.
@@ -255,44 +211,19 @@ class Sources:
 
 
 def _folder(root: Path, cache: Cache) -> Sources:
-    from ..images import SUFFIXES
+    """The training sets below `root`. Raises UserError when there are none, or a file or pair is unfit."""
+    from .layouts import recognise
 
-    if not root.is_dir():
-        raise UserError(f"Training data must be a folder of images; {root} is not a folder. Check the path.")
-    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES)
-    if not files:
-        raise UserError(
-            f"No image with one of the suffixes {', '.join(SUFFIXES)} lies below {root}. "
-            "Point --data at a folder of clean images."
-        )
-    names = tuple(str(file.relative_to(root)) for file in files)
-    _look_at(files, cache)
-    return Sources([Source(root.name, CLEAN, names, Files(files, cache))], str(root), "clean photographs")
-
-
-def _look_at(files: Sequence[Path], cache: Cache) -> None:
-    """Open every file, and decode all of them if they fit into the cache, so that training does not stop at a bad one.
-
-    Raises UserError with the path of a file that is no image, damaged, or too small.
-    """
-    from ..images import read_image
-
-    small, total = [], 0
-    for file in files:
-        try:
-            with Image.open(file) as image:
-                width, height = image.size
-        except Exception:
-            read_image(file)  # says what is wrong with it
-            raise
-        total += 3 * width * height
-        if min(width, height) < SMALLEST:
-            small.append(f"{file} ({width}x{height})")
-    if small:
-        raise UserError(
-            f"A training image needs at least {SMALLEST} pixels a side; smaller: {', '.join(small[:5])}. "
-            f"Remove {len(small)} file(s)."
-        )
-    if total <= cache.budget:
-        for file in files:
-            cache(file)
+    found = recognise(root)
+    sets = []
+    for s in found.sets:
+        if s.split == "train" and s.items:
+            targets = Files([item.target for item in s.items], cache)
+            inputs = None if s.task == CLEAN else Files([item.input for item in s.items], cache)
+            sets.append(Source(s.name, s.task, tuple(item.name for item in s.items), targets, inputs))
+    if not sets:
+        names = ", ".join(s.name for s in found.sets) or "none"
+        raise UserError(f"Training takes sets of the training split; {root} holds only tests ({names}).")
+    look_at([(s.inputs.paths if s.inputs else None, s.targets.paths) for s in sets], cache)
+    notes = tuple(f"{p.path}: {p.message}" for p in found.problems)
+    return Sources(sets, str(root), f"layout {found.layout}", notes)

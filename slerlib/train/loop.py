@@ -18,8 +18,9 @@ from pathlib import Path
 import torch
 
 from .. import config
+from ..data.decode import GIB
 from ..data.plan import table
-from ..data.sources import GIB, Sources
+from ..data.sources import Sources
 from ..errors import UserError
 from . import checkpoint
 from .run import LOG, Run
@@ -61,6 +62,9 @@ def train(
         f"{len(run.training)} items from {sources.origin} ({sources.layout}), {len(run.held_out)} kept for anchors; "
         f"{run.device}, {run.precision_reason}, {torch.get_num_threads()} thread(s)"
     )
+    if sources.notes:
+        first = "".join(f"\n  {note}" for note in sources.notes[:5])
+        run.say(f"{len(sources.notes)} problem(s) in {sources.origin}, left out of training:{first}")
     run.say(f"protocol {cfg.data.protocol}, data {run.fingerprint[:12]}\n{table(run.plan)}")
     a = cfg.train.stage_steps()[0]
     with open(out / LOG, "a", buffering=1) as log, _bar(cfg.train.steps, run.step, progress) as bar:
