@@ -1,6 +1,6 @@
 """Does the loader outrun the model? Images per second that it makes, and that a training step consumes.
 
-    python benchmarks/loader.py [--data DIR] [--recipe tiny] [--threads 2] [--rounds 5] [--cache 2] [--out loader.json]
+    python benchmarks/loader.py [--data DIR] [--recipe tiny] [--threads 2] [--rounds 3] [--cache 2] [--out loader.json]
 
 Loader and model take turns on the same processors, round by round, and a median over rounds is printed, so that what
 else runs on the machine meets both. `ratio` is loader over model; 1.5 or more is asked for. `together` is a real run:
@@ -66,8 +66,8 @@ def main() -> None:
     parser.add_argument("--recipe", default="tiny")
     parser.add_argument("--set", nargs="+", action="extend", default=[])
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=12, help="of each kind in a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=6, help="of each kind in a round")
     parser.add_argument("--cache", type=float, default=2.0, help="GiB of decoded images")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from slerlib import UserError, config
-from slerlib.data import promptir
+from slerlib.data import layouts, promptir
 from slerlib.data.decode import Cache, Files, decoded
 from slerlib.data.loader import Batches
 from slerlib.data.plan import plan, samples_per_epoch, table
@@ -302,3 +302,70 @@ def test_the_fingerprint_follows_names_and_contents():
     changed.sets[1].inputs[0][0, 0, 0] += 1
     renamed = Sources([clean(name="other"), *mixed().sets[1:]], "made up")
     assert len({one, changed.fingerprint(), renamed.fingerprint()}) == 3
+
+
+def found(root, *sets, problems=()):
+    """What the layouts would say of files (name, task, split, width, height, count), which are written here."""
+    images = []
+    for name, task, split, width, height, count in sets:
+        items = []
+        for n in range(count):
+            sides = [root / name / side / f"{n}.png" for side in (("gt",) if task == CLEAN else ("gt", "input"))]
+            for file in sides:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(np.full((height, width, 3), 10 * n, np.uint8)).save(file)
+            items.append(layouts.Item(f"{n}.png", None if task == CLEAN else sides[1], sides[0]))
+        images.append(layouts.ImageSet(name, task, split, tuple(items)))
+    return layouts.Found("A", root, tuple(images), tuple(problems))
+
+
+@pytest.fixture
+def recognised(tmp_path, monkeypatch):
+    def use(*sets, problems=()):
+        there = found(tmp_path, *sets, problems=problems)
+        monkeypatch.setattr(layouts, "recognise", lambda root: there)
+        return tmp_path
+
+    return use
+
+
+def test_training_sets_of_a_layout_and_never_its_tests(recognised):
+    problem = layouts.Problem(tmp := recognised().joinpath("lost.png"), "missing-partner", "has no clean image")
+    root = recognised(
+        ("bsd400", CLEAN, "train", 50, 40, 4),
+        ("rain100l", "rain", "train", 50, 40, 3),
+        ("rain100l-test", "rain", "test", 50, 40, 2),
+        ("cbsd68", CLEAN, "test", 50, 40, 2),
+        problems=[problem],
+    )
+    sources = Sources.of(root)
+    assert [(s.name, s.task, len(s)) for s in sources] == [("bsd400", CLEAN, 4), ("rain100l", "rain", 3)]
+    assert sources.layout == "layout A" and sources.notes == (f"{tmp}: has no clean image",)
+    degraded, target = sources.pairs("rain")[1]
+    assert degraded.shape == target.shape == (3, 40, 50)
+    cache = sources.sets[0].targets.cache
+    assert len(cache.images) == 4 + 2 * 3  # all of it fits: decoded, and so checked, at once
+    small = Sources.of(root, budget=40 * 50 * 3)
+    assert not small.sets[0].targets.cache.images and small.fingerprint() == sources.fingerprint()
+    a, b = (batches(s, batch=4)[1] for s in (sources, small))
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    with pytest.raises(UserError, match=r"holds only tests \(cbsd68\)"):
+        Sources.of(recognised(("cbsd68", CLEAN, "test", 50, 40, 2)))
+
+
+def test_unfit_files_are_named_before_training(recognised):
+    root = recognised(("bsd400", CLEAN, "train", 50, 40, 2), ("rain100l", "rain", "train", 50, 40, 2))
+    file = root / "rain100l" / "input" / "1.png"
+    Image.new("RGB", (52, 40)).save(file)
+    with pytest.raises(UserError, match=r"input/1.png \(52x40\) and .*gt/1.png \(50x40\) have not. Remove 1 pair"):
+        Sources.of(root)
+    Image.new("RGB", (8, 40)).save(file)
+    with pytest.raises(UserError, match=r"at least 32 pixels a side; smaller: .*input/1.png \(8x40\)"):
+        Sources.of(root)
+    file.write_bytes(b"")
+    with pytest.raises(UserError, match="1.png has 0 bytes"):
+        Sources.of(root)
+    Image.new("RGB", (50, 40)).save(file)
+    file.write_bytes(file.read_bytes()[:60])
+    with pytest.raises(UserError, match="truncated or damaged"):
+        Sources.of(root)

@@ -9,6 +9,7 @@ Legend: B batch, N rows with a context view, c crop, C context, H W pixels, K cl
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -65,6 +66,10 @@ class Batches(Dataset):
         return self.length
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
+        with _one_thread():
+            return self._batch(step)
+
+    def _batch(self, step: int) -> dict[str, Tensor]:
         if self.grid:
             samples = self._grid(step)
         else:
@@ -164,6 +169,17 @@ class Batches(Dataset):
         # its own generator: making an iterator must not draw from the global one, or a resumed run would differ
         generator = torch.Generator()
         return DataLoader(self, batch_size=None, sampler=range(start, stop), num_workers=workers, generator=generator)
+
+
+@contextmanager
+def _one_thread():
+    """Patches are too small to share: threads would wait for each other longer than they work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _share(count: int, share: float) -> int:
