@@ -304,7 +304,7 @@ def test_the_fingerprint_follows_names_and_contents():
     assert len({one, changed.fingerprint(), renamed.fingerprint()}) == 3
 
 
-def found(root, *sets, problems=()):
+def written(root, *sets, problems=()):
     """What the layouts would say of files (name, task, split, width, height, count), which are written here."""
     images = []
     for name, task, split, width, height, count in sets:
@@ -322,7 +322,7 @@ def found(root, *sets, problems=()):
 @pytest.fixture
 def recognised(tmp_path, monkeypatch):
     def use(*sets, problems=()):
-        there = found(tmp_path, *sets, problems=problems)
+        there = written(tmp_path, *sets, problems=problems)
         monkeypatch.setattr(layouts, "recognise", lambda root: there)
         return tmp_path
 
@@ -336,15 +336,22 @@ def test_training_sets_of_a_layout_and_never_its_tests(recognised):
         ("rain100l", "rain", "train", 50, 40, 3),
         ("rain100l-test", "rain", "test", 50, 40, 2),
         ("cbsd68", CLEAN, "test", 50, 40, 2),
+        ("cdd11", "rain", "train", 50, 40, 2),
+        ("cdd11", "lowlight+rain", "train", 50, 40, 2),
         problems=[problem],
     )
     sources = Sources.of(root)
-    assert [(s.name, s.task, len(s)) for s in sources] == [("bsd400", CLEAN, 4), ("rain100l", "rain", 3)]
+    assert [(s.name, s.task, len(s)) for s in sources] == [
+        ("bsd400", CLEAN, 4),
+        ("rain100l", "rain", 3),
+        ("cdd11-rain", "rain", 2),
+        ("cdd11-lowlight+rain", "lowlight+rain", 2),
+    ]
     assert sources.layout == "layout A" and sources.notes == (f"{tmp}: has no clean image",)
     degraded, target = sources.pairs("rain")[1]
     assert degraded.shape == target.shape == (3, 40, 50)
     cache = sources.sets[0].targets.cache
-    assert len(cache.images) == 4 + 2 * 3  # all of it fits: decoded, and so checked, at once
+    assert len(cache.images) == 4 + 2 * 3 + 2 * 2  # all of it fits: decoded, and so checked, at once
     small = Sources.of(root, budget=40 * 50 * 3)
     assert not small.sets[0].targets.cache.images and small.fingerprint() == sources.fingerprint()
     a, b = (batches(s, batch=4)[1] for s in (sources, small))

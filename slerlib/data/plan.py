@@ -32,17 +32,16 @@ def samples_per_epoch(rows: list[dict]) -> int:
 
 def table(rows: list[dict]) -> str:
     """The plan as text."""
-    width = max(5, *(len(row["set"]) for row in rows))
-    lines = [f"{'set':{width}s}  task      items  repeats   share  samples/epoch"]
+    width, task = (max(5, *(len(row[key]) for row in rows)) for key in ("set", "task"))
+    lines = [f"{'set':{width}s}  {'task':{task}s}   items  repeats   share  samples/epoch"]
     lines += [
-        f"{r['set']:{width}s}  {r['task']:8s} {r['items']:6d}  {r['repeats']:7d}  {r['share']:6.1%}  "
+        f"{r['set']:{width}s}  {r['task']:{task}s}  {r['items']:6d}  {r['repeats']:7d}  {r['share']:6.1%}  "
         f"{round(r['samples']):13d}" + ("" if r["share"] else "  not used: no class of this model")
         for r in rows
     ]
     items = sum(r["items"] for r in rows)
-    return "\n".join(
-        [*lines, f"{'total':{width}s}  {'':8s} {items:6d}  {'':7s}  {'':6s}  {samples_per_epoch(rows):13d}"]
-    )
+    total = f"{'total':{width}s}  {'':{task}s}  {items:6d}  {'':7s}  {'':6s}  {samples_per_epoch(rows):13d}"
+    return "\n".join([*lines, total])
 
 
 def _by_repeats(batches: Batches) -> list[float]:

@@ -215,12 +215,13 @@ def _folder(root: Path, cache: Cache) -> Sources:
     from .layouts import recognise
 
     found = recognise(root)
-    sets = []
+    names, sets = [s.name for s in found.sets if s.split == "train"], []
     for s in found.sets:
         if s.split == "train" and s.items:
+            name = s.name if names.count(s.name) == 1 else f"{s.name}-{s.task}"
             targets = Files([item.target for item in s.items], cache)
             inputs = None if s.task == CLEAN else Files([item.input for item in s.items], cache)
-            sets.append(Source(s.name, s.task, tuple(item.name for item in s.items), targets, inputs))
+            sets.append(Source(name, s.task, tuple(item.name for item in s.items), targets, inputs))
     if not sets:
         names = ", ".join(s.name for s in found.sets) or "none"
         raise UserError(f"Training takes sets of the training split; {root} holds only tests ({names}).")
