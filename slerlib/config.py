@@ -109,7 +109,7 @@ class DataConfig:
     severity: tuple[float, float] = (0.3, 1.0)  # drawn uniformly; noise classes have a fixed sigma instead
     clean_share: float = 0.05  # share of samples whose input is clean already; all other classes are equally frequent
     anchor_contents: int = 24  # photographs kept out of training, for the anchors
-    real_share: float = 0.5  # of the samples of a class that has real pairs; the others are synthetic
+    real_share: float = 0.5  # of the samples of a class that has real pairs (promptir: in stage A); 0 = synthesis alone
     repeats: tuple[str, ...] = ()  # "NAME=N": how often a set, or every set of a task, counts; 1 where nothing is said
     protocol: str = "slerlib"  # slerlib: balanced over degradations | promptir: by repeats, cut as the peers cut
 

@@ -330,7 +330,7 @@ def recognised(tmp_path, monkeypatch):
 
 
 def test_training_sets_of_a_layout_and_never_its_tests(recognised):
-    problem = layouts.Problem(tmp := recognised().joinpath("lost.png"), "missing-partner", "has no clean image")
+    problem = layouts.Problem(tmp := recognised().joinpath("lost.png"), "missing-partner", "lost.png has no partner")
     root = recognised(
         ("bsd400", CLEAN, "train", 50, 40, 4),
         ("rain100l", "rain", "train", 50, 40, 3),
@@ -347,7 +347,7 @@ def test_training_sets_of_a_layout_and_never_its_tests(recognised):
         ("cdd11-rain", "rain", 2),
         ("cdd11-lowlight+rain", "lowlight+rain", 2),
     ]
-    assert sources.layout == "layout A" and sources.notes == (f"{tmp}: has no clean image",)
+    assert sources.layout == "layout A" and sources.notes == (f"{tmp} has no partner",)
     degraded, target = sources.pairs("rain")[1]
     assert degraded.shape == target.shape == (3, 40, 50)
     cache = sources.sets[0].targets.cache

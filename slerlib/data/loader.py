@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +23,15 @@ from .degrade import NOISE_CLASSES, degrade, synthetic_depth
 from .sources import Pool, Sources
 
 MARGIN = 8  # pixels around a patch that are degraded and thrown away, so that blur and streaks have no border
+
+
+class Sample(NamedTuple):
+    degraded: Tensor  # (3, c, c)
+    clean: Tensor  # (3, c, c)
+    label: int
+    view: Tensor | None  # (3, C, C)
+    place: tuple[int, int]  # of the crop in the view
+    real: bool  # the input is no synthesis
 
 
 class Batches(Dataset):
@@ -75,21 +85,21 @@ class Batches(Dataset):
         else:
             draw = self._balanced if self.peers is None else self._by_repeats
             samples = [draw(number) for number in range(step * self.batch, (step + 1) * self.batch)]
-        rows = [n for n, sample in enumerate(samples) if sample[3] is not None]
-        context = torch.stack([samples[n][3] for n in rows]) if rows else torch.empty(0, 3, self.context, self.context)
+        rows = [n for n, sample in enumerate(samples) if sample.view is not None]
+        views = [samples[n].view for n in rows]
         return {
-            "degraded": torch.stack([s[0] for s in samples]),
-            "clean": torch.stack([s[1] for s in samples]),
-            "label": torch.tensor([s[2] for s in samples]),
-            "real": torch.tensor([s[5] for s in samples]),
-            "context": context,
+            "degraded": torch.stack([s.degraded for s in samples]),
+            "clean": torch.stack([s.clean for s in samples]),
+            "label": torch.tensor([s.label for s in samples]),
+            "real": torch.tensor([s.real for s in samples]),
+            "context": torch.stack(views) if views else torch.empty(0, 3, self.context, self.context),
             "rows": torch.tensor(rows, dtype=torch.long),
-            "place": torch.tensor([samples[n][4] for n in rows], dtype=torch.long).reshape(-1, 2),
+            "place": torch.tensor([samples[n].place for n in rows], dtype=torch.long).reshape(-1, 2),
         }
 
     # --- which sample
 
-    def _balanced(self, number: int):
+    def _balanced(self, number: int) -> Sample:
         """Sample `number`: labels in turn, within a turn in random order; real pairs take their share of a class."""
         turn, place = divmod(number, len(self.cycle))
         order = np.random.default_rng([self.seed, 1, turn]).permutation(len(self.cycle))
@@ -102,15 +112,15 @@ class Batches(Dataset):
                 return self._cut(*self.real[label].shuffled(taken, self.seed, 5, label), label, number)
         return self._cut(None, self.sources.clean.shuffled(number, self.seed, 4)[1], label, number)
 
-    def _by_repeats(self, number: int):
+    def _by_repeats(self, number: int) -> Sample:
         """Sample `number` of the peers' epochs."""
         label, degraded, clean = self.peers.shuffled(number, self.seed, 8)
         rng, sigma = np.random.default_rng([self.seed, 9, number]), NOISE_CLASSES.get(self.classes[label])
         cut = (self.cfg.crop, self.context, self.stride, self.share)
         x, y, view, place = promptir.sample(degraded, clean, sigma, *cut, rng)
-        return x, y, label, view, place, degraded is not None
+        return Sample(x, y, label, view, place, degraded is not None)
 
-    def _grid(self, step: int) -> list:
+    def _grid(self, step: int) -> list[Sample]:
         samples = []
         for content in range(step * self.grid, (step + 1) * self.grid):
             share, own, degraded = self.cfg.real_share if self.real_cells else 0, None, None
@@ -130,8 +140,8 @@ class Batches(Dataset):
 
     # --- cutting it
 
-    def _cut(self, real: Tensor | None, image: Tensor, label: int, content: int, number: int = 0):
-        """(degraded crop, clean crop, label, context view or None, place of the crop in it, real or not)."""
+    def _cut(self, real: Tensor | None, image: Tensor, label: int, content: int, number: int = 0) -> Sample:
+        """Crop and view of a clean image (uint8) that is degraded here, unless its `real` degraded side is given."""
         place = np.random.default_rng([self.seed, 2, content])  # shared by all classes of one content of a grid
         own = np.random.default_rng([self.seed, 3, content, label, number])
         image = _at_least(image, self.context + 2 * MARGIN)
@@ -162,7 +172,7 @@ class Batches(Dataset):
         clean, degraded = (part[:, MARGIN:-MARGIN, MARGIN:-MARGIN] for part in (clean, degraded))
         inside = (slice(None), slice(y, y + crop), slice(x, x + crop))
         view = degraded.contiguous() if wide else None
-        return degraded[inside].contiguous(), clean[inside].contiguous(), label, view, (y, x), real is not None
+        return Sample(degraded[inside].contiguous(), clean[inside].contiguous(), label, view, (y, x), real is not None)
 
     def loader(self, start: int, stop: int, workers: int = 0) -> DataLoader:
         """Iterate over batches start..stop-1."""

@@ -226,5 +226,5 @@ def _folder(root: Path, cache: Cache) -> Sources:
         names = ", ".join(s.name for s in found.sets) or "none"
         raise UserError(f"Training takes sets of the training split; {root} holds only tests ({names}).")
     look_at([(s.inputs.paths if s.inputs else None, s.targets.paths) for s in sets], cache)
-    notes = tuple(f"{p.path}: {p.message}" for p in found.problems)
+    notes = tuple(f"{p.path} {p.message.removeprefix(p.path.name).strip()}" for p in found.problems)
     return Sources(sets, str(root), f"layout {found.layout}", notes)

@@ -63,8 +63,8 @@ def train(
         f"{run.device}, {run.precision_reason}, {torch.get_num_threads()} thread(s)"
     )
     if sources.notes:
-        first = "".join(f"\n  {note}" for note in sources.notes[:5])
-        run.say(f"{len(sources.notes)} problem(s) in {sources.origin}, left out of training:{first}")
+        more = [f"and {len(sources.notes) - 5} more"] if len(sources.notes) > 5 else []
+        run.say("\n  ".join([f"Left out of {sources.origin}:", *sources.notes[:5], *more]))
     run.say(f"protocol {cfg.data.protocol}, data {run.fingerprint[:12]}\n{table(run.plan)}")
     a = cfg.train.stage_steps()[0]
     with open(out / LOG, "a", buffering=1) as log, _bar(cfg.train.steps, run.step, progress) as bar:
