@@ -138,7 +138,9 @@ class _Search:
             if lost and folder != self.root:
                 self.used.update(lost)
                 names = " or ".join(place.target.split("|"))
-                self.say(folder, "missing-folder", f"has {len(lost)} images, but {names}, their partners, is not there.")
+                self.say(
+                    folder, "missing-folder", f"has {len(lost)} images, but {names}, their partners, is not there."
+                )
 
     def target_folder(self, folder: Path, place: Place) -> Path | None:
         """Where the partners of a folder's images lie, if it is there."""
