@@ -136,7 +136,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("root", nargs="?", type=Path, metavar="DIR", help="folder of the data sets, for check")
     sub.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     sub.add_argument("--allow", action="append", default=[], metavar="KIND",
-                     help="make a warning of one kind of error, such as duplicate-train-test; may be repeated")  # fmt: skip
+                     help="an error to count as a warning, such as duplicate-train-test; repeatable")  # fmt: skip
 
     sub = add(
         "report", _report, "run a report notebook and write its page",

@@ -25,7 +25,6 @@ from .registry import LAYOUTS, registry
 KINDS = {  # kind -> whether it is an error
     "missing-partner": True,  # an image of a paired set that stands alone
     "missing-folder": True,  # a folder whose partner folder is not there
-    "empty-folder": True,  # one of two paired folders without an image
     "ambiguous-partner": True,  # two clean images of one name
     "size-mismatch": True,  # the two images of a pair differ in size
     "empty-file": True,  # 0 bytes
