@@ -17,6 +17,7 @@ import torch
 
 import slerlib
 from slerlib import config
+from slerlib.data.sources import Sources
 from slerlib.train import checkpoint, loop
 
 VARIANTS = {
@@ -51,7 +52,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=0, help="of the validation folder; 0 = all")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    photographs = loop.load_photographs(args.data)
+    photographs = Sources.of(args.data)
     first = args.out / "stage_a"
     if not (first / checkpoint.WEIGHTS).is_file():
         loop.train(configured(args, 0, []), photographs, first, resume=(first / checkpoint.STATE).is_file())

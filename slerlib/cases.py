@@ -14,19 +14,11 @@ from pathlib import Path
 from torch import Tensor
 
 from .config import CLASSES
+from .data.pairing import PAIRED, image_files, paired_folders, partners
 from .errors import UserError
 from .images import SUFFIXES, read_image
 
 DEMO_SIDE = 384  # the bundled photographs are cropped to at most this many pixels a side, for speed
-PAIRED = (  # names of (input, target) folders side by side
-    ("input", "target"),
-    ("low", "high"),
-    ("low", "gt"),
-    ("rainy", "gt"),
-    ("hazy", "clear"),
-    ("hazy", "gt"),
-    ("blur", "sharp"),
-)
 
 
 @dataclass(frozen=True)
@@ -87,7 +79,7 @@ def _clean(root, images: int, crop: str) -> Iterator[tuple[str, str, Tensor, Ten
             yield "demo", scene.name, cropped(centre(scene.image, DEMO_SIDE), crop, scene.name), depth_HW
         return
     folder = _folder(root)
-    for file in _images(folder)[: images or None]:
+    for file in image_files(folder)[: images or None]:
         yield folder.name, file.relative_to(folder).as_posix(), cropped(read_image(file)[0], crop, file), None
 
 
@@ -97,10 +89,11 @@ def pair_cases(root: str | os.PathLike, images: int, crop: str) -> Iterator[Case
     Partners share the name, or the target is named by the part before the first "_", or with "no" in front
     (rain-1, norain-1). Raises UserError without pairs, for missing partners and for sizes that differ.
     """
-    found = False
-    for dataset, inputs, targets in _paired_folders(_folder(root)):
+    found, folder = False, _folder(root)
+    for parent, inputs, targets in paired_folders(folder):
         found = True
-        pairs = _partners(inputs, targets)
+        dataset = parent.relative_to(folder.parent).as_posix() if parent != folder else folder.name
+        pairs = partners(inputs, targets)
         for damaged_file, clean_file in pairs[: images or None]:
             damaged_CHW, clean_CHW = read_image(damaged_file)[0], read_image(clean_file)[0]
             if damaged_CHW.shape != clean_CHW.shape:
@@ -115,45 +108,12 @@ def pair_cases(root: str | os.PathLike, images: int, crop: str) -> Iterator[Case
         raise UserError(f"setting='pairs' needs folders side by side, one of {names}; {root} has none. Rename yours.")
 
 
-def _paired_folders(root: Path) -> Iterator[tuple[str, Path, Path]]:
-    for folder in [root, *sorted(p for p in root.rglob("*") if p.is_dir())]:
-        for input_name, target_name in PAIRED:
-            inputs, targets = folder / input_name, folder / target_name
-            if inputs.is_dir() and targets.is_dir():
-                yield folder.relative_to(root.parent).as_posix() if folder != root else root.name, inputs, targets
-                break
-
-
-def _partners(inputs: Path, targets: Path) -> list[tuple[Path, Path]]:
-    by_name = {file.relative_to(targets).with_suffix("").as_posix(): file for file in _images(targets)}
-    pairs, missing = [], []
-    for file in _images(inputs):
-        name = file.relative_to(inputs).with_suffix("")
-        options = (name, name.with_name(name.name.partition("_")[0]), name.with_name("no" + name.name))
-        partner = next((by_name[option.as_posix()] for option in options if option.as_posix() in by_name), None)
-        pairs.append((file, partner)) if partner else missing.append(file)
-    if missing:
-        raise UserError(
-            f"Every input needs a target of the same name; {len(missing)} of {len(missing) + len(pairs)} in {inputs} "
-            f"have none in {targets}, such as {missing[0].name}. Add the targets or remove these inputs."
-        )
-    return pairs
-
-
 def _folder(root) -> Path:
     folder = Path(root).resolve()
     if not folder.is_dir():
         fault = "is a file" if folder.exists() else "does not exist"
         raise UserError(f"The data are 'demo' (bundled photographs) or a folder; {root} {fault}. Check the path.")
     return folder
-
-
-def _images(folder: Path) -> list[Path]:
-    """Image files below a folder, sorted by path, hidden ones left out."""
-    files = [p for p in folder.rglob("[!.]*") if p.suffix.lower() in SUFFIXES and p.is_file()]
-    if not files:
-        raise UserError(f"A folder of images ({', '.join(SUFFIXES)}) is needed; {folder} holds none. Check the path.")
-    return sorted(files)
 
 
 def _size(x_CHW: Tensor) -> str:

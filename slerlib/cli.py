@@ -1,4 +1,4 @@
-"""The `slerlib` command: doctor, restore, train, eval, report.
+"""The `slerlib` command: doctor, restore, train, eval, data, report.
 
 Exit codes: 0 done; 1 the input was wrong or a part failed (named); 2 the command line was wrong; 130 Ctrl-C.
 Errors are one paragraph on standard error, without a traceback unless --debug is given.
@@ -93,12 +93,15 @@ def build_parser() -> argparse.ArgumentParser:
 
     sub = add(
         "train", _train, "train a network",
-        "Train a recipe (tiny, small, base or paper) on a folder of photographs, or on the bundled ones. The\n"
-        "folder of the training takes weights (*.safetensors), card.json and the state to resume from (*.pt).",
+        "Train a recipe on a folder of photographs or of real pairs in any known layout, or on the bundled\n"
+        "photographs. The folder of the training takes weights (*.safetensors), card.json and the state to resume\n"
+        "from (*.pt).",
         "slerlib train tiny --out runs/first --set train.steps=200 --set train.seed=1",
     )  # fmt: skip
-    sub.add_argument("recipe", metavar="RECIPE", help="tiny, small, base or paper")
-    sub.add_argument("--data", type=Path, metavar="DIR", help="folder of photographs (default: the bundled ones)")
+    sub.add_argument("recipe", metavar="RECIPE", help="tiny, small, base, paper, paper3 or paper5")
+    sub.add_argument(
+        "--data", type=Path, metavar="DIR", help="folder of photographs or pairs (default: the bundled photographs)"
+    )
     sub.add_argument("--out", type=Path, metavar="DIR", help="folder of the training (default: runs/RECIPE)")
     sub.add_argument("--resume", action="store_true", help="go on where the training in --out stopped")
     sub.add_argument("--init", metavar="WEIGHTS", help="start from these weights: a checkpoint's name, folder or file")
@@ -106,6 +109,10 @@ def build_parser() -> argparse.ArgumentParser:
                      help="change one value of the recipe, such as train.steps=200; may be repeated")  # fmt: skip
     sub.add_argument("--device", help="cuda, mps or cpu (default: cuda where there is one, else cpu)")
     sub.add_argument("--threads", type=_positive, metavar="N", help="processor threads (default: torch's choice)")
+    sub.add_argument("--workers", type=int, default=0, metavar="N",
+                     help="processes that make batches; the batches are the same for any N (default: 0)")  # fmt: skip
+    sub.add_argument("--cache", type=float, default=2.0, metavar="GIB",
+                     help="memory for decoded images (default: 2)")  # fmt: skip
 
     sub = add(
         "eval", _eval, "score a checkpoint",
@@ -124,6 +131,19 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", type=Path, metavar="results.json", help="write rows, means, definition and versions")
     sub.add_argument("--images", type=int, default=0, metavar="N", help="only the first N images of each set; 0 = all")
     sub.add_argument("--seed", type=int, default=0, help="of the degradations (default: 0)")
+
+    sub = add(
+        "data", _data, "check a folder of data sets, or list the known ones",
+        "check DIR: recognise the data sets below DIR, open every image and name every problem with its path. Exit\n"
+        "code 1: training should not start (errors; warnings do not count).\n"
+        "list: the data sets that slerlib knows: task, usual counts, source, licence and citation.",
+        "slerlib data check DIR --json > check.json",
+    )  # fmt: skip
+    sub.add_argument("action", choices=("check", "list"), help="check DIR, or list")
+    sub.add_argument("root", nargs="?", type=Path, metavar="DIR", help="folder of the data sets, for check")
+    sub.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    sub.add_argument("--allow", action="append", default=[], metavar="KIND",
+                     help="an error to count as a warning, such as duplicate-train-test; repeatable")  # fmt: skip
 
     sub = add(
         "report", _report, "run a report notebook and write its page",
@@ -178,7 +198,8 @@ def _train(args) -> int:
                 f"--device is a device that works here, such as cpu; got {args.device!r}: {reason}"
             ) from None
     out = args.out or Path("runs") / args.recipe
-    folder = train(cfg, data=args.data, out=out, resume=args.resume, init=args.init, device=args.device)
+    options = {"resume": args.resume, "init": args.init, "device": args.device}
+    folder = train(cfg, data=args.data, out=out, workers=args.workers, cache=args.cache, **options)
     print(f"Trained {args.recipe}: {folder}. Try it: slerlib restore IN OUT --checkpoint {folder}")
     return 0
 
@@ -197,6 +218,25 @@ def _eval(args) -> int:
         save_results(table, args.out)
         print(f"Scores of {len(table)} images: {args.out}")
     return 0
+
+
+def _data(args) -> int:
+    import json
+
+    from .data import check
+
+    if args.action == "list":
+        rows = check.list_sets()
+        for row in [] if args.json else rows:
+            counts = ", ".join(f"{split} {count}" for split, count in row["counts"].items())
+            print(f"{row['name']:14} {row['task']:9} {counts:24} {row['title']}\n    {row['source']}; {row['licence']}")
+        print(json.dumps(rows, indent=2)) if args.json else None
+        return 0
+    if args.root is None:
+        raise UserError("`slerlib data check` needs a folder; none was given. Example: slerlib data check DIR")
+    report = check.check(args.root, allow=args.allow, progress=sys.stderr.isatty())
+    print(json.dumps(check.as_json(report), indent=2) if args.json else check.as_text(report))
+    return 0 if report.ok else 1
 
 
 def _report(args) -> int:

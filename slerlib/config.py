@@ -31,6 +31,7 @@ _OPTIONS = {
     "pin_init": ("partition", "simplex", "random"),
     "sude": ("emergent", "anchored", "linear", "ce"),
     "precision": ("auto", "fp32", "bf16"),
+    "protocol": ("slerlib", "promptir"),
 }
 
 
@@ -108,8 +109,15 @@ class DataConfig:
     severity: tuple[float, float] = (0.3, 1.0)  # drawn uniformly; noise classes have a fixed sigma instead
     clean_share: float = 0.05  # share of samples whose input is clean already; all other classes are equally frequent
     anchor_contents: int = 24  # photographs kept out of training, for the anchors
+    real_share: float = 0.5  # of the samples of a class that has real pairs (promptir: in stage A); 0 = synthesis alone
+    repeats: tuple[str, ...] = ()  # "NAME=N": how often a set, or every set of a task, counts; 1 where nothing is said
+    protocol: str = "slerlib"  # slerlib: balanced over degradations | promptir: by repeats, cut as the peers cut
 
     def __post_init__(self):
+        _check_options(self)
+        self.repeat_counts()
+        if not 0 <= self.real_share <= 1:
+            raise UserError(f"data.real_share must lie in 0..1; got {self.real_share}.")
         low, high = self.severity
         if not 0 <= low <= high <= 1:
             raise UserError(f"data.severity is a range low,high within 0..1; got {self.severity}.")
@@ -117,6 +125,16 @@ class DataConfig:
             raise UserError(f"data.crop must be a multiple of 8, at least 16; got {self.crop}.")
         if not 0 <= self.clean_share < 1:
             raise UserError(f"data.clean_share must lie in 0..1 (1 excluded); got {self.clean_share}.")
+
+    def repeat_counts(self) -> dict[str, int]:
+        """`repeats` by name."""
+        parts = [text.rpartition("=") for text in self.repeats]
+        for name, _, count in parts:
+            if not name or not count.isdigit() or int(count) < 1:
+                raise UserError(
+                    f"data.repeats takes NAME=COUNT, separated by commas, such as rain=120,noise=3; got {self.repeats}."
+                )
+        return {name.strip(): int(count) for name, _, count in parts}
 
 
 @dataclass(frozen=True)
@@ -236,11 +254,28 @@ def paper() -> RunConfig:
     )
 
 
-RECIPES = {"tiny": tiny, "small": small, "base": base, "paper": paper}
+def paper3() -> RunConfig:
+    """`paper` on the published 3-task setting, sampled as the peers do: 142 431 samples an epoch."""
+    return _published("paper3", ("noise15", "noise25", "noise50", "rain", "haze"), ("noise=3", "rain=120", "haze=1"))
+
+
+def paper5() -> RunConfig:
+    """`paper` on the published 5-task setting with the repeats of AdaIR: 162 646 samples an epoch."""
+    repeats = ("noise=3", "rain=120", "haze=1", "blur=5", "lowlight=20")
+    return _published("paper5", tuple(name for name in CLASSES if name != "clean"), repeats)
+
+
+def _published(name: str, classes: tuple[str, ...], repeats: tuple[str, ...]) -> RunConfig:
+    cfg = paper()
+    data = dataclasses.replace(cfg.data, protocol="promptir", repeats=repeats)
+    return RunConfig(name, dataclasses.replace(cfg.model, classes=classes), data, cfg.train)
+
+
+RECIPES = {"tiny": tiny, "small": small, "base": base, "paper": paper, "paper3": paper3, "paper5": paper5}
 
 
 def recipe(name: str) -> RunConfig:
-    """The full configuration of a recipe: tiny, small, base or paper.
+    """The full configuration of a recipe: tiny, small, base, paper, paper3 or paper5.
 
     Raises UserError for any other name.
     """

@@ -17,7 +17,7 @@ from PIL import Image
 from slerlib import cli, doctor
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = ("doctor", "restore", "train", "eval", "report")
+COMMANDS = ("doctor", "restore", "train", "eval", "data", "report")
 
 
 @pytest.fixture
@@ -155,8 +155,10 @@ def test_train_hands_over_its_options(run, monkeypatch, tmp_path):
         "--init",
         "tiny",
     )
-    code, out, _ = run("train", "tiny", *args, "--threads", 1, "--device", "cpu", "--resume")
-    assert code == 0 and str(tmp_path) in out
+    code, out, _ = run(
+        "train", "tiny", *args, "--threads", 1, "--device", "cpu", "--resume", "--workers", 2, "--cache", 0.5
+    )
+    assert code == 0 and str(tmp_path) in out and (seen["workers"], seen["cache"]) == (2, 0.5)
     assert (seen["cfg"].train.steps, seen["cfg"].train.seed, seen["cfg"].train.save_every) == (7, 3, 5)
     assert {key: seen[key] for key in ("data", "out", "resume", "init", "device")} == {
         "data": None, "out": tmp_path, "resume": True, "init": "tiny", "device": "cpu"

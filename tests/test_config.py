@@ -53,7 +53,7 @@ def test_bad_values_are_refused(assignment, message):
 
 
 def test_unknown_recipe_and_broken_json():
-    with pytest.raises(UserError, match="tiny, small, base, paper; got 'huge'"):
+    with pytest.raises(UserError, match="tiny, small, base, paper, paper3, paper5; got 'huge'"):
         config.recipe("huge")
     with pytest.raises(UserError, match="must be JSON"):
         config.from_json("{")

@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 
 from slerlib import UserError, config
-from slerlib.data.loader import Batches, Photographs, hold_out, load_photographs
+from slerlib.data.loader import Batches
+from slerlib.data.sources import Sources
 
 CLASSES = config.CLASSES
 
@@ -14,7 +15,7 @@ CLASSES = config.CLASSES
 def photographs(n=6, side=96):
     generator = torch.Generator().manual_seed(0)
     images = [(torch.rand(3, side, side + 8 * i, generator=generator) * 255).to(torch.uint8) for i in range(n)]
-    return Photographs(images, [str(i) for i in range(n)], "made up")
+    return Sources.photographs(images, [str(i) for i in range(n)], "made up")
 
 
 def batches(grid=0, share=0.5, seed=0, batch=8, data=None):
@@ -74,18 +75,18 @@ def test_a_grid_shares_contents_across_classes_and_not_damage():
 
 def test_all_contents_come_before_any_repeats():
     data = photographs(8)
-    for n, image in enumerate(data.images):
+    for n, image in enumerate(data.sets[0].targets):
         image.fill_(20 + n * 25)
     seen = torch.cat([batches(batch=4, data=data)[step]["clean"] for step in range(2)]).mean(dim=(1, 2, 3))
     assert len(np.unique((seen * 255).round().int())) == 8
 
 
 def test_hold_out_is_disjoint_and_fixed():
-    training, held = hold_out(photographs(12), 24)
+    (training,), (held,) = photographs(12).hold_out(24)
     assert len(held) == 3 and not set(held.names) & set(training.names)
-    assert hold_out(photographs(12), 24)[1].names == held.names
+    assert photographs(12).hold_out(24)[1].sets[0].names == held.names
     with pytest.raises(UserError, match="Anchors need 2"):
-        hold_out(photographs(3), 24)
+        photographs(3).hold_out(24)
 
 
 def test_folder_of_photographs(tmp_path):
@@ -95,27 +96,28 @@ def test_folder_of_photographs(tmp_path):
         Image.fromarray(rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)).save(tmp_path / name)
     Image.fromarray(rng.integers(0, 255, (40, 60), dtype=np.uint8)).save(tmp_path / "grey.png")
     (tmp_path / "notes.txt").write_text("not an image")
-    loaded = load_photographs(tmp_path)
-    assert sorted(loaded.names) == ["b.png", "grey.png", "sub/a.jpg"] and loaded.images[0].shape == (3, 40, 60)
+    loaded = Sources.of(tmp_path)
+    (files,) = loaded
+    assert sorted(files.names) == ["b.png", "grey.png", "sub/a.jpg"] and files.targets[0].shape == (3, 40, 60)
     small = Batches(loaded, CLASSES, config.DataConfig(crop=32), 64, 8, 0)[0]  # smaller than the patch: mirrored
     assert small["degraded"].shape == (8, 3, 32, 32)
 
 
 def test_bad_folders_are_refused(tmp_path):
-    with pytest.raises(UserError, match="is not a folder"):
-        load_photographs(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="No image with one of the suffixes"):
-        load_photographs(tmp_path)
+    with pytest.raises(UserError, match="nowhere does not exist"):
+        Sources.of(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="A folder of images .* is needed"):
+        Sources.of(tmp_path)
     (tmp_path / "x.png").write_bytes(b"")
     with pytest.raises(UserError, match="x.png"):
-        load_photographs(tmp_path)
+        Sources.of(tmp_path)
     Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
     with pytest.raises(UserError, match="at least 32 pixels"):
-        load_photographs(tmp_path)
+        Sources.of(tmp_path)
     Image.new("RGB", (64, 64)).save(tmp_path / "x.png")
     with pytest.raises(UserError, match="at least 2 photographs"):
-        load_photographs(tmp_path)
+        Sources.of(tmp_path)
 
 
 def test_bundled_photographs():
-    assert len(load_photographs(None)) == 9
+    assert len(Sources.of(None)) == 9

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from slerlib import UserError, config, load, sphere
-from slerlib.data.loader import Photographs
+from slerlib.data.sources import Source, Sources
 from slerlib.model.router import partitions
 from slerlib.train import checkpoint, loop, stages
 from slerlib.train import run as run_module
@@ -39,7 +39,7 @@ def photographs():
     generator = torch.Generator().manual_seed(0)
     coarse = [torch.rand(1, 3, 7, 8, generator=generator) for _ in range(8)]
     smooth = [torch.nn.functional.interpolate(x, size=(56, 64), mode="bicubic").clamp(0, 1)[0] for x in coarse]
-    return Photographs([(x * 255).to(torch.uint8) for x in smooth], list("abcdefgh"), "made up")
+    return Sources.photographs([(x * 255).to(torch.uint8) for x in smooth], list("abcdefgh"), "made up")
 
 
 def make(*overrides):
@@ -123,6 +123,42 @@ def run_until(photographs, out, stop, cfg=None):
         shutil.rmtree(out)
 
 
+@pytest.fixture(scope="module")
+def with_pairs(photographs):
+    """The photographs, and 8 pairs of rain whose clean sides are these photographs turned by 180 degrees."""
+    targets = [x.flip(1, 2) for x in photographs.sets[0].targets]
+    rain = Source("streets", "rain", tuple("stuvwxyz"), targets, [x // 2 + 60 for x in targets])
+    return Sources([*photographs, rain], "made up pairs")
+
+
+def test_real_pairs_train_and_resume_with_workers(with_pairs, photographs, tmp_path, capsys):
+    cfg = make("data.repeats=rain=3")
+    whole = loop.train(cfg, with_pairs, tmp_path / "whole", progress=False)
+    printed = capsys.readouterr().err
+    assert "streets" in printed and "samples/epoch" in printed and "real ones among them" in printed
+    data = checkpoint.load_net(whole)[1]["data"]
+    assert [(s["set"], s["items"], s["repeats"]) for s in data["sets"]] == [("made up", 6, 1), ("streets", 7, 3)]
+    assert data["samples_per_epoch"] == 6 + 21 and data["fingerprint"] == with_pairs.fingerprint()
+    assert data["held_out"] == 3
+    validation = [r["validation"] for r in records(whole) if "validation" in r][-1]
+    assert validation.keys() == {*config.CLASSES, "rain (real)"}
+
+    run_until(with_pairs, tmp_path / "parts", 6, cfg)
+    with pytest.raises(UserError, match="resumes with the data it began with"):
+        loop.train(cfg, photographs, tmp_path / "parts", resume=True, progress=False)
+    loop.train(cfg, with_pairs, tmp_path / "parts", resume=True, progress=False, workers=2)
+    first, second = weights(whole), weights(tmp_path / "parts")
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_promptir_protocol_trains(with_pairs, tmp_path):
+    classes = "model.classes=noise15,noise25,noise50,rain"
+    cfg = make(classes, "train.steps=6", "train.save_every=6", "data.protocol=promptir", "data.repeats=noise=3,rain=8")
+    out = loop.train(cfg, with_pairs, tmp_path / "run", progress=False)
+    assert all(math.isfinite(r["loss"]) for r in records(out) if "loss" in r)
+    assert checkpoint.load_net(out)[1]["data"]["samples_per_epoch"] == 6 * 9 + 7 * 8
+
+
 def test_resume_at_the_upcycling_step(photographs, tmp_path):
     """A save on the very step that copies the experts: they must not be copied, with new noise, a second time."""
     cfg = make("train.save_every=6")  # stage A ends at 4, expert 0 is alone for 2 steps
@@ -161,7 +197,7 @@ def test_anchors_come_from_held_out_contents_and_pins_from_anchors(photographs, 
         run.finish_stage_a(log)
     anchors = run.net.router.anchors
     assert not torch.allclose(anchors, before)
-    z, labels = run._embed_held_out(run.net.eval(), views=3)
+    z, labels, _ = run._embed_held_out(run.net.eval(), views=3)
     torch.testing.assert_close(anchors, sphere.centroids(z, labels, 8))
     group = partitions(8, 3)[4][2]
     torch.testing.assert_close(run.net.router.pins[4, 2], sphere.normalise(anchors[group].sum(0)))

@@ -1,14 +1,16 @@
-"""Training batches as a pure function of (configuration, photographs, step).
+"""Training batches as a pure function of (configuration, sources, step).
 
 Batch number `step` is the same with 0 or N workers and after a resume: every sample draws from its own seed.
-Crop and wider context view are cut from the *same* degraded patch: degrade first, crop after.
-Legend: B batch, N rows with a context view, c crop, C context, H W pixels.
+Crop and wider context view are cut from the *same* degraded patch: degrade first, crop after. A real pair is cut in the
+same way.
+Legend: B batch, N rows with a context view, c crop, C context, H W pixels, K classes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,97 +18,38 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..config import DataConfig
-from ..errors import UserError
-from .degrade import degrade, synthetic_depth
+from . import promptir
+from .degrade import NOISE_CLASSES, degrade, synthetic_depth
+from .sources import Pool, Sources
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 MARGIN = 8  # pixels around a patch that are degraded and thrown away, so that blur and streaks have no border
-SMALLEST = 32  # pixels a side; smaller files are no training photographs
 
 
-class Photographs:
-    """Clean photographs in memory as uint8 (3, H, W): about 0.5 MB each at 481 x 321."""
-
-    def __init__(self, images: Sequence[Tensor], names: Sequence[str], source: str):
-        if len(images) < 2:
-            raise UserError(
-                f"Training needs at least 2 photographs; {source} has {len(images)}. "
-                "Point --data at a folder of clean images."
-            )
-        self.images, self.names, self.source = list(images), list(names), source
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def subset(self, indices: Sequence[int]) -> Photographs:
-        return Photographs([self.images[i] for i in indices], [self.names[i] for i in indices], self.source)
-
-    @classmethod
-    def folder(cls, root: str | Path) -> Photographs:
-        """Every image below `root`. Raises UserError when there is none, or one is broken or below 32 pixels a side."""
-        from ..images import read_image
-
-        root = Path(root)
-        if not root.is_dir():
-            raise UserError(f"Training data must be a folder of clean images; {root} is not a folder. Check the path.")
-        files = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES)
-        if not files:
-            raise UserError(
-                f"No image with one of the suffixes {', '.join(SUFFIXES)} lies below {root}. "
-                "Point --data at a folder of clean images."
-            )
-        images = [(read_image(file)[0] * 255).round().to(torch.uint8) for file in files]
-        small = [
-            f"{file} ({i.shape[2]}x{i.shape[1]})"
-            for file, i in zip(files, images, strict=True)
-            if min(i.shape[1:]) < SMALLEST
-        ]
-        if small:
-            raise UserError(
-                f"A training photograph needs at least {SMALLEST} pixels a side; smaller: {', '.join(small[:5])}. "
-                f"Remove {len(small)} file(s)."
-            )
-        return cls(images, [str(file.relative_to(root)) for file in files], str(root))
-
-    @classmethod
-    def bundled(cls) -> Photographs:
-        """The photographs that come with scikit-image and scikit-learn."""
-        from .scenes import photographs
-
-        scenes = photographs()
-        return cls(
-            [(s.image * 255).round().to(torch.uint8) for s in scenes], [s.name for s in scenes], "bundled photographs"
-        )
-
-
-def load_photographs(data: str | Path | None) -> Photographs:
-    """A folder, or the bundled photographs for None."""
-    return Photographs.bundled() if data is None else Photographs.folder(data)
-
-
-def hold_out(photographs: Photographs, count: int) -> tuple[Photographs, Photographs]:
-    """(training, held out): a fixed shuffle keeps `count` contents, at most a quarter, for the anchors."""
-    order = np.random.default_rng(0).permutation(len(photographs)).tolist()
-    count = max(2, min(count, len(order) // 4))
-    if len(order) - count < 2:
-        raise UserError(
-            f"Anchors need 2 photographs and training 2 more; {photographs.source} has {len(order)}. Add clean images."
-        )
-    return photographs.subset(order[count:]), photographs.subset(order[:count])
+class Sample(NamedTuple):
+    degraded: Tensor  # (3, c, c)
+    clean: Tensor  # (3, c, c)
+    label: int
+    view: Tensor | None  # (3, C, C)
+    place: tuple[int, int]  # of the crop in the view
+    real: bool  # the input is no synthesis
 
 
 class Batches(Dataset):
-    """`batches[step]` is a dict: degraded, clean (B, 3, c, c), label (B,), context (N, 3, C, C) of images rows (N,),
-    whose crops lie at place (N, 2), pixels from the top left of the view.
+    """`batches[step]` is a dict: degraded, clean (B, 3, c, c), label (B,), real (B,) whether the input is no synthesis,
+    context (N, 3, C, C) of images rows (N,), whose crops lie at place (N, 2), pixels from the top left of the view.
 
-    grid_contents = 0: restoration batches, labels in turn so that classes stay balanced. Otherwise a grid of that many
-    contents x all classes, every class of one content cut from the same place: a negative shares the content and a
-    positive does not.
+    grid_contents = 0: restoration batches. Protocol `slerlib` takes labels in turn, so that classes stay balanced, and
+    of a class with real pairs data.real_share from them; `promptir` takes every item as often as its set is repeated.
+
+    Otherwise a grid of that many contents x all classes, every class of one content cut from the same place: a negative
+    shares the content and a positive does not. A share of the contents are the clean sides of real pairs, whose real
+    inputs then stand in the cells of their class. `real_rows` more rows hold one real sample of every class that has
+    any, so that the encoder sees real rain each time it sees synthetic rain. Stage A has this grid in both protocols.
     """
 
     def __init__(
         self,
-        photographs: Photographs,
+        sources: Sources,
         classes: Sequence[str],
         cfg: DataConfig,
         context: int,
@@ -116,43 +59,92 @@ class Batches(Dataset):
         context_share: float = 0.5,
         stride: int = 8,
         length: int = 1 << 62,
+        real_rows: int = 0,
     ):
-        self.photographs, self.classes, self.cfg, self.context = photographs, tuple(classes), cfg, context
+        self.classes, self.cfg, self.context = tuple(classes), cfg, context
+        self.sources = sources
         self.batch, self.seed, self.grid, self.share, self.stride = batch, seed, grid_contents, context_share, stride
-        self.length = length
+        self.length, self.real_rows = length, real_rows
         self.cycle = _label_cycle(self.classes, cfg.clean_share)
+        found = {label: self.sources.pairs(name) for label, name in enumerate(self.classes)}
+        self.real: dict[int, Pool] = {label: pool for label, pool in found.items() if pool and cfg.real_share}
+        peers = cfg.protocol == "promptir" and not grid_contents
+        self.real_cells = bool(self.real)  # rows of a grid may be clean sides of real pairs
+        self.peers = promptir.Entries(self.sources, self.classes) if peers else None
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
+        with _one_thread():
+            return self._batch(step)
+
+    def _batch(self, step: int) -> dict[str, Tensor]:
         if self.grid:
-            items = [(step * self.grid + n, label) for n in range(self.grid) for label in range(len(self.classes))]
-            samples = [self._sample(content, label, number=n) for n, (content, label) in enumerate(items)]
+            samples = self._grid(step)
         else:
-            samples = []
-            for number in range(step * self.batch, (step + 1) * self.batch):
-                turn, place = divmod(number, len(self.cycle))
-                order = np.random.default_rng([self.seed, 1, turn]).permutation(len(self.cycle))
-                samples.append(self._sample(number, self.cycle[order[place]]))
-        rows = [n for n, sample in enumerate(samples) if sample[3] is not None]
-        context = torch.stack([samples[n][3] for n in rows]) if rows else torch.empty(0, 3, self.context, self.context)
+            draw = self._balanced if self.peers is None else self._by_repeats
+            samples = [draw(number) for number in range(step * self.batch, (step + 1) * self.batch)]
+        rows = [n for n, sample in enumerate(samples) if sample.view is not None]
+        views = [samples[n].view for n in rows]
         return {
-            "degraded": torch.stack([s[0] for s in samples]),
-            "clean": torch.stack([s[1] for s in samples]),
-            "label": torch.tensor([s[2] for s in samples]),
-            "context": context,
+            "degraded": torch.stack([s.degraded for s in samples]),
+            "clean": torch.stack([s.clean for s in samples]),
+            "label": torch.tensor([s.label for s in samples]),
+            "real": torch.tensor([s.real for s in samples]),
+            "context": torch.stack(views) if views else torch.empty(0, 3, self.context, self.context),
             "rows": torch.tensor(rows, dtype=torch.long),
-            "place": torch.tensor([samples[n][4] for n in rows], dtype=torch.long).reshape(-1, 2),
+            "place": torch.tensor([samples[n].place for n in rows], dtype=torch.long).reshape(-1, 2),
         }
 
-    def _sample(self, content: int, label: int, number: int = 0):
-        """(degraded crop, clean crop, label, context view or None, place of the crop in it)."""
+    # --- which sample
+
+    def _balanced(self, number: int) -> Sample:
+        """Sample `number`: labels in turn, within a turn in random order; real pairs take their share of a class."""
+        turn, place = divmod(number, len(self.cycle))
+        order = np.random.default_rng([self.seed, 1, turn]).permutation(len(self.cycle))
+        label = self.cycle[order[place]]
+        if label in self.real:
+            of_label = [n for n in order.tolist() if self.cycle[n] == label]
+            count = turn * len(of_label) + of_label.index(order[place])  # samples of this class so far
+            taken = _share(count, self.cfg.real_share)
+            if _share(count + 1, self.cfg.real_share) > taken:
+                return self._cut(*self.real[label].shuffled(taken, self.seed, 5, label), label, number)
+        return self._cut(None, self.sources.clean.shuffled(number, self.seed, 4)[1], label, number)
+
+    def _by_repeats(self, number: int) -> Sample:
+        """Sample `number` of the peers' epochs."""
+        label, degraded, clean = self.peers.shuffled(number, self.seed, 8)
+        rng, sigma = np.random.default_rng([self.seed, 9, number]), NOISE_CLASSES.get(self.classes[label])
+        cut = (self.cfg.crop, self.context, self.stride, self.share)
+        x, y, view, place = promptir.sample(degraded, clean, sigma, *cut, rng)
+        return Sample(x, y, label, view, place, degraded is not None)
+
+    def _grid(self, step: int) -> list[Sample]:
+        samples = []
+        for content in range(step * self.grid, (step + 1) * self.grid):
+            share, own, degraded = self.cfg.real_share if self.real_cells else 0, None, None
+            taken = _share(content, share)
+            if _share(content + 1, share) > taken:
+                turn, which = divmod(taken, len(self.real))
+                own = list(self.real)[which]
+                degraded, clean = self.real[own].shuffled(turn, self.seed, 6, own)
+            else:
+                clean = self.sources.clean.shuffled(content - taken, self.seed, 4)[1]
+            for label in range(len(self.classes)):
+                samples.append(self._cut(degraded if label == own else None, clean, label, content, len(samples)))
+        for row in range(step * self.real_rows, (step + 1) * self.real_rows):
+            for label, pool in self.real.items():
+                samples.append(self._cut(*pool.shuffled(row, self.seed, 7, label), label, row, len(samples)))
+        return samples
+
+    # --- cutting it
+
+    def _cut(self, real: Tensor | None, image: Tensor, label: int, content: int, number: int = 0) -> Sample:
+        """Crop and view of a clean image (uint8) that is degraded here, unless its `real` degraded side is given."""
         place = np.random.default_rng([self.seed, 2, content])  # shared by all classes of one content of a grid
         own = np.random.default_rng([self.seed, 3, content, label, number])
-        turn, position = divmod(content, len(self.photographs))
-        order = np.random.default_rng([self.seed, 4, turn]).permutation(len(self.photographs))
-        image = _at_least(self.photographs.images[order[position]], self.context + 2 * MARGIN)
+        image = _at_least(image, self.context + 2 * MARGIN)
         mirror, depth_seed = place.integers(2), int(place.integers(1 << 31))
 
         # crop and context view lie the same with or without the view; the crop sits on the token grid of its view
@@ -165,24 +157,48 @@ class Batches(Dataset):
             top, left, y, x, side = top + y, left + x, 0, 0, crop
 
         patch = side + 2 * MARGIN
-        clean = image[:, top : top + patch, left : left + patch].float() / 255
+        clean = _patch(image, top, left, patch)
         depth = None
-        if self.classes[label] == "haze":
+        if self.classes[label] == "haze" and real is None:
             depth = synthetic_depth(*image.shape[1:], depth_seed, window=(top, left, patch, patch), guide=image)
         if mirror:  # left to right only: turned upside down, far would no longer be up
             clean, depth, x = clean.flip(2), None if depth is None else depth.flip(1), side - crop - x
-        severity, seed = float(own.uniform(*self.cfg.severity)), int(own.integers(1 << 31))
-        degraded = degrade(clean, self.classes[label], severity, seed, depth=depth)
+        if real is None:
+            severity, seed = float(own.uniform(*self.cfg.severity)), int(own.integers(1 << 31))
+            degraded = degrade(clean, self.classes[label], severity, seed, depth=depth)
+        else:
+            degraded = _patch(_at_least(real, self.context + 2 * MARGIN), top, left, patch)
+            degraded = degraded.flip(2) if mirror else degraded
         clean, degraded = (part[:, MARGIN:-MARGIN, MARGIN:-MARGIN] for part in (clean, degraded))
         inside = (slice(None), slice(y, y + crop), slice(x, x + crop))
         view = degraded.contiguous() if wide else None
-        return degraded[inside].contiguous(), clean[inside].contiguous(), label, view, (y, x)
+        return Sample(degraded[inside].contiguous(), clean[inside].contiguous(), label, view, (y, x), real is not None)
 
     def loader(self, start: int, stop: int, workers: int = 0) -> DataLoader:
         """Iterate over batches start..stop-1."""
         # its own generator: making an iterator must not draw from the global one, or a resumed run would differ
         generator = torch.Generator()
         return DataLoader(self, batch_size=None, sampler=range(start, stop), num_workers=workers, generator=generator)
+
+
+@contextmanager
+def _one_thread():
+    """Patches are too small to share: threads would wait for each other longer than they work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _share(count: int, share: float) -> int:
+    """How many of the first `count` samples are real, spread evenly."""
+    return int(count * share + 1e-9)
+
+
+def _patch(image: Tensor, top: int, left: int, side: int) -> Tensor:
+    return image[:, top : top + side, left : left + side].float() / 255
 
 
 def _label_cycle(classes: tuple[str, ...], clean_share: float) -> list[int]:
@@ -196,7 +212,7 @@ def _label_cycle(classes: tuple[str, ...], clean_share: float) -> list[int]:
 
 
 def _at_least(image: Tensor, side: int) -> Tensor:
-    """Mirror a photograph that is smaller than a patch."""
+    """Mirror an image that is smaller than a patch."""
     down, right = max(0, side - image.shape[1]), max(0, side - image.shape[2])
     if not down and not right:
         return image

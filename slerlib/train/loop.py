@@ -1,7 +1,7 @@
 """The training loop: evaluate -> save -> one step -> log, in three stages [ours].
 
     python -m slerlib train tiny                                    bundled photographs, this machine
-    python -m slerlib train tiny --data DIR --out runs/tiny         a folder of clean photographs
+    python -m slerlib train tiny --data DIR --out runs/tiny         clean photographs, or any layout of real pairs
     python -m slerlib train tiny --out runs/tiny --resume           go on after an interruption
 
 A  encoder + SUDE loss; at its end the anchors (class means on contents kept out of training) and the pins between them
@@ -18,7 +18,9 @@ from pathlib import Path
 import torch
 
 from .. import config
-from ..data.loader import Photographs, load_photographs
+from ..data.decode import GIB
+from ..data.plan import table
+from ..data.sources import Sources
 from ..errors import UserError
 from . import checkpoint
 from .run import LOG, Run
@@ -26,24 +28,26 @@ from .run import LOG, Run
 
 def train(
     cfg: config.RunConfig,
-    data: str | Path | Photographs | None = None,
+    data: str | Path | Sources | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     init: str | Path | None = None,
     device: str | torch.device | None = None,
     workers: int = 0,
     progress: bool | None = None,
+    cache: float = 2.0,
 ) -> Path:
     """Train a network; returns the folder with weights, card, log and resumable state.
 
-    data: folder of clean photographs, `Photographs`, or None for the bundled ones.
+    data: folder of clean photographs or of any known layout, `Sources`, or None for the bundled photographs.
     init: checkpoint whose weights to start from. workers: loader processes; the batches do not depend on it.
+    cache: GiB of memory for decoded images; what does not fit is decoded again when it is needed.
     progress: bar (True) or plain lines (False); None asks whether a person watches.
     Raises UserError for bad input and FloatingPointError when a loss is no longer finite.
     """
     out = Path(out or Path("runs") / cfg.name)
-    photographs = data if isinstance(data, Photographs) else load_photographs(data)
-    run = Run(cfg, photographs, out, torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
+    sources = Sources.of(data, cache * GIB)
+    run = Run(cfg, sources, out, torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
     if resume:
         run.restore_state()
     elif (out / checkpoint.STATE).exists():
@@ -55,9 +59,13 @@ def train(
     checkpoint.write_atomically(out / "config.json", (config.to_json(cfg) + "\n").encode())
     run.say(
         f"{cfg.name}: {cfg.train.steps} steps (stages {'/'.join(map(str, cfg.train.stage_steps()))}), "
-        f"{len(run.training)} photographs from {photographs.source}, {len(run.held_out)} kept for anchors; "
+        f"{len(run.training)} items from {sources.origin} ({sources.layout}), {len(run.held_out)} kept for anchors; "
         f"{run.device}, {run.precision_reason}, {torch.get_num_threads()} thread(s)"
     )
+    if sources.notes:
+        more = [f"and {len(sources.notes) - 5} more"] if len(sources.notes) > 5 else []
+        run.say("\n  ".join([f"Left out of {sources.origin}:", *sources.notes[:5], *more]))
+    run.say(f"protocol {cfg.data.protocol}, data {run.fingerprint[:12]}\n{table(run.plan)}")
     a = cfg.train.stage_steps()[0]
     with open(out / LOG, "a", buffering=1) as log, _bar(cfg.train.steps, run.step, progress) as bar:
         start, batches = run.step, iter(())

@@ -14,7 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from .. import config, sphere
-from ..data.loader import Batches, Photographs, hold_out
+from ..data.loader import Batches
+from ..data.plan import plan, samples_per_epoch
+from ..data.sources import Sources
+from ..errors import UserError
 from ..model.network import SLERIR
 from . import checkpoint, stages
 
@@ -24,7 +27,7 @@ LOG = "log.jsonl"
 class Run:
     """State of a training run: networks, optimiser, data. One instance per process."""
 
-    def __init__(self, cfg: config.RunConfig, photographs: Photographs, out: Path, device: torch.device):
+    def __init__(self, cfg: config.RunConfig, sources: Sources, out: Path, device: torch.device):
         self.cfg, self.out, self.device = cfg, out, device
         torch.manual_seed(cfg.train.seed)
         self.net = SLERIR(cfg.model).to(device, memory_format=torch.channels_last).train()
@@ -39,8 +42,9 @@ class Run:
             weight_decay=cfg.train.weight_decay,
             fused=True,
         )
-        self.training, self.held_out = hold_out(photographs, cfg.data.anchor_contents)
-        self.source = photographs.source
+        self.sources, self.fingerprint = sources.with_repeats(cfg.data.repeat_counts()), sources.fingerprint()
+        self.training, self.held_out = self.sources.hold_out(cfg.data.anchor_contents)
+        self.plan = plan(self._batches(0, self.training))
         self.step = self.resumed_at = 0
         self.anchored, self.seconds, self.averaged = False, 0.0, 0
         self.precision, self.precision_reason = choose_precision(cfg.train.precision, device)
@@ -52,15 +56,20 @@ class Run:
         """Batches from `step` to the end of its stage (A, or B and C)."""
         t, a = self.cfg.train, self.cfg.train.stage_steps()[0]
         if step < a:
-            return self._batches(t.grid_contents, self.training, share=1.0).loader(step, a, workers)
+            return self._batches(t.grid_contents, self.training, share=1.0, real_rows=1).loader(step, a, workers)
         return self._batches(0, self.training).loader(step, t.steps, workers)
 
     def _batches(
-        self, grid: int, photographs: Photographs, share: float | None = None, seed: int | None = None
+        self,
+        grid: int,
+        sources: Sources,
+        share: float | None = None,
+        seed: int | None = None,
+        real_rows: int = 0,
     ) -> Batches:
         t, m = self.cfg.train, self.cfg.model
         return Batches(
-            photographs,
+            sources,
             m.classes,
             self.cfg.data,
             m.context,
@@ -69,7 +78,15 @@ class Run:
             grid,
             t.context_share if share is None else share,
             m.stride,
+            real_rows=real_rows,
         )
+
+    def _held_out_batches(self, contents: int, seed: int) -> Batches:
+        """Grids of held-out contents, and as many real views of each class that has held-out pairs."""
+        contents = min(contents, len(self.held_out.clean))
+        grid = self._batches(contents, self.held_out, 1.0, self.cfg.train.seed + seed, real_rows=contents)
+        grid.real_cells = False  # rows of photographs alone: the real views come on top, in equal number
+        return grid
 
     # --- one step
 
@@ -149,7 +166,7 @@ class Run:
     def finish_stage_a(self, log) -> None:
         """Take over the averaged encoder; set anchors from contents it never saw, and the pins between them."""
         self.net.load_state_dict(self.ema.state_dict())
-        z, labels = self._embed_held_out(self.net.eval(), views=3)
+        z, labels, real = self._embed_held_out(self.net.eval(), views=3)
         self.net.train()
         k = len(self.cfg.model.classes)
         if self.cfg.model.sude == "linear":
@@ -161,9 +178,14 @@ class Run:
         self.ema.load_state_dict(self.net.state_dict())
         self.anchored, self.averaged = True, 0
         similarity = -(z[:, None] - self.net.router.anchors).pow(2).sum(-1)
-        accuracy = (similarity.argmax(dim=1) == labels).float().mean().item()
-        log.write(json.dumps({"step": self.step, "anchor_accuracy": round(accuracy, 4)}) + "\n")
-        self.say(f"stage A done: {accuracy:.1%} of {len(z)} held-out views lie nearest to their own anchor")
+        right = (similarity.argmax(dim=1) == labels).float()
+        record = {"step": self.step, "anchor_accuracy": round(right.mean().item(), 4)}
+        message = f"stage A done: {right.mean():.1%} of {len(z)} held-out views lie nearest to their own anchor"
+        if bool(real.any()):
+            record["anchor_accuracy_real"] = round(right[real].mean().item(), 4)
+            message += f", {right[real].mean():.1%} of the {int(real.sum())} real ones among them"
+        log.write(json.dumps(record) + "\n")
+        self.say(message)
 
     @torch.no_grad()
     def upcycle(self) -> None:
@@ -180,33 +202,40 @@ class Run:
                             }
 
     @torch.no_grad()
-    def _embed_held_out(self, net: SLERIR, views: int) -> tuple[Tensor, Tensor]:
-        """Embeddings of context views of the held-out contents, every class equally often."""
-        grid = self._batches(len(self.held_out), self.held_out, share=1.0, seed=self.cfg.train.seed + 1)
-        z, labels = [], []
+    def _embed_held_out(self, net: SLERIR, views: int) -> tuple[Tensor, Tensor, Tensor]:
+        """(embeddings, labels, real or not) of context views of held-out contents.
+
+        Every class comes equally often from synthesis, and as often again from held-out real pairs where it has any, so
+        that its anchor lies between both.
+        """
+        grid = self._held_out_batches(len(self.held_out), seed=1)
+        z, labels, real = [], [], []
         for view in range(views):
             batch = grid[view]
-            for part, label in zip(batch["context"].split(64), batch["label"].split(64), strict=True):
+            for part in batch["context"].split(64):
                 z.append(net.encode(part.to(self.device)).embedding)
-                labels.append(label.to(self.device))
-        return torch.cat(z), torch.cat(labels)
+            labels.append(batch["label"].to(self.device))
+            real.append(batch["real"].to(self.device))
+        return torch.cat(z), torch.cat(labels), torch.cat(real)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """PSNR in dB per class, averaged network, context views of up to 8 held-out contents with fixed damage."""
+        """PSNR in dB per class, averaged network, context views of up to 8 held-out contents with fixed damage.
+
+        Held-out real pairs have rows of their own, "rain (real)".
+        """
         if self.step <= self.cfg.train.stage_steps()[0]:
             return {}
-        # other views than those the anchors come from
-        grid = self._batches(min(8, len(self.held_out)), self.held_out, share=1.0, seed=self.cfg.train.seed + 2)
+        grid = self._held_out_batches(8, seed=2)  # other views than those the anchors come from
         grid.cfg = replace(grid.cfg, crop=self.cfg.model.context)  # the crop is the whole view
         batch = grid[0]
         result: dict[str, list[float]] = {name: [] for name in self.cfg.model.classes}
-        for x, clean, label in zip(batch["degraded"], batch["clean"], batch["label"].tolist(), strict=True):
-            labels = torch.tensor([label], device=self.device)
-            y = self.ema(x[None].to(self.device), labels=labels).clamp(0, 1)
-            result[self.cfg.model.classes[label]].append(
-                -10 * math.log10(max((y.cpu() - clean).pow(2).mean().item(), 1e-10))
-            )
+        columns = (batch[key] for key in ("degraded", "clean", "label", "real"))
+        for x, clean, label, real in zip(*columns, strict=True):
+            y = self.ema(x[None].to(self.device), labels=label[None].to(self.device)).clamp(0, 1)
+            name = self.cfg.model.classes[label] + (" (real)" if real else "")
+            mse = (y.cpu() - clean).pow(2).mean().item()
+            result.setdefault(name, []).append(-10 * math.log10(max(mse, 1e-10)))
         return {name: round(sum(v) / len(v), 3) for name, v in result.items()}
 
     # --- files
@@ -216,6 +245,7 @@ class Run:
             self.out / checkpoint.STATE,
             {
                 "config": config.to_json(self.cfg),
+                "data": self.fingerprint,
                 "step": step,
                 "anchored": self.anchored,
                 "seconds": self.seconds,
@@ -235,7 +265,17 @@ class Run:
             "config": config.to_dict(self.cfg),
             "steps_done": step,
             "minutes": round(self.seconds / 60, 2),
-            "data": {"source": Path(self.source).name, "training": len(self.training), "held_out": len(self.held_out)},
+            "data": {
+                "source": Path(self.sources.origin).name,
+                "layout": self.sources.layout,
+                "training": len(self.training),
+                "held_out": len(self.held_out),
+                "sets": [
+                    {**row, "share": round(row["share"], 4), "samples": round(row["samples"])} for row in self.plan
+                ],
+                "samples_per_epoch": samples_per_epoch(self.plan),
+                "fingerprint": self.fingerprint,
+            },
             "machine": {
                 "device": str(self.device),
                 "threads": torch.get_num_threads(),
@@ -246,6 +286,12 @@ class Run:
 
     def restore_state(self) -> None:
         state = checkpoint.load_state(self.out / checkpoint.STATE, self.cfg)
+        if state.get("data", self.fingerprint) != self.fingerprint:
+            raise UserError(
+                f"A run resumes with the data it began with; names or sizes of images in {self.sources.origin} "
+                f"have changed since {self.out} was saved. Restore the data, or warm-start another --out with "
+                f"--init {self.out}."
+            )
         self.net.load_state_dict(state["net"])
         self.ema.load_state_dict(state["ema"])
         self.optimiser.load_state_dict(state["optimiser"])

@@ -1,0 +1,71 @@
+"""Pairs of images by the names of folders and files: which folder is the partner of which, which file of which."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from ..errors import UserError
+from ..images import SUFFIXES
+
+PAIRED = (  # names of (damaged, clean) folders side by side
+    ("input", "target"),
+    ("low", "high"),
+    ("low", "gt"),
+    ("low", "normal"),
+    ("rainy", "gt"),
+    ("rain", "norain"),
+    ("hazy", "clear"),
+    ("hazy", "gt"),
+    ("blur", "sharp"),
+)
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Image files below a folder, sorted by path, hidden ones left out. Raises UserError for none."""
+    files = [p for p in folder.rglob("[!.]*") if p.suffix.lower() in SUFFIXES and p.is_file()]
+    if not files:
+        raise UserError(f"A folder of images ({', '.join(SUFFIXES)}) is needed; {folder} holds none. Check the path.")
+    return sorted(files)
+
+
+def side_by_side(folders: Mapping[str, Path]) -> tuple[Path, Path] | None:
+    """(damaged, clean) of the folders with these casefolded names, or None."""
+    pair = next(((a, b) for a, b in PAIRED if a in folders and b in folders), None)
+    return (folders[pair[0]], folders[pair[1]]) if pair else None
+
+
+def paired_folders(root: Path) -> Iterable[tuple[Path, Path, Path]]:
+    """(parent, damaged, clean) of each pair of folders at or below `root`, sorted by path."""
+    for folder in [root, *sorted(p for p in root.rglob("*") if p.is_dir())]:
+        pair = side_by_side({p.name.casefold(): p for p in folder.iterdir() if p.is_dir()})
+        if pair:
+            yield folder, *pair
+
+
+def stems(files: Iterable[Path], folder: Path) -> dict[str, Path]:
+    """Relative path without suffix -> file, of files below a folder; the last of several with one stem."""
+    return {file.relative_to(folder).with_suffix("").as_posix(): file for file in files}
+
+
+def partner(file: Path, folder: Path, clean: Mapping[str, Path]) -> Path | None:
+    """The clean partner of a damaged file below `folder`, or None; `clean` is what `stems` gives.
+
+    The same name, the part before the first "_" (0025_0.8_0.04 -> 0025), or with "no" in front (rain-1 -> norain-1).
+    """
+    stem = file.relative_to(folder).with_suffix("")
+    options = stem, stem.with_name(stem.name.partition("_")[0] or stem.name), stem.with_name("no" + stem.name)
+    return next((clean[option.as_posix()] for option in options if option.as_posix() in clean), None)
+
+
+def partners(inputs: Path, targets: Path) -> list[tuple[Path, Path]]:
+    """Every (damaged, clean) file of two folders. Raises UserError for no image and for a missing partner."""
+    clean = stems(image_files(targets), targets)
+    found = [(file, partner(file, inputs, clean)) for file in image_files(inputs)]
+    missing = [file for file, target in found if target is None]
+    if missing:
+        raise UserError(
+            f"Every input needs a target of the same name; {len(missing)} of {len(found)} in {inputs} "
+            f"have none in {targets}, such as {missing[0].name}. Add the targets or remove these inputs."
+        )
+    return found

@@ -1,0 +1,230 @@
+"""What there is to train on: clean photographs, real pairs, how often each set counts, held-out contents.
+
+    sources = Sources.of("data/Train")              any layout that `slerlib.data.layouts` knows, or clean images
+    training, held_out = sources.hold_out(24)
+    training.pairs("rain")[0]                       (input, target), uint8 (3, H, W) each
+
+Only sets of the training split are taken. Clean photographs (task "noise") are the contents of all synthesis; without
+any, the clean sides of the pairs are.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+from .decode import GIB, Cache, Files, look_at
+from .degrade import DEGRADATIONS
+
+CLEAN = "noise"  # the task of clean photographs, as the layouts name it
+
+
+@dataclass(frozen=True)
+class Source:
+    """One data set. Images are uint8 (3, H, W); `inputs` are the degraded sides of real pairs, None for photographs."""
+
+    name: str
+    task: str  # CLEAN, or the class that its pairs belong to
+    names: tuple[str, ...]
+    targets: Sequence[Tensor]
+    inputs: Sequence[Tensor] | None = None
+    repeats: int = 1
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def pair(self, index: int) -> tuple[Tensor | None, Tensor]:
+        """(degraded or None, clean). Raises UserError when their sizes differ."""
+        target = self.targets[index]
+        if self.inputs is None:
+            return None, target
+        if (degraded := self.inputs[index]).shape != target.shape:
+            sizes = " and ".join(f"{x.shape[2]}x{x.shape[1]}" for x in (degraded, target))
+            raise UserError(
+                f"The two images of a pair must have the same size; {self.names[index]!r} of {self.name} has {sizes}. "
+                "Remove the pair, or cut both to the same place."
+            )
+        return degraded, target
+
+    def subset(self, indices: Sequence[int]) -> Source:
+        def take(images):
+            if images is None:
+                return None
+            if isinstance(images, Files):
+                return Files([images.paths[i] for i in indices], images.cache)
+            return [images[i] for i in indices]
+
+        names = tuple(self.names[i] for i in indices)
+        return replace(self, names=names, targets=take(self.targets), inputs=take(self.inputs))
+
+    def contents(self) -> list[list[int]]:
+        """Indices of the items, those with the same clean image together."""
+        keys = self.targets.paths if isinstance(self.targets, Files) else range(len(self))
+        groups: dict = {}
+        for index, key in enumerate(keys):
+            groups.setdefault(key, []).append(index)
+        return list(groups.values())
+
+
+class Pool(Sequence):
+    """The sets of one class as one sequence, in which every item stands as often as its set is repeated."""
+
+    def __init__(self, sets: Sequence[Source]):
+        self.sets = tuple(sets)
+        self.ends = np.cumsum([0] + [len(s) * s.repeats for s in sets])
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def locate(self, index: int) -> tuple[int, int]:
+        """(number of the set, number of the item in it)."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        at = int(np.searchsorted(self.ends, index, side="right")) - 1
+        return at, int(index - self.ends[at]) % len(self.sets[at])
+
+    def __getitem__(self, index: int) -> tuple:
+        at, item = self.locate(index)
+        return self.sets[at].pair(item)
+
+    def shuffled(self, number: int, *key: int) -> tuple:
+        """Item `number` of an endless sequence in which all items come before any comes again; `key` seeds it."""
+        turn, position = divmod(number, len(self))
+        return self[int(_order(len(self), *key, turn)[position])]
+
+
+@functools.lru_cache(maxsize=32)
+def _order(size: int, *key: int) -> np.ndarray:
+    return np.random.default_rng(key).permutation(size)
+
+
+class Sources:
+    """All sets of a training run. Raises UserError for fewer than 2 clean images."""
+
+    def __init__(self, sets: Sequence[Source], origin: str, layout: str = "in memory", notes: tuple[str, ...] = ()):
+        self.sets, self.origin, self.layout, self.notes = tuple(s for s in sets if len(s)), origin, layout, notes
+        if len(self.clean) < 2:
+            raise UserError(
+                f"Training needs at least 2 photographs; {origin} has {len(self.clean)}. "
+                "Point --data at a folder of clean images, or of pairs."
+            )
+
+    @functools.cached_property
+    def clean(self) -> Pool:
+        """What is degraded synthetically."""
+        own = [s for s in self.sets if s.task == CLEAN]
+        return Pool(own or [replace(s, inputs=None, repeats=1) for s in self.sets])
+
+    @functools.cached_property
+    def _pairs(self) -> dict[str, Pool]:
+        real = [s for s in self.sets if s.task != CLEAN]
+        return {task: Pool([s for s in real if s.task == task]) for task in dict.fromkeys(s.task for s in real)}
+
+    def pairs(self, task: str) -> Pool | None:
+        """Real pairs of a class, None when there are none."""
+        return self._pairs.get(task)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.sets))
+
+    def __iter__(self) -> Iterator[Source]:
+        return iter(self.sets)
+
+    @classmethod
+    def photographs(cls, images: Sequence[Tensor], names: Sequence[str], origin: str) -> Sources:
+        """Clean photographs in memory, uint8 (3, H, W)."""
+        return cls([Source(origin, CLEAN, tuple(names), list(images))], origin)
+
+    @classmethod
+    def of(cls, data: str | Path | Sources | None, budget: float = 2 * GIB) -> Sources:
+        """A folder in any known layout, or the bundled photographs for None.
+
+        Images are decoded at once when all of them fit into `budget` bytes, and else when they are asked for.
+        Raises UserError for a folder without images, and with the path of a damaged or unfit file.
+        """
+        if isinstance(data, Sources):
+            return data
+        if data is None:
+            from .scenes import photographs
+
+            scenes = photographs()
+            images = [(s.image * 255).round().to(torch.uint8) for s in scenes]
+            return cls.photographs(images, [s.name for s in scenes], "bundled photographs")
+        return _folder(Path(data), Cache(budget))
+
+    def with_repeats(self, repeats: dict[str, int]) -> Sources:
+        """`repeats` by name of a set or, where no set is called so, by task; a task that is absent here is no error."""
+        known = {s.name for s in self.sets} | {s.task for s in self.sets} | set(DEGRADATIONS)
+        if unknown := sorted(set(repeats) - known):
+            raise UserError(
+                f"data.repeats names a set ({', '.join(s.name for s in self.sets)}) or a task "
+                f"({', '.join(DEGRADATIONS)}); got {unknown[0]!r}."
+            )
+        sets = [replace(s, repeats=repeats.get(s.name, repeats.get(s.task, 1))) for s in self.sets]
+        return Sources(sets, self.origin, self.layout, self.notes)
+
+    def hold_out(self, count: int) -> tuple[Sources, Sources]:
+        """(training, held out): a fixed shuffle keeps contents of every set for the anchors.
+
+        Of all photographs about `count`, at most a quarter of a set; of a set of pairs at most an eighth, and with a
+        clean image all its inputs. The largest clean set keeps 2 at least.
+        """
+        main = [s for s in self.sets if s.task == CLEAN] or self.sets
+        total, largest = sum(map(len, main)), max(main, key=len)
+        if total < 4:
+            raise UserError(
+                f"Anchors need 2 photographs and training 2 more; {self.origin} has {total}. Add clean images."
+            )
+        training, held = [], []
+        for s in self.sets:
+            groups = s.contents()
+            if s.task == CLEAN:
+                quota = min(round(count * len(s) / total), len(groups) // 4)
+            else:
+                quota = min(count, len(groups) // 8)
+            quota = max(quota, 2 if s is largest else 0)
+            order = [groups[i] for i in np.random.default_rng(0).permutation(len(groups))]
+            held.append(s.subset([i for group in order[:quota] for i in group]))
+            training.append(s.subset([i for group in order[quota:] for i in group]))
+        return tuple(Sources(part, self.origin, self.layout) for part in (training, held))
+
+    def fingerprint(self) -> str:
+        """sha256 over the names of all sets and items and the size of each file, or the pixels of images in memory."""
+        digest = hashlib.sha256()
+        for s in self.sets:
+            digest.update(f"{s.name}\0{s.task}\0{len(s)}\0".encode())
+            for name in s.names:
+                digest.update(f"{name}\0".encode())
+            for side in (s.targets, s.inputs or ()):
+                for image in side.paths if isinstance(side, Files) else side:
+                    file = isinstance(image, Path)
+                    digest.update(f"{image.stat().st_size}\0".encode() if file else image.numpy().tobytes())
+        return digest.hexdigest()
+
+
+def _folder(root: Path, cache: Cache) -> Sources:
+    """The training sets below `root`. Raises UserError when there are none, or a file or pair is unfit."""
+    from .layouts import recognise
+
+    found = recognise(root)
+    names, sets = [s.name for s in found.sets if s.split == "train"], []
+    for s in found.sets:
+        if s.split == "train" and s.items:
+            name = s.name if names.count(s.name) == 1 else f"{s.name}-{s.task}"
+            targets = Files([item.target for item in s.items], cache)
+            inputs = None if s.task == CLEAN else Files([item.input for item in s.items], cache)
+            sets.append(Source(name, s.task, tuple(item.name for item in s.items), targets, inputs))
+    if not sets:
+        names = ", ".join(s.name for s in found.sets) or "none"
+        raise UserError(f"Training takes sets of the training split; {root} holds only tests ({names}).")
+    look_at([(s.inputs.paths if s.inputs else None, s.targets.paths) for s in sets], cache)
+    notes = tuple(f"{p.path} {p.message.removeprefix(p.path.name).strip()}" for p in found.problems)
+    return Sources(sets, str(root), f"layout {found.layout}", notes)
