@@ -189,14 +189,6 @@ def _train(args) -> int:
     cfg = with_overrides(recipe(args.recipe), args.set)
     if args.threads:
         torch.set_num_threads(args.threads)
-    if args.device:
-        try:
-            torch.empty(1, device=args.device)
-        except (RuntimeError, AssertionError, NotImplementedError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(
-                f"--device is a device that works here, such as cpu; got {args.device!r}: {reason}"
-            ) from None
     out = args.out or Path("runs") / args.recipe
     options = {"resume": args.resume, "init": args.init, "device": args.device}
     folder = train(cfg, data=args.data, out=out, workers=args.workers, cache=args.cache, **options)

@@ -41,13 +41,7 @@ def load(name_or_path: str | os.PathLike, device: str | torch.device | None = No
     from .train.checkpoint import load_net
 
     net, card = load_net(name_or_path)
-    try:
-        net = net.to(torch.device(device or best_device()), memory_format=torch.channels_last).eval()
-    except (RuntimeError, AssertionError, TypeError) as error:
-        raise UserError(
-            f"The device must be one that this machine has, such as {best_device()!r}; got {device!r} ({error}). "
-            "Leave it out to take the best one."
-        ) from None
+    net = net.to(working_device(device or best_device()), memory_format=torch.channels_last).eval()
     net.card = card
     return net
 
@@ -55,6 +49,19 @@ def load(name_or_path: str | os.PathLike, device: str | torch.device | None = No
 def best_device() -> str:
     """The first that works here of "cuda", "mps" and "cpu"."""
     return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def working_device(device: str | torch.device) -> torch.device:
+    """The device, after a tensor was made on it. Raises UserError where this machine cannot."""
+    try:
+        device = torch.device(device)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        raise UserError(
+            f"The device must be one that works here, such as {best_device()!r}; got {str(device)!r} "
+            f"({str(error).splitlines()[0]}). Leave it out to take the best one."
+        ) from None
+    return device
 
 
 def restore(

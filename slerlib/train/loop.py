@@ -22,6 +22,7 @@ from ..data.decode import GIB
 from ..data.plan import table
 from ..data.sources import Sources
 from ..errors import UserError
+from ..restore import working_device
 from . import checkpoint
 from .run import LOG, Run
 
@@ -46,8 +47,9 @@ def train(
     Raises UserError for bad input and FloatingPointError when a loss is no longer finite.
     """
     out = Path(out or Path("runs") / cfg.name)
+    device = working_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     sources = Sources.of(data, cache * GIB)
-    run = Run(cfg, sources, out, torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
+    run = Run(cfg, sources, out, device)
     if resume:
         run.restore_state()
     elif (out / checkpoint.STATE).exists():
