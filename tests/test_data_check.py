@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,10 +42,10 @@ def rainy(pixels):
     )
 
 
-@pytest.fixture
-def root(tmp_path):
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
     """A small tree of layout A without a fault."""
-    root = tmp_path / "root"
+    root = tmp_path_factory.mktemp("sound")
     save(root / "Train/Denoise/1001.jpg", picture(1), quality=90)
     save(root / "Train/Denoise/2.bmp", picture(2))
     for number in (1, 2):
@@ -55,6 +57,12 @@ def root(tmp_path):
     save(root / "test/derain/Rain100L/input/1.png", rainy(picture(31)))
     save(root / "test/derain/Rain100L/target/1.png", picture(31))
     return root
+
+
+@pytest.fixture
+def root(sound, tmp_path):
+    """A copy of it to be broken."""
+    return Path(shutil.copytree(sound, tmp_path / "root"))
 
 
 @pytest.fixture
@@ -103,7 +111,8 @@ LOW, RAIN, CLEAN = "Train/Enhance/low/1.png", "Train/Derain/rainy/rain-1.png", "
 BROKEN = {
     "input without target": (lambda r: (r / "Train/Derain/gt/norain-1.png").unlink(), "missing-partner", RAIN),
     "target without input": (lambda r: (r / RAIN).unlink(), "missing-partner", "Train/Derain/gt/norain-1.png"),
-    "renamed target": (lambda r: (r / "Train/Enhance/gt/1.png").rename(r / "Train/Enhance/gt/one.png"), "missing-partner", LOW),
+    "renamed target": (lambda r: (r / "Train/Enhance/gt/1.png").rename(r / "Train/Enhance/gt/one.png"),
+                       "missing-partner", LOW),
     "no folder of targets": (lambda r: (r / "Train/Enhance/gt").rename(r / "Train/Enhance/clean"), "missing-folder",
                              "Train/Enhance/low"),
     "two targets": (lambda r: save(r / "Train/Enhance/gt/1.jpg", picture(50)), "ambiguous-partner",
@@ -178,10 +187,10 @@ def test_size_is_that_of_the_upright_picture(root):
 
 
 def test_sixteen_bits(root):
-    wide = picture(30)[..., 0].astype(np.uint16) * 257
+    wide = np.asarray(Image.fromarray(picture(30)).convert("L")).astype(np.uint16) * 257
     save(root / "mine/input/a.png", wide // 2)
     save(root / "mine/target/a.png", wide)
-    assert {p.kind for p in check(root).problems} == {"duplicate-train-test"}  # picture 30, in grey, is in test
+    assert {p.kind for p in check(root).problems} == {"duplicate-train-test"}  # picture 30 is in test
 
 
 def test_damaged_images_are_named_once(root):

@@ -108,7 +108,9 @@ def _probe_all(groups: list[Group], progress: bool, workers: int | None) -> Iter
 def _misaligned(shifts) -> Iterator[Problem]:
     for file, (down, right), best, unshifted in shifts:
         if best < UNLIKE:
-            text = f"and its partner do not show the same (correlation {best:.2f} at best). Compare them."
+            text = (
+                f"fits its partner at no shift (correlation {best:.2f} at best): another scene or view. Compare them."
+            )
         elif (down or right) and best - unshifted >= SHIFT_GAIN:
             place = (
                 f"{abs(down)} px {'above' if down > 0 else 'below'}, {abs(right)} px {'left' if right > 0 else 'right'}"
