@@ -18,6 +18,7 @@ BETA_A, BETA_B = 1.15, 1.63
 # Mean squared difference of two pixels at distance d: VARIOGRAM * d ** HURST
 VARIOGRAM, HURST = 0.00675, 0.6
 LARGEST_RADIUS = 40  # px, of a blur kernel
+FEW = 16  # weights of a kernel up to which adding shifted copies is faster than the FFT
 
 
 def moment(power: float) -> float:
@@ -126,19 +127,28 @@ def read_kernel(path: str | os.PathLike) -> torch.Tensor:
 
 
 def convolve(image: np.ndarray, kernel: np.ndarray, *others: np.ndarray) -> np.ndarray | list[np.ndarray]:
-    """True convolution of (3, H, W) with an odd kernel, reflected at the border, through the FFT.
+    """True convolution of (3, H, W) with an odd kernel, reflected at the border.
 
-    More kernels, none larger than the first, share the transform of the image: then a list, one result for each.
+    Through the FFT, or as a sum of shifted copies where a kernel has few weights. More kernels, none larger than the
+    first, share the border and the transform of the image: then a list, one result for each.
     """
     height, width = image.shape[1:]
     ry, rx = kernel.shape[0] // 2, kernel.shape[1] // 2
-    padded = torch.from_numpy(np.pad(image, ((0, 0), (ry, ry), (rx, rx)), mode="reflect"))
+    padded = np.pad(image, ((0, 0), (ry, ry), (rx, rx)), mode="reflect")
     size = [-(-n // 16) * 16 for n in padded.shape[1:]]  # lengths that the FFT likes
-    spectrum = torch.fft.rfft2(padded, s=size)
-    results = []
+    spectrum, results = None, []
     for weights in (kernel, *others):
-        full = torch.fft.irfft2(spectrum * torch.fft.rfft2(torch.from_numpy(weights), s=size), s=size)
         top, left = ry + weights.shape[0] // 2, rx + weights.shape[1] // 2
+        taps = np.argwhere(weights)
+        if len(taps) <= FEW:
+            total = np.zeros_like(image)
+            for y, x in taps.tolist():
+                total += weights[y, x] * padded[:, top - y : top - y + height, left - x : left - x + width]
+            results.append(total)
+            continue
+        if spectrum is None:
+            spectrum = torch.fft.rfft2(torch.from_numpy(padded), s=size)
+        full = torch.fft.irfft2(spectrum * torch.fft.rfft2(torch.from_numpy(weights), s=size), s=size)
         results.append(full[:, top : top + height, left : left + width].numpy())
     return results if others else results[0]
 

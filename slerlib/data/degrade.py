@@ -137,7 +137,9 @@ def _check_kernel(kernel: torch.Tensor, names: list[str]) -> np.ndarray:
         raise UserError(f"kernel belongs to 'blur'; got one with {names}. Leave it out or add 'blur'.")
     if not isinstance(kernel, torch.Tensor) or kernel.ndim != 2 or any(n % 2 == 0 for n in kernel.shape):
         got = tuple(kernel.shape) if isinstance(kernel, torch.Tensor) else type(kernel).__name__
-        raise UserError(f"A blur kernel is a tensor (odd, odd); got {got}. Pad it to odd sizes, its centre in the middle.")
+        raise UserError(
+            f"A blur kernel is a tensor (odd, odd); got {got}. Pad it to odd sizes, its centre in the middle."
+        )
     weight = np.ascontiguousarray(kernel.detach().cpu().numpy(), dtype=np.float32)
     if not (np.isfinite(weight).all() and weight.min() >= 0 and weight.sum() > 0):
         raise UserError(

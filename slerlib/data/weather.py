@@ -85,7 +85,7 @@ def rain(
     ]
     strength = rmse / rmse_most  # 1 at severity 1
     veil *= strength
-    dim = bright * strength**0.4
+    dim = bright * strength**0.28
 
     def number(level: float, brightness: float, uniform: float) -> float:
         """Streaks per pixel for a given error: brightness makes part of it, the number of streaks the rest."""
