@@ -187,9 +187,9 @@ def test_low_light_shifts_the_white_balance_and_counts_photons():
     assert warmth.min() < -0.3 and warmth.max() > 0.3  # from cold to warm
     assert max(noises) > 3 * min(noises)
     # in linear values the variance grows with the signal
-    rng = [np.random.default_rng(1) for _ in range(2)]
     linear = [
-        camera.lowlight(np.full((3, 200, 200), x, np.float32), r, 0.3, 0.45) ** 2 for x, r in zip((0.3, 0.9), rng)
+        camera.lowlight(np.full((3, 200, 200), value, np.float32), np.random.default_rng(1), 0.3, 0.45) ** 2
+        for value in (0.3, 0.9)
     ]
     assert linear[1].var((1, 2)).mean() > 2 * linear[0].var((1, 2)).mean()
 

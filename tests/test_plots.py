@@ -69,7 +69,7 @@ def test_every_figure_describes_itself_and_shows_that_in_jupyter(name, monkeypat
     assert isinstance(fig, Figure) and len(fig.alt_text) > 40 and "rain" in fig.alt_text
     fig._ipython_display_()
     ((data, metadata, raw),) = shown
-    kind = "image/jpeg" if name == "picture_grid" else "image/png"
+    kind = "image/jpeg" if name in ("picture_grid", "degradation_grid") else "image/png"
     assert raw and metadata[kind] == {"alt": fig.alt_text, "width": 750} and data["text/plain"] == fig.alt_text
     assert Image.open(io.BytesIO(data[kind])).width == 1200
 

@@ -1,7 +1,7 @@
 """Depth maps: read from RGB-D frames, or a plausible one for a photograph that has none [ours].
 
-The made-up map is an analytic function of the position in the scene, so the depth of a window costs what the window costs:
-training cuts a patch from a large photograph and needs the depth of that patch alone.
+The made-up map is an analytic function of the position in the scene, so the depth of a window costs what the window
+costs: training cuts a patch from a large photograph and needs the depth of that patch alone.
 
 Legend: u, v = column and row position in units of the scene's height; depth in metres.
 """

@@ -65,7 +65,7 @@ def _overlay(
 def rain(
     clean: np.ndarray, rng: np.random.Generator, rmse: float, rmse_most: float, depth: np.ndarray | None = None
 ) -> np.ndarray:
-    """Streaks in one direction, in a near layer (long, broad) and a far one (short, thin, many), and their accumulation.
+    """Streaks in one direction: a near layer (long, broad), a far one (short, thin, many), and their accumulation.
 
     Far streaks lie at random distances z with density exp(-z / SCENE_MEDIAN) and are seen where the scene is farther
     than they are, so their density grows with depth as 1 - exp(-depth / SCENE_MEDIAN); drops too far to be told apart
