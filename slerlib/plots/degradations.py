@@ -10,7 +10,7 @@ from torch import Tensor
 from ..data.degrade import degrade
 from ..errors import UserError
 from ..metrics import psnr
-from .style import PICTURE_DPI, SMALL, WIDTH, finished, styled
+from .style import DPI, PICTURE_DPI, SMALL, WIDTH, finished, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,7 +55,7 @@ def degradation_grid(
         raise UserError("A figure of degradations needs at least one picture and one severity; got none. Add one.")
     cell = (WIDTH - 0.75) / len(severities)
     tall = sum(clean.shape[1] / clean.shape[2] * cell + 0.24 for _, clean in pictures)
-    fig = Figure((WIDTH, tall + 0.4), dpi=PICTURE_DPI, layout="constrained")
+    fig = Figure((WIDTH, tall + 0.4), dpi=DPI if len(pictures) < 3 else PICTURE_DPI, layout="constrained")
     fig.get_layout_engine().set(w_pad=0.02, h_pad=0.02, hspace=0, wspace=0)
     grid = fig.subplots(len(pictures), len(severities), squeeze=False)
     told = []
