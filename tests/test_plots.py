@@ -15,8 +15,9 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
-from slerlib import UserError, plots, psnr, sphere
+from slerlib import UserError, degrade, plots, psnr, sphere
 from slerlib.config import CLASSES, STAGE_NAMES
+from slerlib.data.scenes import photographs
 from slerlib.plots import style
 
 PATHS, TASKS = ["01201120", "01201122", "01201120", "22222222"], ["rain", "rain", "rain", "snow"]
@@ -42,13 +43,14 @@ def sphere_arguments():
 ANGLES = torch.tensor([[99.0, 98, 97, 12, 80, 60, 95, 70], [99, 98, 97, 14, 80, 60, 95, 70]])
 FIGURES = {
     "picture_grid": lambda **k: plots.picture_grid([("rain", *picture()), ("a long name", *picture(1))]),
+    "degradation_grid": lambda **k: plots.degradation_grid([("snow", picture()[0]), ("haze + rain", picture(1)[0])]),
     "path_chart": lambda **k: plots.path_chart(PATHS, TASKS, **k),
     "gain_chart": lambda **k: plots.gain_chart(table(), **k),
     "sphere_view": lambda **k: plots.sphere_view(*sphere_arguments(), **k),
     "angle_bars": lambda **k: plots.angle_bars(ANGLES[0], CLASSES, **k),
     "angle_table": lambda **k: plots.angle_table(ANGLES, ["rain", "rain"], CLASSES, **k),
 }
-ONE_PANEL = [name for name in FIGURES if name != "picture_grid"]
+ONE_PANEL = [name for name in FIGURES if name not in ("picture_grid", "degradation_grid")]
 
 
 def words(fig) -> list[str]:
@@ -67,7 +69,7 @@ def test_every_figure_describes_itself_and_shows_that_in_jupyter(name, monkeypat
     assert isinstance(fig, Figure) and len(fig.alt_text) > 40 and "rain" in fig.alt_text
     fig._ipython_display_()
     ((data, metadata, raw),) = shown
-    kind = "image/jpeg" if name == "picture_grid" else "image/png"
+    kind = "image/jpeg" if name in ("picture_grid", "degradation_grid") else "image/png"
     assert raw and metadata[kind] == {"alt": fig.alt_text, "width": 750} and data["text/plain"] == fig.alt_text
     assert Image.open(io.BytesIO(data[kind])).width == 1200
 
@@ -263,3 +265,17 @@ def test_colours_differ_for_the_common_colour_blindnesses(colours):
         seen = np.clip(linear @ np.array(matrix).T, 0, 1) ** (1 / 2.2)
         distance = np.linalg.norm(seen[:, None] - seen[None], axis=-1) + 10 * np.eye(len(seen))
         assert distance.min() > 0.12
+
+
+# --- degradations by severity -----------------------------------------------------------------------------------------
+
+
+def test_degradation_grid_has_a_row_per_degradation_and_falls_with_severity():
+    clean = photographs()[0].image[:, 60:140, 180:260]
+    fig = plots.degradation_grid([("blur", clean), ("lowlight + rain", clean)], (0, 0.3, 0.9), seed=2)
+    assert len(fig.axes) == 6 and "unchanged" in fig.axes[0].get_xlabel()
+    shown = [float(ax.get_xlabel().removesuffix(" dB")) for ax in fig.axes[1:3]]
+    assert shown[0] > shown[1] == pytest.approx(psnr(degrade(clean, "blur", 0.9, 2), clean), abs=0.06)
+    assert f"blur unchanged, {shown[0]:.1f} dB, {shown[1]:.1f} dB; lowlight + rain unchanged" in fig.alt_text
+    with pytest.raises(UserError, match="at least one picture"):
+        plots.degradation_grid([])

@@ -6,15 +6,19 @@ size. Parameters come from the generator and from constants alone, never from th
 
 import io
 import math
+import os
 
 import numpy as np
 import torch
+
+from slerlib.errors import UserError
 
 # The RGB values of natural photographs follow roughly a Beta(1.15, 1.63) distribution
 BETA_A, BETA_B = 1.15, 1.63
 # Mean squared difference of two pixels at distance d: VARIOGRAM * d ** HURST
 VARIOGRAM, HURST = 0.00675, 0.6
 LARGEST_RADIUS = 40  # px, of a blur kernel
+FEW = 16  # weights of a kernel up to which adding shifted copies is faster than the FFT
 
 
 def moment(power: float) -> float:
@@ -24,42 +28,58 @@ def moment(power: float) -> float:
 
 
 def lowlight(clean: np.ndarray, rng: np.random.Generator, rmse: float, rmse_most: float) -> np.ndarray:
-    """A dark exposure: exposure * I^gamma with a colour cast, photon and read noise.
+    """A dark exposure: exposure * I^gamma, white balance gone astray, photon and read noise of the sensor.
 
     The seed splits the darkness between gamma and exposure; the exposure is solved for so that the error is `rmse`
-    on average over natural photographs.
+    on average over natural photographs. The white balance drifts from warm to cold and, less, from green to magenta.
+    The noise is Poisson-Gaussian (Foi et al., 2008), added to the linear values that a sensor counts: their variance is
+    photon * x + read^2, and the gain of the white balance lifts the noise of a channel with its signal. A power of 2
+    stands for the camera's curve, as it needs no more than a square root.
     """
-    gamma = 1 + rng.uniform(0, 1.8) * min(1.0, 1.2 * (rmse / rmse_most) ** 1.5)
-    cast = rng.uniform(-0.1, 0.1, 3) * min(1.0, 2 * rmse / rmse_most)
-    photon, read = rng.uniform(0.0002, 0.0012), rng.uniform(0.002, 0.008)
+    strength = rmse / rmse_most
+    gamma = 1 + rng.uniform(-0.45, 1.7) * min(1.0, 1.2 * strength**1.5)
+    warm, tint = rng.uniform(-0.35, 0.35), rng.uniform(-0.1, 0.1)
+    photon, read = math.exp(rng.uniform(math.log(1e-5), math.log(3e-4))), rng.uniform(2e-6, 3e-5)
     square, cross = moment(2 * gamma), moment(1 + gamma)
     rest = max(cross * cross - square * (moment(2) - rmse * rmse), 0.0)
     exposure = (cross - math.sqrt(rest)) / square
-    gain = (exposure * (1 + cast - cast.mean())).astype(np.float32)
+    balance = np.exp(min(1.0, 2 * strength) * np.array([warm - tint, 2 * tint, -warm - tint])).astype(np.float32)
+    gain = np.float32(exposure) * balance / balance.mean()
     dark = torch.from_numpy(clean).pow(gamma).numpy() * gain[:, None, None]
-    strength = np.float32(rmse / rmse_most)
-    sigma = np.sqrt(np.float32(photon) * dark + np.float32(read * read))
-    return dark + strength * sigma * rng.standard_normal(clean.shape, dtype=np.float32)
+    linear = dark * dark
+    lift = (np.float32(strength) * balance)[:, None, None] ** 2
+    sigma = np.sqrt(lift * (np.float32(photon) * linear + np.float32(read * read)))
+    return np.sqrt(np.maximum(linear + sigma * rng.standard_normal(clean.shape, dtype=np.float32), 0))
 
 
-def _trajectory(rng: np.random.Generator, points: int = 64) -> np.ndarray:
-    """Path of the image on the sensor during the exposure, (points, 2) as (y, x), centred, mean radius 1."""
+def _trajectory(rng: np.random.Generator, points: int) -> np.ndarray:
+    """Path of the image on the sensor during the exposure, (points, 2) as (y, x), centred, mean radius 1.
+
+    After Boracchi and Foi (2012): inertia keeps the heading, tremor turns it a little at every step and a jerk now and
+    then a lot. A part of the paths are straight, as those of things that pass by.
+    """
+    fine = 64
     heading = rng.uniform(0, 2 * math.pi)
-    if rng.random() < 0.35:  # a steady pan
-        steps = np.ones((points, 1)) * [[math.sin(heading), math.cos(heading)]]
-    else:  # a shaking hand: momentum, tremor and now and then a jerk
-        turn = rng.normal(0, 0.12, points) + (rng.random(points) < 0.04) * rng.normal(0, 1.5, points)
+    if rng.random() < 0.35:
+        steps = np.ones((fine, 1)) * [[math.sin(heading), math.cos(heading)]]
+    else:
+        turn = rng.normal(0, 0.12, fine) + (rng.random(fine) < 0.04) * rng.normal(0, 1.5, fine)
         angle = heading + np.cumsum(turn)
-        speed = np.exp(0.3 * np.cumsum(rng.normal(0, 0.25, points)).clip(-4, 4))
+        speed = np.exp(0.3 * np.cumsum(rng.normal(0, 0.25, fine)).clip(-4, 4))
         steps = np.stack([np.sin(angle), np.cos(angle)], 1) * speed[:, None]
-    path = np.cumsum(steps, 0)
+    path = np.cumsum(steps, 0)[np.linspace(0, fine - 1, points).round().astype(int)]
     path -= path.mean(0)
     return path / np.sqrt((path**2).sum(1)).mean()
 
 
 def motion_kernel(rng: np.random.Generator, rmse: float) -> np.ndarray:
-    """Blur kernel (odd, odd) float32 that sums to 1 and costs `rmse` on images with a natural variogram."""
-    path = _trajectory(rng)
+    """Blur kernel (odd, odd) float32 that sums to 1 and costs `rmse` on images with a natural variogram.
+
+    One half of the seeds exposes without a break (a path drawn between the pixels), the other half averages 5 to 15
+    frames, as GoPro and REDS did: whole-pixel copies, which keep more of the fine detail.
+    """
+    frames = int(rng.integers(5, 16)) if rng.random() < 0.5 else 0
+    path = _trajectory(rng, frames or 64)
     reach = np.sqrt((path**2).sum(1))
     apart = np.sqrt(((path[:, None] - path[None]) ** 2).sum(-1))
     # error of averaging along the path, for mean squared differences that grow as distance ** HURST
@@ -67,6 +87,8 @@ def motion_kernel(rng: np.random.Generator, rmse: float) -> np.ndarray:
     scale = (rmse * rmse / (VARIOGRAM * shape)) ** (1 / HURST)
     scale = min(scale, (LARGEST_RADIUS - 1) / np.abs(path).max())
     path = path * scale
+    if frames and np.abs(path).max() > 2:  # below that, whole pixels would be too coarse
+        path = np.rint(path)
     radius = int(math.floor(np.abs(path).max())) + 1
     kernel = np.zeros((2 * radius + 1, 2 * radius + 1))
     corner = np.floor(path).astype(int)
@@ -78,20 +100,87 @@ def motion_kernel(rng: np.random.Generator, rmse: float) -> np.ndarray:
     return (kernel / kernel.sum()).astype(np.float32)
 
 
-def convolve(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """True convolution of (3, H, W) with an odd kernel, reflected at the border, through the FFT."""
+def read_kernel(path: str | os.PathLike) -> torch.Tensor:
+    """A measured blur kernel from a grey picture (8 or 16 bits), for `degrade(..., kernel=...)`.
+
+    Returns (k, k) float32, k odd, that sums to 1, moved by whole pixels so that its centre of mass is the middle and
+    the blur does not shift the picture. Raises UserError for a file that is no such picture or is black.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            weight = np.asarray(picture, np.float64)
+    except OSError as error:
+        raise UserError(f"A blur kernel is a readable grey picture; {path}: {error}. Check the path.") from error
+    if weight.ndim != 2 or weight.sum() <= 0:
+        raise UserError(
+            f"A blur kernel is a grey picture that is not black; {path} has shape {weight.shape} and sum "
+            f"{weight.sum():g}. Save the kernel as one channel of 8 or 16 bits."
+        )
+    rows, columns = weight.nonzero()
+    y, x = (int(round((weight.sum(1 - axis) * np.arange(weight.shape[axis])).sum() / weight.sum())) for axis in (0, 1))
+    radius = int(max(np.abs(rows - y).max(), np.abs(columns - x).max()))
+    kernel = np.zeros((2 * radius + 1, 2 * radius + 1), np.float32)
+    kernel[rows - y + radius, columns - x + radius] = weight[rows, columns] / weight.sum()
+    return torch.from_numpy(kernel)
+
+
+def convolve(image: np.ndarray, kernel: np.ndarray, *others: np.ndarray) -> np.ndarray | list[np.ndarray]:
+    """True convolution of (3, H, W) with an odd kernel, reflected at the border.
+
+    Through the FFT, or as a sum of shifted copies where a kernel has few weights. More kernels, none larger than the
+    first, share the border and the transform of the image: then a list, one result for each.
+    """
     height, width = image.shape[1:]
     ry, rx = kernel.shape[0] // 2, kernel.shape[1] // 2
-    padded = torch.from_numpy(np.pad(image, ((0, 0), (ry, ry), (rx, rx)), mode="reflect"))
+    padded = np.pad(image, ((0, 0), (ry, ry), (rx, rx)), mode="reflect")
     size = [-(-n // 16) * 16 for n in padded.shape[1:]]  # lengths that the FFT likes
-    spectrum = torch.fft.rfft2(padded, s=size) * torch.fft.rfft2(torch.from_numpy(kernel), s=size)
-    full = torch.fft.irfft2(spectrum, s=size)
-    return full[:, 2 * ry : 2 * ry + height, 2 * rx : 2 * rx + width].numpy()
+    spectrum, results = None, []
+    for weights in (kernel, *others):
+        top, left = ry + weights.shape[0] // 2, rx + weights.shape[1] // 2
+        taps = np.argwhere(weights)
+        if len(taps) <= FEW:
+            total = np.zeros_like(image)
+            for y, x in taps.tolist():
+                total += weights[y, x] * padded[:, top - y : top - y + height, left - x : left - x + width]
+            results.append(total)
+            continue
+        if spectrum is None:
+            spectrum = torch.fft.rfft2(torch.from_numpy(padded), s=size)
+        full = torch.fft.irfft2(spectrum * torch.fft.rfft2(torch.from_numpy(weights), s=size), s=size)
+        results.append(full[:, top : top + height, left : left + width].numpy())
+    return results if others else results[0]
+
+
+def _moving(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Where the faster motion is, (H, W) in 0..1, half of the picture: smooth regions with soft borders, in pixels."""
+    wave = 2 * math.pi / rng.uniform(120, 500, 2)
+    phase = rng.uniform(0, 2 * math.pi, 2)
+    v, u = (np.cos(w * np.arange(n) + p) for w, n, p in zip(wave, (height, width), phase, strict=True))
+    return np.clip(0.5 + rng.uniform(1, 4) * (v[:, None] + u), 0, 1).astype(np.float32)
 
 
 def blur(clean: np.ndarray, rng: np.random.Generator, rmse: float) -> np.ndarray:
-    """Motion blur by a seeded camera-shake or panning kernel."""
-    return convolve(clean, motion_kernel(rng, rmse))
+    """Motion blur by seeded camera-shake or panning kernels.
+
+    Light adds up, not its encoded value: 6 seeds of 10 blur the square of the values (a camera's curve to the power 2)
+    so that bright points leave bright tracks, the others the values as they are. In 4 of 10 a part of the picture moves
+    less, down to not at all, by a kernel of its own.
+    """
+    light, parts, slower = rng.random() < 0.6, rng.random() < 0.4, rng.uniform(0, 0.7)
+    image = clean * clean if light else clean
+    if parts:
+        share = 0.5 + 0.5 * slower**2  # of the mean squared error, when half of the picture has the slower motion
+        fast = motion_kernel(rng, min(rmse / math.sqrt(share), 1.15 * rmse))
+        slow = motion_kernel(rng, max(slower * rmse, 1e-6))
+        first, second = (fast, slow) if len(fast) >= len(slow) else (slow, fast)
+        one, two = convolve(image, first, second)
+        here = _moving(rng, *clean.shape[1:])
+        out = two + here * (one - two)
+    else:
+        out = convolve(image, motion_kernel(rng, rmse))
+    return np.sqrt(np.maximum(out, 0)) if light else out
 
 
 def noise(clean: np.ndarray, rng: np.random.Generator, sigma: float) -> np.ndarray:

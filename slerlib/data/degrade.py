@@ -16,10 +16,21 @@ import numpy as np
 import torch
 
 from slerlib.data import camera, weather
-from slerlib.data.depth import SCENE_MEDIAN, synthetic_depth
+from slerlib.data.camera import read_kernel
+from slerlib.data.depth import SCENE_MEDIAN, read_depth, synthetic_depth
 from slerlib.errors import UserError
 
-__all__ = ["DEGRADATIONS", "ORDER", "SCENE_MEDIAN", "degradation_order", "degrade", "sigma_of", "synthetic_depth"]
+__all__ = [
+    "DEGRADATIONS",
+    "ORDER",
+    "SCENE_MEDIAN",
+    "degradation_order",
+    "degrade",
+    "read_depth",
+    "read_kernel",
+    "sigma_of",
+    "synthetic_depth",
+]
 
 DEGRADATIONS = ("noise", "rain", "haze", "blur", "lowlight", "snow", "jpeg")
 ORDER = ("lowlight", "haze", "rain", "snow", "blur", "noise", "jpeg")  # from the scene to the file
@@ -28,18 +39,19 @@ NOISE_CLASSES = {"noise15": 15.0, "noise25": 25.0, "noise50": 50.0}
 # Error asked of the model at severity 0.5, and its growth: rmse = half * (2 severity) ** power. The values of `half`
 # are calibrated so that the measured mean PSNR, in dB, is the pinned one.
 CURVES = {
-    "haze": (0.1615, 0.75),
-    "rain": (0.0548, 1.1),
+    "haze": (0.1615, 1.0),
+    "rain": (0.0548, 1.6),
     "snow": (0.0755, 0.9),
     "blur": (0.0762, 0.45),
 }
-DARKENING = 2.28  # low light keeps exp(-DARKENING * severity) of the light
+DARKENING = (1.14, 1.5)  # low light keeps exp(-half * (2 severity) ** power) of the light
 
 
 def _rmse(name: str, severity: float) -> float:
     """Root mean square error aimed at, averaged over natural photographs."""
     if name == "lowlight":
-        return (1 - math.exp(-DARKENING * severity)) * math.sqrt(camera.moment(2))
+        half, power = DARKENING
+        return (1 - math.exp(-half * (2 * severity) ** power)) * math.sqrt(camera.moment(2))
     half, power = CURVES[name]
     return half * (2 * severity) ** power
 
@@ -120,6 +132,23 @@ def _check_depth(depth: torch.Tensor, height: int, width: int) -> np.ndarray:
     return metres
 
 
+def _check_kernel(kernel: torch.Tensor, names: list[str]) -> np.ndarray:
+    if "blur" not in names:
+        raise UserError(f"kernel belongs to 'blur'; got one with {names}. Leave it out or add 'blur'.")
+    if not isinstance(kernel, torch.Tensor) or kernel.ndim != 2 or any(n % 2 == 0 for n in kernel.shape):
+        got = tuple(kernel.shape) if isinstance(kernel, torch.Tensor) else type(kernel).__name__
+        raise UserError(
+            f"A blur kernel is a tensor (odd, odd); got {got}. Pad it to odd sizes, its centre in the middle."
+        )
+    weight = np.ascontiguousarray(kernel.detach().cpu().numpy(), dtype=np.float32)
+    if not (np.isfinite(weight).all() and weight.min() >= 0 and weight.sum() > 0):
+        raise UserError(
+            f"The weights of a blur kernel are finite, 0 or more, and not all 0; got {weight.min():g} to "
+            f"{weight.max():g}. Read a measured kernel with read_kernel."
+        )
+    return weight / weight.sum()
+
+
 def degrade(
     clean_CHW: torch.Tensor,
     name: str | Sequence[str],
@@ -128,6 +157,7 @@ def degrade(
     *,
     sigma: float | None = None,
     depth: torch.Tensor | None = None,
+    kernel: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Damage a clean image; the same arguments give the same result, and no global random state is touched.
 
@@ -138,8 +168,11 @@ def degrade(
     severity: 0 (identity) to 1, one number or one per name. PSNR falls with it.
     seed: integer >= 0; each degradation of a list draws from its own stream.
     sigma: noise level in 0..255 instead of a severity; the noisy image is clipped to [0, 1].
-    depth: (H, W) metres, used by haze; without it `synthetic_depth(H, W, seed, guide=clean)` stands in. For a patch
-        pass the window of the whole scene's depth.
+    depth: (H, W) metres, used by haze and rain; `read_depth` reads that of an RGB-D frame. Without it haze takes
+        `synthetic_depth(H, W, seed, guide=clean)` and rain a wall at 10 m. For a patch pass the window of the whole
+        scene's depth.
+    kernel: (odd, odd) blur kernel, for example from `read_kernel`, divided by its sum and convolved with the values as
+        they are, instead of one drawn by the seed for the severity.
     Returns: (3, H, W) float32 in [0, 1] on the device of the input.
     Raises UserError for anything outside these rules.
     """
@@ -165,6 +198,8 @@ def degrade(
         if isinstance(sigma, bool) or not isinstance(sigma, numbers.Real) or not 0 <= sigma <= 255:
             raise UserError(f"Noise sigma is a number in 0..255; got {sigma!r}. Pass, for example, sigma=25.")
     metres = None if depth is None else _check_depth(depth, *image.shape[1:])
+    if kernel is not None:
+        kernel = _check_kernel(kernel, names)
 
     out = image
     for item in order:
@@ -172,21 +207,25 @@ def degrade(
         level = severities[item]
         if kind == "noise":
             level = NOISE_CLASSES.get(item, sigma_of(level) if sigma is None else float(sigma))
-        if level == 0:
+        measured = kernel if kind == "blur" else None
+        if level == 0 and measured is None:
             continue
         rng = np.random.default_rng([int(seed), zlib.crc32(kind.encode())])
         if kind == "noise":
             out = camera.noise(out, rng, level)
         elif kind == "jpeg":
             out = camera.jpeg(out, rng, level)
+        elif measured is not None:
+            out = camera.convolve(out, measured)
         elif kind == "blur":
             out = camera.blur(out, rng, _rmse(kind, level))
         elif kind == "haze":
-            if metres is None:
-                metres = synthetic_depth(*image.shape[1:], int(seed), guide=clean_CHW).numpy()
-            out = weather.haze(out, rng, _rmse(kind, level), metres)
+            given = synthetic_depth(*image.shape[1:], int(seed), guide=clean_CHW).numpy() if metres is None else metres
+            out = weather.haze(out, rng, _rmse(kind, level), given)
+        elif kind == "rain":
+            out = weather.rain(out, rng, _rmse(kind, level), _rmse(kind, 1.0), metres)
         else:
-            model = {"rain": weather.rain, "snow": weather.snow, "lowlight": camera.lowlight}[kind]
+            model = {"snow": weather.snow, "lowlight": camera.lowlight}[kind]
             out = model(out, rng, _rmse(kind, level), _rmse(kind, 1.0))
         np.clip(out, 0, 1, out=out)
     if out is image:

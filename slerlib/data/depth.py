@@ -1,12 +1,13 @@
-"""A plausible depth map for a photograph that has none, so that haze can follow distance [ours].
+"""Depth maps: read from RGB-D frames, or a plausible one for a photograph that has none [ours].
 
-The map is an analytic function of the position in the scene, so the depth of a window costs what the window costs:
-training cuts a patch from a large photograph and needs the depth of that patch alone.
+The made-up map is an analytic function of the position in the scene, so the depth of a window costs what the window
+costs: training cuts a patch from a large photograph and needs the depth of that patch alone.
 
 Legend: u, v = column and row position in units of the scene's height; depth in metres.
 """
 
 import math
+import os
 import zlib
 
 import numpy as np
@@ -150,3 +151,41 @@ def synthetic_depth(
         log_depth = _follow_edges(scene, guide.detach().cpu().numpy(), rows, columns)
     metres = np.exp(log_depth + np.float32(math.log(SCENE_MEDIAN) - median))
     return torch.from_numpy(metres.clip(NEAREST, FARTHEST))
+
+
+def read_depth(path: str | os.PathLike, metres: float | None = None) -> torch.Tensor:
+    """Measured depth of an RGB-D frame, from a grey PNG as NYU, 7-Scenes, TUM and ScanNet keep it.
+
+    metres: length of one step; 0.001 when left out, the millimetres of 16-bit files. An 8-bit picture has no usual
+        unit (it holds relative depth), so it needs one, for example 50 / 255 for a scene that is 50 m deep.
+    Returns: (H, W) float32 metres, positive. Pixels without a measurement (0, and 65535 in 16 bits) take the nearest
+    measured depth. Raises UserError for another kind of file, a file without any measurement, or a unit not above 0.
+    """
+    from PIL import Image
+    from scipy.ndimage import distance_transform_edt
+
+    try:
+        with Image.open(path) as picture:
+            steps = np.asarray(picture)
+    except OSError as error:
+        raise UserError(f"A depth map is a readable grey picture; {path}: {error}. Check the path.") from error
+    if steps.ndim != 2 or steps.dtype.kind not in "ui":
+        raise UserError(
+            f"A depth map is a grey picture of 8 or 16 bits; {path} has shape {steps.shape} of {steps.dtype}. "
+            "Save the depth as one channel of whole millimetres."
+        )
+    eight_bits = steps.dtype == np.uint8
+    unit = 0.001 if metres is None and not eight_bits else metres
+    if unit is None or not 0 < unit < math.inf:
+        raise UserError(
+            f"An 8-bit depth map has no unit of its own, and a unit is above 0; got metres={metres!r} for {path}. "
+            "Pass the length of one step, for example metres=50 / 255 for a scene 50 m deep."
+        )
+    missing = (steps <= 0) | (not eight_bits and steps >= 65535)
+    if missing.all():
+        raise UserError(f"A depth map needs at least one measurement; {path} has none. Check the file.")
+    depth = steps.astype(np.float32) * np.float32(unit)
+    if missing.any():
+        rows, columns = distance_transform_edt(missing, return_distances=False, return_indices=True)
+        depth = depth[rows, columns]
+    return torch.from_numpy(depth)

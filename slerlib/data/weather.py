@@ -34,9 +34,10 @@ def _veil_table() -> tuple[np.ndarray, np.ndarray]:
 
 
 def haze(clean: np.ndarray, rng: np.random.Generator, rmse: float, depth: np.ndarray) -> np.ndarray:
-    """Koschmieder's law: I t + A (1 - t) with t = exp(-beta depth); A near white, slightly coloured."""
-    bright = rng.uniform(0.78, 0.98)
-    air = np.clip(bright + rng.uniform(-0.03, 0.03, 3), 0, 1).astype(np.float32)
+    """Koschmieder's law: I t + A (1 - t) with t = exp(-beta depth); A from grey to white, with or without a colour."""
+    bright = rng.uniform(0.7, 1.0)
+    tint = 0.1 * rng.random() ** 3 * rng.uniform(-1, 1, 3)  # mostly hardly any, as in RESIDE, now and then a clear one
+    air = np.clip(bright + tint - tint.mean(), 0, 1).astype(np.float32)
     density, opacity = _veil_table()
     beta = float(np.interp(rmse / math.sqrt(_contrast(bright)), opacity, density)) / SCENE_MEDIAN
     t = np.exp(np.float32(-beta) * depth)
@@ -49,32 +50,42 @@ def _count_per_pixel(target: float, energy: float, mass: float) -> float:
     return (math.sqrt(energy * energy + 4 * m2 * target) - energy) / (2 * m2)
 
 
-def _overlay(clean: np.ndarray, cover: np.ndarray, colour: np.ndarray, veil: float, opaque: float = 1.0) -> np.ndarray:
-    """Lay marks of a colour (3,) with strength `cover` (H, W) and a uniform veil over the image.
+def _overlay(
+    clean: np.ndarray, cover: np.ndarray, colour: np.ndarray, veil: float | np.ndarray, opaque: float = 1.0
+) -> np.ndarray:
+    """Lay marks of a colour (3,) with strength `cover` (H, W) and a veil, uniform or (H, W), over the image.
 
     opaque: 1 hides what is behind the marks (flakes), 0 adds light to it (thin streaks that shine).
     """
     cover = np.minimum(cover, 1)
-    cover = cover + np.float32(veil) * (1 - cover)
+    cover = cover + np.asarray(veil, np.float32) * (1 - cover)
     return clean + cover * (colour[:, None, None] - np.float32(opaque) * clean)
 
 
-def rain(clean: np.ndarray, rng: np.random.Generator, rmse: float, rmse_most: float) -> np.ndarray:
-    """Streaks in one direction, in a near layer (long, broad) and a far one (short, thin, many), and a slight veil."""
+def rain(
+    clean: np.ndarray, rng: np.random.Generator, rmse: float, rmse_most: float, depth: np.ndarray | None = None
+) -> np.ndarray:
+    """Streaks in one direction: a near layer (long, broad), a far one (short, thin, many), and their accumulation.
+
+    Far streaks lie at random distances z with density exp(-z / SCENE_MEDIAN) and are seen where the scene is farther
+    than they are, so their density grows with depth as 1 - exp(-depth / SCENE_MEDIAN); drops too far to be told apart
+    add up to a veil 1 - exp(-beta depth), the rain accumulation of Li et al. (2019) and Hu et al. (2019). Without a
+    depth map the scene is a wall at SCENE_MEDIAN: both are uniform.
+    """
     height, width = clean.shape[1:]
     lean = math.tan(math.radians(rng.uniform(-40, 40)))
     slant = math.sqrt(1 + lean * lean)
-    grey, opaque = rng.uniform(0.85, 1.0), rng.uniform(0, 1)
-    bright, veil = math.exp(rng.uniform(math.log(0.25), math.log(0.85))), rng.uniform(0, 0.04)
+    grey, opaque = rng.uniform(0.85, 1.0), rng.random() ** 2  # mostly they add light
+    bright, veil = math.exp(rng.uniform(math.log(0.25), math.log(0.85))), 0.12 * rng.random() ** 3
     taper = rng.uniform(0.1, 0.45)  # part of a streak over which each end fades
     share = rng.uniform(0.1, 0.6)
     layers = [
-        {"length": rng.uniform(18, 50), "sigma": rng.uniform(0.6, 1.2), "share": share, "b": 1.0},
-        {"length": rng.uniform(8, 20), "sigma": rng.uniform(0.45, 0.7), "share": 1 - share, "b": 0.7},
+        {"length": rng.uniform(18, 50), "sigma": rng.uniform(0.5, 1.2), "share": share, "b": 1.0},
+        {"length": rng.uniform(8, 20), "sigma": rng.uniform(0.35, 0.65), "share": 1 - share, "b": 0.7},
     ]
     strength = rmse / rmse_most  # 1 at severity 1
     veil *= strength
-    dim = bright * strength**0.4
+    dim = bright * strength**0.28
 
     def number(level: float, brightness: float, uniform: float) -> float:
         """Streaks per pixel for a given error: brightness makes part of it, the number of streaks the rest."""
@@ -89,18 +100,26 @@ def rain(clean: np.ndarray, rng: np.random.Generator, rmse: float, rmse_most: fl
     most = number(rmse_most, bright, veil / strength)
     kept = min(number(rmse, dim, veil) / most, 1.0)
     cover = np.zeros((height, width), np.float32)
-    for layer in layers:
+    for far, layer in enumerate(layers):
         reach = int(1.5 * layer["length"]) + 4
         side = int(reach * abs(lean) / 2) + 6
         tall, wide = height + 2 * reach, width + 2 * side
-        draw = rng.random((6, rng.poisson(most * layer["share"] * tall * wide)), dtype=np.float32)
-        draw = draw[:, draw[5] < kept]  # a heavier shower keeps every streak of a lighter one
+        hidden = far and depth is not None
+        count = most * layer["share"] * tall * wide / (1 - math.exp(-1) if hidden else 1)  # `most` is for the wall
+        draw = rng.random((7 if hidden else 6, rng.poisson(count)), dtype=np.float32)
+        keep = draw[5] < kept  # a heavier shower keeps every streak of a lighter one
+        if hidden:
+            y = draw[1] * (tall - 1) + layer["length"] * (0.5 + draw[2]) / slant / 2 - reach  # of the middle
+            x = draw[0] * (wide - 1) - side
+            seen = 1 - np.exp(-depth / SCENE_MEDIAN)
+            keep &= draw[6] < seen[y.clip(0, height - 1).astype(int), x.clip(0, width - 1).astype(int)]
+        draw = draw[:, keep]
         canvas = np.zeros(tall * wide, np.float32)
         rows = np.arange(int(math.ceil(layer["length"] * 1.5 / slant)) + 2, dtype=np.float32)
         half = 3 if layer["sigma"] > 0.8 else 2
         across = np.arange(-half, half + 1)
         for first in range(0, draw.shape[1], CHUNK):
-            x, y, scale, light, turn, _ = draw[:, first : first + CHUNK, None]
+            x, y, scale, light, turn = draw[:5, first : first + CHUNK, None]
             length = layer["length"] * (0.5 + scale) / slant
             y = y * (tall - 1)
             row = np.ceil(y) + rows
@@ -117,6 +136,8 @@ def rain(clean: np.ndarray, rng: np.random.Generator, rmse: float, rmse_most: fl
             index, value = np.where(valid, index, 0), np.where(valid, value, 0)
             canvas += np.bincount(index.ravel(), value.ravel(), minlength=canvas.size).astype(np.float32)
         cover += canvas.reshape(tall, wide)[reach : reach + height, side : side + width]
+    if depth is not None:
+        veil = 1 - np.power(np.float32(1 - veil), depth * np.float32(1 / SCENE_MEDIAN))
     return _overlay(clean, cover, np.full(3, grey, np.float32), veil, opaque)
 
 
