@@ -159,7 +159,7 @@ class Batches(Dataset):
         patch = side + 2 * MARGIN
         clean = _patch(image, top, left, patch)
         depth = None
-        if self.classes[label] == "haze" and real is None:
+        if self.classes[label] in ("haze", "rain") and real is None:
             depth = synthetic_depth(*image.shape[1:], depth_seed, window=(top, left, patch, patch), guide=image)
         if mirror:  # left to right only: turned upside down, far would no longer be up
             clean, depth, x = clean.flip(2), None if depth is None else depth.flip(1), side - crop - x
