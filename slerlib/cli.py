@@ -188,15 +188,15 @@ def _train(args) -> int:
 
 
 def _eval(args) -> int:
-    from . import published
     from .evaluate import evaluate, save_results, summary
+    from .published import beside, notes, published
     from .restore import load
     from .sharding import take_own_gpu
 
     if args.out and not args.out.absolute().parent.is_dir():
         raise UserError(f"--out is a file in an existing folder; {args.out.parent} does not exist. Create it first.")
     if args.published:
-        published.published(args.setting)  # refuses a setting without figures before the work, not after
+        published(args.setting)  # refuses a setting without figures before the work, not after
     take_own_gpu()
     model = None if args.restored else load(args.checkpoint)
     options = {name: getattr(args, name) for name in ("images", "seed", "restored", "crop", "noise")}
@@ -207,7 +207,7 @@ def _eval(args) -> int:
     if table.attrs["missing"]:
         print(f"no average: {', '.join(table.attrs['missing'])} missing")
     if args.published:
-        print(f"\n{published.beside(table).to_string()}\n{published.notes(table)}")
+        print(f"\n{beside(table).to_string()}\n{notes(table)}")
     if args.out:
         save_results(table, args.out)
         print(f"Scores of {len(table)} images: {args.out}")

@@ -63,9 +63,9 @@ def evaluate(
     Arguments
     model: a SLERIR, or any function (3, H, W) in [0, 1] -> the same; None with `restored`.
     root: "demo" = the nine bundled photographs, at most 384 x 384 of each; or a folder.
-    setting: "demo" = the clean images of root, damaged in every class; "3", "5", "cdd11" = the published test sets below
-        root; "pairs" = every test set, paired folders (input/ and target/, low/ and high/, ...) and clean test folders
-        (under noise 15, 25 and 50) below root.
+    setting: "demo" = the clean images of root, damaged in every class; "3", "5", "cdd11" = the published test sets
+        below root; "pairs" = every test set, paired folders (input/ and target/, low/ and high/, ...) and clean test
+        folders (under noise 15, 25 and 50) below root.
     images: only the first so many of each set; 0 = all.
     severity: 0 to 1, of the classes of the demo that are not noise levels.
     seed: of the degradations; each (image, class) has its own stream, so that no selection changes an input.
@@ -202,7 +202,9 @@ def summary(table: DataFrame) -> DataFrame:
     damaged = result[result.task != "clean"]
     partial = table.attrs.get("setting") in SETTINGS and table.attrs.get("missing")
     if len(damaged) and not partial:
-        low, high = np.quantile(np.mean(draws, axis=0), [0.025, 0.975])
+        low, high = (
+            np.quantile(np.mean(draws, axis=0), [0.025, 0.975]) if (damaged.n > 1).all() else (math.nan, math.nan)
+        )
         average = damaged[[*SCORES, "gain"]].mean().to_dict()
         total = {"dataset": "", "task": "average", "n": int(damaged.n.sum()), "psnr_low": low, "psnr_high": high}
         result.loc[len(result)] = total | average

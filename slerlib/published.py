@@ -21,24 +21,24 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 LEGEND = (
-    "PSNR/SSIM as printed in the papers, none reproduced here. The SSIM of this run is `ssim` (7 x 7 uniform window, as "
-    "PromptIR, AdaIR and DFPIR); MoCE-IR's compares with `ssim_gaussian`."
+    "PSNR/SSIM as printed in the papers, none reproduced here. The SSIM of this run is `ssim` (7 x 7 uniform window, "
+    "as PromptIR, AdaIR and DFPIR); MoCE-IR's compares with `ssim_gaussian`."
 )
 
 
 def published(setting: str) -> DataFrame:
     """The published rows of a setting.
 
-    Index: method. Columns: year, params, note, and for each column of the setting and the average a pair such as
-    ("GoPro", "psnr") flattened to "GoPro psnr" (dB), "GoPro ssim"; NaN where no figure is known. For cdd11 the averages.
+    Index: method. Columns: year, params, note, and for each column of the setting and the average a pair such
+    as "GoPro psnr" (dB) and "GoPro ssim"; NaN where no figure is known. For cdd11 the averages alone.
     Raises UserError for a setting without published figures.
     """
     import pandas as pd
 
     if setting not in SETTINGS:
         raise UserError(
-            f"Published figures exist for the settings {', '.join(map(repr, SETTINGS))}; got {setting!r}. Scores of other "
-            "images compare with scores of the same images alone."
+            f"Published figures exist for the settings {', '.join(map(repr, SETTINGS))}; got {setting!r}. Scores of "
+            "other images compare with scores of the same images alone."
         )
     table = tomllib.loads(files(__package__).joinpath("published.toml").read_text(encoding="utf-8"))[setting]
     titles = _titles(setting)[-1:] if table.get("averages") else _titles(setting)
@@ -61,8 +61,8 @@ def _titles(setting: str) -> list[str]:
 def comparability(table: DataFrame) -> list[str]:
     """Reasons why the scores of an evaluation must not be compared with published ones; none if they may be.
 
-    Only the whole usual test sets, cropped as the peers crop and with noise drawn as they draw it, compare; the order in
-    which a file system lists CBSD68 remains, which no two machines share.
+    Only the whole usual test sets, cropped as the peers crop and with noise drawn as they draw it, compare; what remains
+    is the order in which a file system lists CBSD68, which no two machines share.
     """
     about = table.attrs
     if about["setting"] not in SETTINGS:

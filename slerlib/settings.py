@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .data.layouts import Found, ImageSet, Item, recognise
-from .data.registry import matches
+from .data.registry import matches, registry
 from .errors import UserError
 
 NOISE_LEVELS = (15, 25, 50)  # sigma in 0..255 of the noise put on clean test photographs
@@ -86,8 +86,6 @@ def _test_sets(found: Found) -> list[ImageSet]:
 
 
 def _for_training(root: Path, one: ImageSet) -> bool:
-    from .data.registry import registry
-
     parts = (
         one.items[0].target.relative_to(root.parent).parts if one.items[0].target.is_relative_to(root.parent) else ()
     )
