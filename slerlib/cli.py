@@ -1,4 +1,4 @@
-"""The `slerlib` command: doctor, restore, train, eval, report.
+"""The `slerlib` command: doctor, restore, train, eval, data, report.
 
 Exit codes: 0 done; 1 the input was wrong or a part failed (named); 2 the command line was wrong; 130 Ctrl-C.
 Errors are one paragraph on standard error, without a traceback unless --debug is given.
@@ -130,6 +130,19 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--published", action="store_true", help="show what the papers report for the setting below")
 
     sub = add(
+        "data", _data, "check a folder of data sets, or list the known ones",
+        "check DIR: recognise the data sets below DIR, open every image and name every problem with its path. Exit\n"
+        "code 1: training should not start (errors; warnings do not count).\n"
+        "list: the data sets that slerlib knows: task, usual counts, source, licence and citation.",
+        "slerlib data check DIR --json > check.json",
+    )  # fmt: skip
+    sub.add_argument("action", choices=("check", "list"), help="check DIR, or list")
+    sub.add_argument("root", nargs="?", type=Path, metavar="DIR", help="folder of the data sets, for check")
+    sub.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    sub.add_argument("--allow", action="append", default=[], metavar="KIND",
+                     help="an error to count as a warning, such as duplicate-train-test; repeatable")  # fmt: skip
+
+    sub = add(
         "report", _report, "run a report notebook and write its page",
         "Run a report notebook and write a page that opens without a network. A finished run with the same\n"
         "parameters, code, data and checkpoint is not repeated. `all` runs every report.",
@@ -212,6 +225,25 @@ def _eval(args) -> int:
         save_results(table, args.out)
         print(f"Scores of {len(table)} images: {args.out}")
     return 0
+
+
+def _data(args) -> int:
+    import json
+
+    from .data import check
+
+    if args.action == "list":
+        rows = check.list_sets()
+        for row in [] if args.json else rows:
+            counts = ", ".join(f"{split} {count}" for split, count in row["counts"].items())
+            print(f"{row['name']:14} {row['task']:9} {counts:24} {row['title']}\n    {row['source']}; {row['licence']}")
+        print(json.dumps(rows, indent=2)) if args.json else None
+        return 0
+    if args.root is None:
+        raise UserError("`slerlib data check` needs a folder; none was given. Example: slerlib data check DIR")
+    report = check.check(args.root, allow=args.allow, progress=sys.stderr.isatty())
+    print(json.dumps(check.as_json(report), indent=2) if args.json else check.as_text(report))
+    return 0 if report.ok else 1
 
 
 def _report(args) -> int:

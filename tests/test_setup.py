@@ -155,7 +155,7 @@ def test_the_wheel_carries_checkpoints_and_report_notebooks(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert "slerlib/_checkpoints/made_up/model.safetensors" in names
-    assert "slerlib/_notebooks/report_made_up.ipynb" in names
+    assert "slerlib/_notebooks/report_made_up.ipynb" in names and "slerlib/_registry.toml" in names
     assert "slerlib/cli.py" in names and any(name.endswith("entry_points.txt") for name in names)
     assert not [name for name in names if name.startswith(("tests", "data")) or name.endswith((".pt", ".png"))]
 
@@ -164,16 +164,17 @@ def test_the_wheel_carries_checkpoints_and_report_notebooks(tmp_path):
     zipfile.ZipFile(wheel).extractall(site)
     code = (
         "from slerlib.train.checkpoint import find; from slerlib import report_plan, provenance;"
-        "print(find('made_up'), report_plan.notebooks_folder());"
+        "from slerlib.data.registry import registry, registry_file;"
+        "print(find('made_up'), report_plan.notebooks_folder(), registry_file());"
+        "assert 'rain100l' in registry();"
         "assert provenance.clone_root() is None"
     )
     env = os.environ | {"PYTHONPATH": str(site)}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120
     )
-    assert done.stdout.split() == [str(site / "slerlib/_checkpoints/made_up"), str(site / "slerlib/_notebooks")], (
-        done.stderr
-    )
+    places = "_checkpoints/made_up", "_notebooks", "_registry.toml"
+    assert done.stdout.split() == [str(site / "slerlib" / place) for place in places], done.stderr
 
 
 def test_the_version_is_said_once_the_same():

@@ -131,25 +131,25 @@ class _Search:
                 elif files:
                     task = entry.task if entry.task != "folder" else _composite(folder.name)
                     self.take((entry.name, task, place.split), place.layout, folder, files, target, entry.spare)
-                elif target not in (None, folder) and place.files == "*" and not self.within(folder):
-                    self.say(folder, "empty-folder", f"holds no image, but {target.name} beside it does.")
+                elif target and not self.within(folder):  # every clean image stands alone
+                    self.targets.setdefault(target, entry.spare)
         for folder, place in homeless.items():
             lost = [file for file in self.files[folder] if file not in self.used]
             if lost and folder != self.root:
                 self.used.update(lost)
                 names = " or ".join(place.target.split("|"))
-                self.say(folder, "missing-folder", f"has {len(lost)} images, but {names}, their partners, is not there.")
+                self.say(folder, "missing-folder", f"has {len(lost)} images, but their partners, {names}, are missing.")
 
     def target_folder(self, folder: Path, place: Place) -> Path | None:
-        """Where the partners of a folder's images lie, if it is there."""
+        """Where the partners of a folder's images lie, if it is there; a folder with images before an empty one."""
+        there = []
         for option in place.target.split("|") if place.target else ():
             path = Path(os.path.normpath(folder / option.replace("=", folder.name)))
             options = [self.folders.get(os.path.normcase(path).casefold())]
             if "*" in option:
                 options = [f for f in self.files if f.parent == path.parent and matches(f.name.casefold(), path.name)]
-            if options and options[0] and (self.within(options[0]) or options[0] == folder):
-                return options[0]
-        return None
+            there += [one for one in options if one]
+        return max(there, key=lambda one: bool(self.within(one)), default=None)
 
     def within(self, folder: Path) -> list[Path]:
         """All images below a folder."""
@@ -197,12 +197,8 @@ class _Search:
                 continue
             inputs, targets = pair
             files = [file for file in self.within(inputs) if file not in self.used]
-            empty = [folder for folder in pair if not self.within(folder)]
-            for folder in empty:
-                if not any(problem.path == folder for problem in self.problems):
-                    self.say(folder, "empty-folder", "holds no image, so its pairs are incomplete. Fill or remove it.")
-            if empty:
-                self.used.update(self.within(inputs) + self.within(targets))
+            if not self.within(inputs):  # every clean image stands alone
+                self.targets.setdefault(targets, False)
             elif files:
                 name = self.own_name(parent)
                 task = self.own_task(parent) or INPUTS.get(inputs.name.casefold(), name)

@@ -59,7 +59,7 @@ def partner(file: Path, folder: Path, clean: Mapping[str, Path]) -> Path | None:
 
 
 def partners(inputs: Path, targets: Path) -> list[tuple[Path, Path]]:
-    """Every (damaged, clean) file of two folders. Raises UserError for no image and for damaged ones without partner."""
+    """Every (damaged, clean) file of two folders. Raises UserError for no image and for a missing partner."""
     clean = stems(image_files(targets), targets)
     found = [(file, partner(file, inputs, clean)) for file in image_files(inputs)]
     missing = [file for file, target in found if target is None]

@@ -1,0 +1,277 @@
+"""Is a folder of data sets fit for training? Every image is opened once and every problem named with its path. [ours]
+
+Errors are what training would fail on, or what would make its scores worthless; warnings are what a person should
+know. `allow` turns a kind of error into a warning.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import Counter
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UserError
+from .layouts import Found, ImageSet, Problem, missing_sets, recognise
+from .likeness import SAME, correlation, near, phash
+from .probe import Group, Probe, probe_group
+from .registry import LAYOUTS, registry
+
+KINDS = {  # kind -> whether it is an error
+    "missing-partner": True,  # an image of a paired set that stands alone
+    "missing-folder": True,  # a folder whose partner folder is not there
+    "ambiguous-partner": True,  # two clean images of one name
+    "size-mismatch": True,  # the two images of a pair differ in size
+    "empty-file": True,  # 0 bytes
+    "unreadable": True,  # no permission, or a link to nothing
+    "not-an-image": True,
+    "truncated": True,  # or damaged otherwise
+    "too-small": True,  # fewer pixels than training takes
+    "too-large": True,  # more pixels than Pillow opens
+    "duplicate-train-test": True,  # one picture in training and test: scores would be worthless
+    "duplicate": False,  # one picture twice among the training images
+    "misaligned": False,  # a low-light pair whose images are shifted or show different things; LOL has some
+    "greyscale": False,  # where colour is usual
+    "ignored": False,  # images that belong to no set
+}
+ERRORS = frozenset(kind for kind, error in KINDS.items() if error)
+SHIFT_GAIN = 0.02  # by how much a shift must improve the correlation of a pair; aligned LOL pairs have no gain
+UNLIKE = 0.25  # correlation below which a pair shows different things; aligned LOL pairs have 0.49 and more
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check has found."""
+
+    found: Found
+    problems: tuple[Problem, ...]
+    allowed: frozenset[str]
+
+    @property
+    def ok(self) -> bool:
+        """Whether training may start: no problem is an error."""
+        return not any(self.is_error(problem) for problem in self.problems)
+
+    def is_error(self, problem: Problem) -> bool:
+        return problem.kind in ERRORS - self.allowed
+
+
+def check(root, allow: Collection[str] = (), progress: bool = False, workers: int | None = None) -> Report:
+    """Recognise and open everything below `root`. Raises UserError for no image and for an unknown kind in `allow`."""
+    unknown = sorted(set(allow) - ERRORS)
+    if unknown:
+        raise UserError(f"Only errors can be allowed: {', '.join(sorted(ERRORS))}; got {', '.join(unknown)}.")
+    found = recognise(root)
+    problems = list(found.problems)
+    probes: dict[Path, Probe] = {}
+    for some, shifts in _probe_all(_groups(found.sets), progress, workers):
+        probes |= {one.path: one for one in some}
+        problems += _misaligned(shifts)
+    for one in probes.values():
+        if one.fault:
+            problems.append(Problem(one.path, one.fault[0], f"{one.path.name} {one.fault[1]}"))
+    for images in found.sets:
+        problems += _sizes(images, probes)
+        problems += _greyscale(images, probes)
+    problems += _duplicates(found, probes)
+    problems.sort(key=lambda problem: (problem.kind not in ERRORS, problem.kind, problem.path))
+    return Report(found, tuple(problems), frozenset(allow))
+
+
+def _groups(sets: tuple[ImageSet, ...]) -> list[Group]:
+    """One group for each clean image, with every damaged one of it."""
+    inputs: dict[Path, dict[Path, None]] = {}
+    dark = {item.target for images in sets if images.task == "lowlight" for item in images.items}
+    for item in (item for images in sets for item in images.items):
+        inputs.setdefault(item.target, {}).update({item.input: None} if item.input else {})
+    return [Group(target, tuple(files), target in dark) for target, files in inputs.items()]
+
+
+def _probe_all(groups: list[Group], progress: bool, workers: int | None) -> Iterator:
+    """Threads are enough: Pillow decodes without holding Python's lock."""
+    from tqdm import tqdm
+
+    with warnings.catch_warnings(), ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        warnings.simplefilter("ignore")  # Pillow warns about odd but readable files; unreadable ones raise
+        bar = tqdm(total=sum(1 + len(g.inputs) for g in groups), unit="image", disable=not progress, leave=False)
+        with bar:
+            for probes, shifts in pool.map(probe_group, groups):
+                bar.update(len(probes))
+                yield probes, shifts
+
+
+def _misaligned(shifts) -> Iterator[Problem]:
+    for file, (down, right), best, unshifted in shifts:
+        if best < UNLIKE:
+            text = f"and its partner do not show the same (correlation {best:.2f} at best). Compare them."
+        elif (down or right) and best - unshifted >= SHIFT_GAIN:
+            place = (
+                f"{abs(down)} px {'above' if down > 0 else 'below'}, {abs(right)} px {'left' if right > 0 else 'right'}"
+            )
+            gain = f"correlation {unshifted:.2f}, shifted {best:.2f}"
+            text = f"lies off its partner, about {place} ({gain}). Align or leave out the pair."
+        else:
+            continue
+        yield Problem(file, "misaligned", f"{file.name} {text}")
+
+
+def _sizes(images: ImageSet, probes: dict[Path, Probe]) -> Iterator[Problem]:
+    for item in images.items:
+        a, b = probes.get(item.input), probes[item.target]
+        if a and a.size and b.size and a.size != b.size:
+            text = f"is {a.size[0]} x {a.size[1]}, but {item.target.name} is {b.size[0]} x {b.size[1]} (width x height)"
+            yield Problem(item.input, "size-mismatch", f"{item.input.name} {text}. Crop or remove the pair.")
+
+
+def _greyscale(images: ImageSet, probes: dict[Path, Probe]) -> Iterator[Problem]:
+    """Greyscale images among coloured ones, or in a set of the registry, all of which are in colour."""
+    files = dict.fromkeys(item.target for item in images.items)
+    grey = [file for file in files if probes[file].grey]
+    if grey and (len(grey) < len(files) or images.name in registry()):
+        for file in grey:
+            yield Problem(file, "greyscale", f"{file.name} has no colour, unlike the others. Is it the right version?")
+
+
+# --- duplicates ---
+
+
+def _duplicates(found: Found, probes: dict[Path, Probe]) -> list[Problem]:
+    """Clean images in training and test, or in two training sets or twice in one; then damaged ones in both splits."""
+    train, test = (_pictures(found.sets, split, probes, clean=True) for split in ("train", "test"))
+    problems = list(_across(train, test, found.root))
+    named = {problem.path for problem in problems}
+    owners = {item.input: item.target for images in found.sets for item in images.items if item.input}
+    damaged = (_pictures(found.sets, split, probes, clean=False) for split in ("train", "test"))
+    problems += [p for p in _across(*damaged, found.root) if owners[p.path] not in named]
+    problems += _within(train, found.root)
+    return problems
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """The readable files of one split, each once, with the set of each."""
+
+    probes: list[Probe]
+    sets: np.ndarray  # (N,) index of the set
+    hashes: np.ndarray  # (N,) uint64
+
+
+def _pictures(sets: tuple[ImageSet, ...], split: str, probes: dict[Path, Probe], clean: bool) -> _Pictures:
+    names = {}  # file -> set; a file of several sets belongs to the first
+    for number, images in enumerate(sets):
+        for item in images.items if images.split == split else ():
+            file = item.target if clean else item.input
+            if file and probes[file].small is not None:
+                names.setdefault(file, number)
+    chosen = [probes[file] for file in names]
+    hashes = np.array([phash(one.small) for one in chosen], np.uint64)
+    return _Pictures(chosen, np.array(list(names.values()), int), hashes)
+
+
+def _alike(a: Probe, b: Probe) -> str | None:
+    """How two files are the same picture, or None."""
+    if a.digest == b.digest:
+        return "is identical to"
+    return "is the same picture as" if correlation(a.small, b.small) >= SAME else None
+
+
+def _across(train: _Pictures, test: _Pictures, root: Path) -> Iterator[Problem]:
+    seen = set()
+    for i, j in near(train.hashes, test.hashes):
+        how = None if i in seen else _alike(train.probes[i], test.probes[j])
+        if how:
+            seen.add(i)
+            a, b = train.probes[i].path, test.probes[j].path
+            text = f"(training) {how} {b.relative_to(root)} (test). Remove it from the training images."
+            yield Problem(a, "duplicate-train-test", f"{a.name} {text}")
+
+
+def _within(train: _Pictures, root: Path) -> Iterator[Problem]:
+    """Other sets: the same picture. One set: identical files alone, for the frames of a video are alike."""
+    seen = set()
+    for i, j in near(train.hashes, train.hashes):
+        if i >= j or j in seen:
+            continue
+        a, b = train.probes[i], train.probes[j]
+        how = _alike(a, b) if train.sets[i] != train.sets[j] or a.digest == b.digest else None
+        if how:
+            seen.add(j)
+            text = f"{how} {a.path.relative_to(root)}, so it counts twice in training."
+            yield Problem(b.path, "duplicate", f"{b.path.name} {text}")
+
+
+# --- for people and programs ---
+
+
+def as_json(report: Report) -> dict:
+    """The report as plain objects: layout, sets, missing, problems and ok."""
+    return {
+        "root": str(report.found.root),
+        "layout": report.found.layout,
+        "layout_name": LAYOUTS[report.found.layout],
+        "sets": [
+            {"name": images.name, "title": title, "task": images.task, "split": images.split, "paired": images.paired,
+             "count": len(images.items), "usual": usual, "problems": count}
+            for images, title, usual, count in _rows(report)
+        ],
+        "missing": [entry.name for entry in missing_sets(report.found)],
+        "problems": [
+            {"path": str(p.path), "kind": p.kind, "level": "error" if report.is_error(p) else "warning",
+             "message": p.message}
+            for p in report.problems
+        ],
+        "ok": report.ok,
+    }  # fmt: skip
+
+
+def _rows(report: Report) -> Iterator[tuple[ImageSet, str, int | None, int]]:
+    """(set, title, usual count or None, number of problems) of each set."""
+    count = Counter(problem.path for problem in report.problems)
+    for images in report.found.sets:
+        entry = registry().get(images.name)
+        files = {file for item in images.items for file in (item.input, item.target) if file}
+        usual = entry.counts.get(images.split) if entry else None
+        yield images, entry.title if entry else images.name, usual, sum(count[file] for file in files)
+
+
+def as_text(report: Report, most: int = 10) -> str:
+    """The report for a person; of each kind of problem the first `most` are written out."""
+    found = report.found
+    lines = [f"{found.root}: layout {found.layout} ({LAYOUTS[found.layout]})", ""]
+    lines.append(f"{'set':14} {'task':14} {'split':6} {'images':>12} {'usual':>7} {'problems':>9}")
+    for images, _, usual, count in _rows(report):
+        lines.append(
+            f"{images.name:14} {images.task:14} {images.split:6} {_counted(images):>12} {usual or '-':>7} {count:>9}"
+        )
+    gaps = missing_sets(found)
+    if gaps:
+        lines += ["", "not found: " + "; ".join(f"{gap.name} ({gap.title.partition(':')[0]})" for gap in gaps)]
+    for kind in dict.fromkeys(problem.kind for problem in report.problems):
+        some = [problem for problem in report.problems if problem.kind == kind]
+        lines += ["", f"{'error' if report.is_error(some[0]) else 'warning'}: {kind} ({len(some)})"]
+        lines += [f"  {problem.path}\n      {problem.message}" for problem in some[:most]]
+        if len(some) > most:
+            lines.append(f"  ... and {len(some) - most} more; --json names all")
+    errors = sum(map(report.is_error, report.problems))
+    verdict = "Training can start." if report.ok else "Training should not start: see the errors above."
+    lines += ["", f"{errors} errors, {len(report.problems) - errors} warnings. {verdict}"]
+    return "\n".join(lines)
+
+
+def _counted(images: ImageSet) -> str:
+    return f"{len(images.items)}{' pairs' if images.paired else ''}"
+
+
+def list_sets() -> list[dict]:
+    """The registry as plain objects."""
+    return [
+        {"name": e.name, "title": e.title, "task": e.task, "counts": e.counts, "source": e.source, "licence": e.licence,
+         "citation": e.citation, "layouts": sorted({place.layout for place in e.places}),
+         "folders": sorted({place.folder for place in e.places})}
+        for e in registry().values()
+    ]  # fmt: skip

@@ -1,0 +1,67 @@
+"""Are two pictures the same one, and do the two of a pair lie on each other? On small greyscale copies. [ours]
+
+Same picture: a perceptual hash proposes pairs, the correlation of the small copies decides. Alignment: correlation over
+all shifts of locally normalised log-brightness, which is blind to exposure.
+Legend: N M pictures, H W pixels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.fft import dctn, irfft2, next_fast_len, rfft2
+from scipy.ndimage import uniform_filter
+
+SIDE = 64  # pixels a side of the small copies
+HASH_SIDE, HASH_BITS = 32, 8  # the hash: 8 x 8 lowest frequencies of the copy at 32 x 32
+NEAR = 8  # bits of 64 in which the hashes of one picture may differ
+SAME = 0.95  # correlation of small copies from which two pictures are one; other encodings of BSDS photographs reach
+# 0.963 and more, neighbouring frames of a hand-held video up to 0.89, different photographs up to 0.76
+
+
+def phash(small_HW: np.ndarray) -> np.uint64:
+    """Perceptual hash of a (64, 64) greyscale copy: which of the 8 x 8 lowest cosine frequencies exceed their median.
+
+    The frequency 0, the brightness, is left out of the median. After the pHash of Zauner (2010).
+    """
+    half = small_HW.astype(np.float64).reshape(HASH_SIDE, 2, HASH_SIDE, 2).mean((1, 3))
+    low = dctn(half, norm="ortho")[:HASH_BITS, :HASH_BITS].ravel()
+    return np.packbits(low > np.median(low[1:])).view(">u8")[0].astype(np.uint64)
+
+
+def near(a_N: np.ndarray, b_M: np.ndarray, bits: int = NEAR) -> np.ndarray:
+    """(K, 2) indices of the hashes of a and b that differ in at most `bits` bits."""
+    rows = max(1, 2**24 // max(1, len(b_M)))
+    found = [np.empty((0, 2), np.intp)]
+    for start in range(0, len(a_N), rows):
+        distance = np.bitwise_count(a_N[start : start + rows, None] ^ b_M[None])
+        found.append(np.argwhere(distance <= bits) + [start, 0])
+    return np.concatenate(found)
+
+
+def correlation(a_HW: np.ndarray, b_HW: np.ndarray) -> float:
+    """Pearson correlation of two copies, -1..1; 0 where one is flat."""
+    a, b = (x.astype(np.float64) - x.mean() for x in (a_HW, b_HW))
+    scale = np.sqrt((a * a).sum() * (b * b).sum())
+    return float((a * b).sum() / scale) if min(a.std(), b.std()) > 1 else 0.0
+
+
+def alignment(dark_HW: np.ndarray, bright_HW: np.ndarray) -> tuple[tuple[int, int], float, float]:
+    """((down, right), at the shift, unshifted): the shift in pixels of the second picture against the first at which
+    their local contrasts correlate best, and the correlation there and without a shift. Greyscale 0..255, one size.
+    """
+    a, b = _contrast(dark_HW), _contrast(bright_HW)
+    size = [next_fast_len(2 * n, real=True) for n in a.shape]
+    surface = irfft2(np.conj(rfft2(a, size)) * rfft2(b, size), size)
+    height, width = (max(1, n // 4) for n in a.shape)  # larger shifts leave too little overlap
+    window = np.roll(surface, (height, width), (0, 1))[: 2 * height + 1, : 2 * width + 1]
+    y, x = np.unravel_index(window.argmax(), window.shape)
+    scale = max(1e-9, float(np.sqrt((a * a).sum() * (b * b).sum())))
+    return (int(y) - height, int(x) - width), float(window[y, x]) / scale, float(surface[0, 0]) / scale
+
+
+def _contrast(x_HW: np.ndarray) -> np.ndarray:
+    """Log-brightness less its local mean, divided by its local spread."""
+    x = np.log1p(x_HW.astype(np.float64))
+    x = x - uniform_filter(x, 31)
+    spread = np.sqrt(uniform_filter(x * x, 31))
+    return x / (spread + 0.1 * spread.mean() + 1e-6)

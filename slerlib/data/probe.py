@@ -1,0 +1,95 @@
+"""Open an image once and note what a check of the data needs: faults, size, a small greyscale copy. [ours]
+
+Legend: H W pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from .likeness import SIDE, alignment
+from .loader import SMALLEST
+
+DRAFT = 2 * SIDE  # JPEG files are decoded at the smallest of 1/1, 1/2, 1/4 and 1/8 that has as many pixels a side
+FINE = 320  # pixels a side up to which the alignment of a pair is measured at full size, then at half size, and so on
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What one file is."""
+
+    path: Path
+    fault: tuple[str, str] | None = None  # (kind, message) of a file that cannot be used
+    size: tuple[int, int] | None = None  # width, height, upright
+    grey: bool = False
+    digest: bytes = b""  # of the file's bytes
+    small: np.ndarray | None = None  # (64, 64) uint8
+
+
+@dataclass(frozen=True)
+class Group:
+    """A clean image and every damaged one that belongs to it: each is decoded once."""
+
+    target: Path
+    inputs: tuple[Path, ...]
+    aligned: bool  # whether the pairs are to be compared for alignment
+
+
+def probe_group(group: Group) -> tuple[list[Probe], list[tuple[Path, tuple[int, int], float, float]]]:
+    """(one Probe per file, the target first; (input, shift in pixels, correlation there, correlation unshifted))."""
+    target, clean = probe(group.target, full=group.aligned)
+    probes, shifts = [target], []
+    for file in group.inputs:
+        one, damaged = probe(file, full=group.aligned)
+        probes.append(one)
+        if group.aligned and clean is not None and damaged is not None and clean.size == damaged.size:
+            factor = -(-max(clean.size) // FINE) if max(clean.size) > FINE else 1
+            pair = (np.asarray(im.reduce(factor)) for im in (damaged, clean))
+            (down, right), best, unshifted = alignment(*pair)
+            shifts.append((file, (down * factor, right * factor), best, unshifted))
+    return probes, shifts
+
+
+def probe(path: Path, full: bool = False) -> tuple[Probe, Image.Image | None]:
+    """(what the file is, its greyscale picture, upright, or None). A JPEG is decoded at reduced size unless `full`:
+    every coefficient is still read, so that a cut file is noticed, but fewer pixels are computed."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return Probe(path, ("unreadable", f"cannot be read: {error.strerror}. Check the permissions.")), None
+    if not data:
+        return Probe(path, ("empty-file", "has 0 bytes. Copy or download it again.")), None
+    try:
+        im = Image.open(io.BytesIO(data))
+        size, grey = im.size, im.mode in ("1", "L", "LA", "I", "I;16", "F")
+        if not full:
+            im.draft("L", (DRAFT, DRAFT))
+        turned = im.getexif().get(274, 1)
+        im.load()
+        if im.mode.startswith(("I", "F")):  # 16 bits
+            im = Image.fromarray((np.asarray(im).astype(np.float32) / 257).clip(0, 255).astype(np.uint8))
+            turned = 1
+        im = im.convert("L")
+        if turned != 1:
+            im.getexif()[274] = turned
+            im = ImageOps.exif_transpose(im)
+            size = size[::-1] if turned >= 5 else size
+    except UnidentifiedImageError:
+        return Probe(path, ("not-an-image", f"starts with {data[:8]!r}, which no image does. Replace it.")), None
+    except Image.DecompressionBombError as error:
+        return Probe(path, ("too-large", f"is larger than Pillow opens ({error}). Cut it into parts.")), None
+    except Exception as error:  # damaged files make Pillow raise OSError, SyntaxError, struct.error, zlib.error, ...
+        reason = f"{type(error).__name__}: {error}"
+        return Probe(path, ("truncated", f"is truncated or damaged ({reason}). Copy or download it again.")), None
+    if min(size) < SMALLEST:
+        small = f"is {size[0]} x {size[1]}; an image needs at least {SMALLEST} pixels a side. Remove it."
+        return Probe(path, ("too-small", small), size), None
+    small_HW = np.asarray(im.resize((SIDE, SIDE), Image.Resampling.BOX))
+    digest = hashlib.blake2b(data, digest_size=16).digest()
+    return Probe(path, None, size, grey, digest, small_HW), im

@@ -1,0 +1,270 @@
+"""Layouts A, B and C, own pairs and clean folders are recognised from names; nothing is opened."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from slerlib.data import registry
+from slerlib.data.layouts import Item, missing_sets, recognise
+from slerlib.data.pairing import partner, stems
+from slerlib.errors import UserError
+
+A = """
+Train/Denoise/100075.jpg Train/Denoise/00001.bmp Train/Denoise/00002.bmp
+Train/Derain/rainy/rain-1.png Train/Derain/gt/norain-1.png Train/Derain/rainy/rain-H2.webp
+Train/Derain/gt/norain-H2.webp
+Train/Dehaze/synthetic/part1/0025_0.8_0.04.jpg Train/Dehaze/synthetic/part2/0025_1_0.2.jpg
+Train/Dehaze/original/0025.png
+Train/Dehaze/synthetic/NYU/nyu272_1_0.75408.webp Train/Dehaze/original/nyu272.webp Train/Dehaze/original/spare.jpg
+Train/Deblur/blur/X.png Train/Deblur/sharp/X.png Train/Enhance/low/2.png Train/Enhance/gt/2.png
+test/denoise/bsd68/3096.png test/derain/Rain100L/input/1.png test/derain/Rain100L/target/1.png
+test/dehaze/input/0001_0.8_0.2.jpg test/dehaze/target/0001.png
+test/deblur/gopro/input/a.png test/deblur/gopro/target/a.png test/enhance/lol/input/1.png test/enhance/lol/target/1.png
+"""
+A_SETS = {
+    ("bsd400", "noise", "train"): 1, ("wed", "noise", "train"): 2, ("rain100l", "rain", "train"): 1,
+    ("rain100h", "rain", "train"): 1, ("ots", "haze", "train"): 2, ("nyu-haze", "haze", "train"): 1,
+    ("gopro", "blur", "train"): 1, ("lol-v1", "lowlight", "train"): 1, ("cbsd68", "noise", "test"): 1,
+    ("rain100l", "rain", "test"): 1, ("sots-outdoor", "haze", "test"): 1, ("gopro", "blur", "test"): 1,
+    ("lol-v1", "lowlight", "test"): 1,
+}  # fmt: skip
+B = """
+denoising/WaterlooED/1.bmp denoising/BSD400/1.jpg denoising/cBSD68/original_png/1.png
+deraining/RainTrainL/rainy/rain-001.png deraining/RainTrainL/gt/norain-001.png
+deraining/Rain100L/rainy/rain-001.png deraining/Rain100L/gt/norain-001.png
+dehazing/RESIDE/part1/0025_0.8_0.04.jpg dehazing/RESIDE/part4/0026_0.8_0.04.jpg
+dehazing/RESIDE/clear/0025.jpg dehazing/RESIDE/clear/0026.jpg
+dehazing/SOTS/outdoor/hazy/0001_0.8_0.2.jpg dehazing/SOTS/outdoor/gt/0001.png
+deblurring/GoPro/crop/train/input_crops/1-s001.png deblurring/GoPro/crop/train/target_crops/1-s001.png
+deblurring/GoPro/test/input/1.png deblurring/GoPro/test/target/1.png
+llie/LOLv1/Train/input/2.png llie/LOLv1/Train/target/2.png llie/LOLv1/Test/input/1.png llie/LOLv1/Test/target/1.png
+cdd11/train/clear/1.png cdd11/train/low/1.png cdd11/train/low_haze_rain/1.png cdd11/test/clear/9.png
+cdd11/test/snow/9.png
+"""
+B_SETS = {
+    ("bsd400", "noise", "train"): 1, ("wed", "noise", "train"): 1, ("rain100l", "rain", "train"): 1,
+    ("ots", "haze", "train"): 2, ("gopro", "blur", "train"): 1, ("lol-v1", "lowlight", "train"): 1,
+    ("cbsd68", "noise", "test"): 1, ("rain100l", "rain", "test"): 1, ("sots-outdoor", "haze", "test"): 1,
+    ("gopro", "blur", "test"): 1, ("lol-v1", "lowlight", "test"): 1, ("cdd11", "lowlight", "train"): 1,
+    ("cdd11", "lowlight+haze+rain", "train"): 1, ("cdd11", "snow", "test"): 1,
+}  # fmt: skip
+C = """
+BSDS500/images/train/1.jpg BSDS500/images/test/2.jpg BSDS500/images/val/3.jpg
+lol/our485/low/2.png lol/our485/high/2.png lol/eval15/low/1.png lol/eval15/high/1.png
+SOTS/outdoor/hazy/0001_0.8_0.2.jpg SOTS/outdoor/clear/0001.png
+GOPRO_Large/train/GOPR0372_07_00/blur/000047.png GOPRO_Large/train/GOPR0372_07_00/sharp/000047.png
+GOPRO_Large/train/GOPR0374_11_00/blur/000047.png GOPRO_Large/train/GOPR0374_11_00/sharp/000047.png
+GOPRO_Large/test/GOPR0384_11_00/blur/000001.png GOPRO_Large/test/GOPR0384_11_00/sharp/000001.png
+rain_data_train_Light/rain-001.png rain_data_train_Light/norain-001.png
+Rain100L/rainy/rain-001.png Rain100L/norain/norain-001.png
+REDS/train/train_blur/000/00000000.png REDS/train/train_sharp/000/00000000.png
+REDS/train/train_blur/001/00000000.png REDS/train/train_sharp/001/00000000.png
+"""
+C_SETS = {
+    ("bsd500", "noise", "train"): 2, ("bsd500", "noise", "test"): 1, ("lol-v1", "lowlight", "train"): 1,
+    ("lol-v1", "lowlight", "test"): 1, ("sots-outdoor", "haze", "test"): 1, ("gopro", "blur", "train"): 2,
+    ("gopro", "blur", "test"): 1, ("rain100l", "rain", "train"): 1, ("rain100l", "rain", "test"): 1,
+    ("reds", "blur", "train"): 2,
+}  # fmt: skip
+
+
+def tree(root, files):
+    """Files without content: names alone are looked at."""
+    for file in files.split() if isinstance(files, str) else files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).touch()
+    return root
+
+
+def counts(found):
+    return {(s.name, s.task, s.split): len(s.items) for s in found.sets}
+
+
+def kinds(found):
+    return [(p.path.relative_to(found.root).as_posix(), p.kind) for p in found.problems]
+
+
+@pytest.mark.parametrize("layout, files, sets", [("A", A, A_SETS), ("B", B, B_SETS), ("C", C, C_SETS)])
+def test_a_layout(layout, files, sets, tmp_path):
+    found = recognise(tree(tmp_path / "root", files))
+    assert found.layout == layout and found.root == tmp_path / "root" and counts(found) == sets
+    assert not found.problems and (layout == "C" or not missing_sets(found))
+    for images in found.sets:
+        assert images.paired == (images.task != "noise")
+        assert len({item.name for item in images.items}) == len(images.items)
+        for item in images.items:
+            assert item.target.is_file() and (item.input is None or item.input.is_file())
+
+
+def test_partners_and_names(tmp_path):
+    sets = {(s.name, s.split): s for s in recognise(tree(tmp_path, A)).sets}
+    haze, original = tmp_path / "Train/Dehaze/synthetic", tmp_path / "Train/Dehaze/original/0025.png"
+    files = "part1/0025_0.8_0.04.jpg", "part2/0025_1_0.2.jpg"
+    assert sets["ots", "train"].items == tuple(Item(file, haze / file, original) for file in files)
+    assert sets["rain100h", "train"].items[0].target.name == "norain-H2.webp"
+    assert sets["bsd400", "train"].items == (Item("100075.jpg", None, tmp_path / "Train/Denoise/100075.jpg"),)
+
+
+@pytest.mark.parametrize(
+    "part, sets, missing",
+    [
+        ("Train", 8, ["cbsd68", "sots-outdoor"]),
+        ("test", 5, ["bsd400", "wed", "ots"]),
+        ("Train/Derain", 2, ["bsd400", "wed", "cbsd68", "ots", "sots-outdoor", "gopro", "lol-v1"]),
+    ],
+)
+def test_a_part_of_a_layout_is_known_too(part, sets, missing, tmp_path):
+    found = recognise(tree(tmp_path / "root", A) / part)
+    assert found.layout == "A" and len(found.sets) == sets and not found.problems
+    assert counts(found).items() <= A_SETS.items() and [entry.name for entry in missing_sets(found)] == missing
+
+
+def test_words_for_validation_and_no_difference_of_case(tmp_path):
+    files = "VAL/Denoise/cbsd68_dev/1.PNG val/lowlight/low/5.webp val/lowlight/high/5.webp validation/derain/rain100l/"
+    found = recognise(tree(tmp_path, files + "input/1.JPG validation/derain/rain100l/target/1.png"))
+    assert set(counts(found)) == {("cbsd68", "noise", "test"), ("lol-v1", "lowlight", "test"),
+                                  ("rain100l", "rain", "test")}  # fmt: skip
+
+
+def test_folders_shared_by_several_sets(tmp_path):
+    names = ("gopro_1.png", "reds_1.png", "Flower.png")
+    files = [f"Val/deblur/{side}/{name}" for side in ("input", "target") for name in names]
+    found = recognise(tree(tmp_path, files))
+    assert not found.problems
+    assert set(counts(found)) == {("gopro", "blur", "test"), ("reds", "blur", "test"), ("deblur", "blur", "test")}
+
+
+def test_own_pairs(tmp_path):
+    files = """wet/rainy/rain-1.png wet/gt/norain-1.png fog/hazy/1_0.8.jpg fog/clear/1.png night/low/a/1.png
+    night/high/a/1.png shaky/blur/7.bmp shaky/sharp/7.tiff scans/train/input/1.png scans/train/target/1.png
+    scans/test/input/2.png scans/test/target/2.png my_denoising/input/1.png my_denoising/target/1.png"""
+    found = recognise(tree(tmp_path, files))
+    assert found.layout == "pairs" and not found.problems
+    assert set(counts(found)) == {
+        ("wet", "rain", "train"), ("fog", "haze", "train"), ("night", "lowlight", "train"), ("shaky", "blur", "train"),
+        ("scans", "scans", "train"), ("scans", "scans", "test"), ("my_denoising", "noise", "train"),
+    }  # fmt: skip
+    assert next(s for s in found.sets if s.name == "night").items[0].name == "a/1.png"
+    alone = recognise(tmp_path / "scans" / "test")
+    assert counts(alone) == {("test", "test", "test"): 1} and alone.layout == "pairs"
+
+
+def test_clean_photographs(tmp_path):
+    found = recognise(tree(tmp_path / "photos", "b.png more/a.JPG notes.txt .hidden.png"))
+    assert found.layout == "clean" and counts(found) == {("photos", "noise", "train"): 2} and not found.problems
+    assert [item.name for item in found.sets[0].items] == ["b.png", "more/a.JPG"]
+    split = recognise(tree(tmp_path / "split", "train/a.png test/b.png"))
+    assert counts(split) == {("split", "noise", "train"): 1, ("split", "noise", "test"): 1}
+    targets = recognise(tree(tmp_path / "root", A) / "Train" / "Derain" / "gt")
+    assert targets.layout == "clean" and len(targets.sets[0].items) == 2
+
+
+@pytest.mark.parametrize(
+    "remove, add, problems",
+    [
+        ("Train/Derain/gt/norain-1.png", "", [("Train/Derain/rainy/rain-1.png", "missing-partner")]),
+        ("Train/Derain/rainy/rain-1.png", "", [("Train/Derain/gt/norain-1.png", "missing-partner")]),
+        ("Train/Dehaze/original/0025.png", "", [("Train/Dehaze/synthetic/part1/0025_0.8_0.04.jpg", "missing-partner"),
+                                                ("Train/Dehaze/synthetic/part2/0025_1_0.2.jpg", "missing-partner")]),
+        ("Train/Enhance/gt/2.png", "", [("Train/Enhance/low/2.png", "missing-partner")]),
+        ("Train/Enhance/gt/", "", [("Train/Enhance/low", "missing-folder")]),
+        ("Train/Enhance/low/2.png", "", [("Train/Enhance/gt/2.png", "missing-partner")]),
+        ("", "Train/Deblur/sharp/X.jpg", [("Train/Deblur/sharp/X.jpg", "ambiguous-partner")]),
+        ("", "test/real_nogt/1.jpg test/real_nogt/2.jpg", [("test/real_nogt", "ignored")]),
+        ("", "mine/input/1.png", [("mine/input", "missing-folder")]),
+        ("", "mine/input/1.png mine/target/none.txt", [("mine/input/1.png", "missing-partner")]),
+        ("", "mine/input/none.txt mine/target/1.png", [("mine/target/1.png", "missing-partner")]),
+        ("", "mine/input/1.png mine/target/2.png", [("mine/input/1.png", "missing-partner"),
+                                                    ("mine/target/2.png", "missing-partner")]),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named(remove, add, problems, tmp_path):
+    tree(tmp_path, A)
+    if remove.endswith("/"):
+        for file in (tmp_path / remove).iterdir():
+            file.unlink()
+        (tmp_path / remove).rmdir()
+    elif remove:
+        (tmp_path / remove).unlink()
+    found = recognise(tree(tmp_path, add))
+    assert kinds(found) == problems
+    assert all(problem.path.name in problem.message for problem in found.problems)
+
+
+def test_links(tmp_path):
+    tree(tmp_path / "elsewhere", "1.png 2.png")
+    root = tree(tmp_path / "root", "a.png")
+    (root / "more").symlink_to(tmp_path / "elsewhere")
+    (root / "round").symlink_to(root)
+    (root / "gone.png").symlink_to(tmp_path / "nothing.png")
+    found = recognise(root)
+    assert counts(found) == {("root", "noise", "train"): 3} and kinds(found) == [("gone.png", "unreadable")]
+
+
+def test_no_folder_and_no_image(tmp_path):
+    for root, pattern in ((tmp_path / "no", "does not exist"), (Path(__file__), "is a file"), (tmp_path, "holds none")):
+        with pytest.raises(UserError, match=pattern):
+            recognise(root)
+
+
+@pytest.mark.parametrize(
+    "name, clean",
+    [
+        ("1.png", "1.jpg"), ("rain-1.png", "norain-1.png"), ("0025_0.8_0.04.jpg", "0025.png"),
+        ("ots1_hazy.webp", "ots1.webp"),
+        ("nyu272_1_0.75408.webp", "nyu272.webp"), ("a/1.png", "a/1.png"), ("1.png", None), ("_1.png", None),
+    ],
+)  # fmt: skip
+def test_partner(name, clean):
+    folder = Path("clean")
+    others = [folder / other for other in ("2.png", "b/1.png", clean or "11.png")]
+    found = partner(Path("damaged") / name, Path("damaged"), stems(others, folder))
+    assert found == (folder / clean if clean else None)
+
+
+# --- the registry ---
+
+
+def test_every_set_is_described():
+    for name, entry in registry.registry().items():
+        assert name == entry.name == name.lower() and entry.title and entry.source and entry.licence and entry.citation
+        assert entry.task in ("noise", "rain", "haze", "blur", "lowlight", "folder") and entry.places
+        assert set(entry.counts) <= {"train", "test"} and "http" not in entry.source
+        for place in entry.places:
+            assert place.layout in "ABC" and place.split in ("train", "test")
+            assert (place.target is None) == (entry.task == "noise")
+
+
+def test_a_new_set_is_one_entry(tmp_path, monkeypatch):
+    text = (
+        registry.registry_file().read_text()
+        + """
+[rain12]
+title = "Rain12"
+task = "rain"
+counts = { test = 12 }
+source = "a page"
+licence = "a licence"
+citation = "a paper"
+places = [{ layout = "A", split = "test", folder = "TEST/derain/Rain12/input", target = "../target" }]
+"""
+    )
+    file = tmp_path / "registry.toml"
+    file.write_text(text)
+    monkeypatch.setattr(registry, "registry_file", lambda: file)
+    registry.registry.cache_clear()
+    try:
+        found = recognise(tree(tmp_path / "root", "test/derain/Rain12/input/1.png test/derain/Rain12/target/1.png"))
+        assert counts(found) == {("rain12", "rain", "test"): 1}
+        file.write_text(text.replace('task = "rain"\n', "", 1))
+        registry.registry.cache_clear()
+        with pytest.raises(UserError, match="task"):
+            registry.registry()
+    finally:
+        registry.registry.cache_clear()
+
+
+def test_the_clone_reads_its_own_registry():
+    assert registry.registry_file() == Path(__file__).resolve().parent.parent / "data" / "registry.toml"
+    assert list(tomllib.loads(registry.registry_file().read_text())) == list(registry.registry())
