@@ -61,8 +61,8 @@ def _titles(setting: str) -> list[str]:
 def comparability(table: DataFrame) -> list[str]:
     """Reasons why the scores of an evaluation must not be compared with published ones; none if they may be.
 
-    Only the whole usual test sets, cropped as the peers crop and with noise drawn as they draw it, compare; what remains
-    is the order in which a file system lists CBSD68, which no two machines share.
+    Only the whole usual test sets, cropped as the peers crop and with noise drawn as they draw it, compare. There remains
+    the order in which a file system lists CBSD68, which no two machines share.
     """
     about = table.attrs
     if about["setting"] not in SETTINGS:
@@ -96,7 +96,7 @@ def beside(table: DataFrame) -> DataFrame:
     ours = [means.loc[places[t]] if places[t] in means.index else None for t in titles]
     shown.loc["this run"] = [_pair((row.psnr, row.ssim)) if row is not None else "missing" for row in ours]
     shown["note"] = [*known.note, "not comparable" if comparability(table) else ""]
-    return shown
+    return shown.rename_axis(None)
 
 
 def _pair(scores) -> str:
