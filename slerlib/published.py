@@ -61,7 +61,7 @@ def _titles(setting: str) -> list[str]:
 def comparability(table: DataFrame) -> list[str]:
     """Reasons why the scores of an evaluation must not be compared with published ones; none if they may be.
 
-    Only the whole usual test sets, cropped as the peers crop and with noise drawn as they draw it, compare. There remains
+    Only whole usual test sets, cropped as the peers crop and with noise drawn as they draw it, compare. There remains
     the order in which a file system lists CBSD68, which no two machines share.
     """
     about = table.attrs

@@ -290,7 +290,9 @@ def test_rows_of_all_processes_in_the_order_of_one(monkeypatch, total):
     store, rows = HashStore(), [("set", k, math.inf, None) for k in range(total)]
     monkeypatch.setattr(sharding, "CHUNK", 2)
     for rank in (2, 1, 0):
-        monkeypatch.setattr("torch.distributed.rendezvous.rendezvous", lambda *_, r=rank, **__: iter([(store, r, 3)]))
+        monkeypatch.setattr(
+            sys.modules["torch.distributed.rendezvous"], "rendezvous", lambda *_, r=rank, **__: iter([(store, r, 3)])
+        )
         result = sharding.gathered(rows[rank::3])
         assert result == (rows if rank == 0 else [])
 
