@@ -81,14 +81,14 @@ def chosen(root: str | os.PathLike, setting: str) -> tuple[list[Column], list[st
 
 def _test_sets(found: Found) -> list[ImageSet]:
     """All but training sets; a set of the user's own is one only if its path says so."""
-    kept = [one for one in found.sets if one.split == "test" or not _for_training(found.root, one)]
-    return kept or list(found.sets)
+    filled = [one for one in found.sets if one.items]
+    kept = [one for one in filled if one.split == "test" or not _for_training(found.root, one)]
+    return kept or filled
 
 
 def _for_training(root: Path, one: ImageSet) -> bool:
-    parts = (
-        one.items[0].target.relative_to(root.parent).parts if one.items[0].target.is_relative_to(root.parent) else ()
-    )
+    target = one.items[0].target
+    parts = target.relative_to(root.parent).parts if target.is_relative_to(root.parent) else ()
     return one.name in registry() or any(matches(part.casefold(), "TRAIN") for part in parts)
 
 
