@@ -14,6 +14,7 @@ from .evaluate import evaluate, modal_paths, save_results, summary
 from .metrics import bootstrap_interval, psnr, ssim, ssim_gaussian
 from .model.network import SLERIR, parameter_counts
 from .model.router import Trace
+from .published import comparability, published
 from .restore import load, restore
 
 __version__ = "0.1.0"
@@ -24,6 +25,7 @@ __all__ = [
     "Trace",
     "UserError",
     "bootstrap_interval",
+    "comparability",
     "config",
     "degrade",
     "evaluate",
@@ -31,6 +33,7 @@ __all__ = [
     "modal_paths",
     "parameter_counts",
     "psnr",
+    "published",
     "restore",
     "save_results",
     "sphere",

@@ -117,20 +117,24 @@ def build_parser() -> argparse.ArgumentParser:
     sub = add(
         "eval", _eval, "score a checkpoint",
         "Restore every image of a setting and score it: PSNR (dB) and SSIM of the input and of the result. Prints the\n"
-        "means and, with --out, writes every image's scores.",
+        "means and, with --out, writes every image's scores. torchrun shares the images among several processes:\n"
+        "torchrun --nproc_per_node 2 -m slerlib eval ...",
         "slerlib eval tiny --data demo --setting demo --images 2 --out results.json",
     )  # fmt: skip
     sub.add_argument("checkpoint", metavar="CHECKPOINT", help="name of a shipped checkpoint, or a path")
     sub.add_argument(
         "--data", required=True, metavar="DIR|demo", help="folder of the data, or `demo`: the bundled photographs"
     )
-    sub.add_argument("--setting", required=True, help="which sets and degradations: demo or pairs")
+    sub.add_argument("--setting", required=True, help="which sets: demo, 3, 5, cdd11 or pairs")
     sub.add_argument(
         "--restored", type=Path, metavar="DIR", help="score the images in this folder instead of restoring"
     )
     sub.add_argument("--out", type=Path, metavar="results.json", help="write rows, means, definition and versions")
     sub.add_argument("--images", type=int, default=0, metavar="N", help="only the first N images of each set; 0 = all")
     sub.add_argument("--seed", type=int, default=0, help="of the degradations (default: 0)")
+    sub.add_argument("--crop", default="center16", help="center16, as the published scores (default), or none")
+    sub.add_argument("--noise", default="slerlib", help="slerlib (default), or promptir: drawn as the peers draw it")
+    sub.add_argument("--published", action="store_true", help="show what the papers report for the setting below")
 
     sub = add(
         "data", _data, "check a folder of data sets, or list the known ones",
@@ -198,14 +202,25 @@ def _train(args) -> int:
 
 def _eval(args) -> int:
     from .evaluate import evaluate, save_results, summary
+    from .published import beside, notes, published
     from .restore import load
+    from .sharding import take_own_gpu
 
     if args.out and not args.out.absolute().parent.is_dir():
         raise UserError(f"--out is a file in an existing folder; {args.out.parent} does not exist. Create it first.")
+    if args.published:
+        published(args.setting)  # refuses a setting without figures before the work, not after
+    take_own_gpu()
     model = None if args.restored else load(args.checkpoint)
-    options = {"images": args.images, "seed": args.seed, "restored": args.restored}
-    table = evaluate(model, args.data, args.setting, progress=sys.stderr.isatty(), **options)
+    options = {name: getattr(args, name) for name in ("images", "seed", "restored", "crop", "noise")}
+    table = evaluate(model, args.data, args.setting, progress=sys.stderr.isatty(), sharded=True, **options)
+    if table is None:  # process 0 of several has the rows
+        return 0
     print(summary(table).round(4).to_string(index=False, na_rep=""))
+    if table.attrs["missing"]:
+        print(f"no average: {', '.join(table.attrs['missing'])} missing")
+    if args.published:
+        print(f"\n{beside(table).to_string()}\n{notes(table)}")
     if args.out:
         save_results(table, args.out)
         print(f"Scores of {len(table)} images: {args.out}")

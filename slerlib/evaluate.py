@@ -1,11 +1,10 @@
 """Scores of a network: one row per image and task, with input scores, route and time beside them.
 
-    table = slerlib.evaluate(model)                                    # bundled photographs x 8 classes
-    table = slerlib.evaluate(model, "photos/")                         # your clean photographs x 8 classes
-    table = slerlib.evaluate(model, "night/", setting="pairs")         # your own input/ and target/ folders
-    summary(table)                                                     # means with intervals
-
-Synthetic damage is this project's own: no score here compares with a published one.
+table = slerlib.evaluate(model)                                    # bundled photographs x 8 classes
+table = slerlib.evaluate(model, "photos/")                         # your clean photographs x 8 classes
+table = slerlib.evaluate(model, "night/", setting="pairs")         # your own input/ and target/ folders
+table = slerlib.evaluate(model, "data/", setting="5")              # the test sets of the five-task setting
+summary(table)                                                     # means with intervals
 """
 
 from __future__ import annotations
@@ -21,27 +20,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from .cases import Case, checked_tasks, demo_cases, pair_cases, restored_image
-from .config import CLASSES
+from .cases import CROPS, NOISES, Case, cases, data_sha256
 from .errors import UserError
 from .metrics import bootstrap_interval, bootstrap_means, psnr, ssim, ssim_gaussian
 from .model.network import SLERIR
 from .restore import restore
+from .restored import restored_files, restored_image
+from .settings import SETTINGS
+from .sharding import gathered, place
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 SCORES = ("psnr_input", "psnr", "ssim_input", "ssim", "ssim_gaussian")
 COLUMNS = ("dataset", "task", "image", *SCORES, "path", "margin", "seconds")
-LATER = ("3", "5", "cdd11")
 DEFINITION = {
     "psnr": "RGB, values clamped to [0, 1] and not rounded, data range 1, no border shaved; mean of the images' dB",
     "ssim": "7 x 7 uniform window, sample covariance, mean over channels (default of scikit-image)",
     "ssim_gaussian": "11 x 11 Gaussian window, sigma 1.5, mean over channels",
-    "crop": {"center16": "centre-cropped to a multiple of 16 before restoring", "none": "whole image"},
-    "degradation": "synthetic, one seed per (image, task); noise is added and clipped to [0, 1]",
-    "average": "mean over the tasks except clean, whose input PSNR is infinite (null)",
-    "comparable": "only with scores of this project, of the same definition, images, severity and seed",
+    "comparable": "with scores of the same definition, images and noise; `slerlib.comparability` says what else counts",
 }
 
 
@@ -54,87 +51,88 @@ def evaluate(
     severity: float = 0.5,
     seed: int = 0,
     crop: str = "center16",
+    noise: str = "slerlib",
     progress: bool = False,
     path=None,
     classes=None,
     restored: str | os.PathLike | None = None,
-) -> DataFrame:
+    sharded: bool = False,
+) -> DataFrame | None:
     """Restore every image of a setting and score it.
 
     Arguments
     model: a SLERIR, or any function (3, H, W) in [0, 1] -> the same; None with `restored`.
     root: "demo" = the nine bundled photographs, at most 384 x 384 of each; or a folder.
-    setting: "demo" = the clean images of root, damaged in every class; "pairs" = input/ and target/ folders (or low/ +
-        high/, rainy/ + gt/, hazy/ + clear/, blur/ + sharp/) below root.
+    setting: "demo" = the clean images of root, damaged in every class; "3", "5", "cdd11" = the published test sets
+        below root; "pairs" = every test set, paired folders (input/ and target/, low/ and high/, ...) and clean test
+        folders (under noise 15, 25 and 50) below root.
     images: only the first so many of each set; 0 = all.
-    severity: 0 to 1, of the classes that are not noise levels.
+    severity: 0 to 1, of the classes of the demo that are not noise levels.
     seed: of the degradations; each (image, class) has its own stream, so that no selection changes an input.
     crop: "center16" (the published protocol) or "none".
+    noise: "slerlib" (one seed per image and level) or "promptir" (`cases.PeerNoise`; `seed` plays no part).
     progress: show a bar.
     path: force the route (as in `restore`), the same for all, or a dictionary class -> path (see `modal_paths`).
     classes: tasks of the demo setting, by default the eight classes; any degradation and mixtures such as "rain+blur".
     restored: folder with the results of another program, named as the images: scored instead of the model's.
+    sharded: share the images among the processes that torchrun started; without torchrun there is one.
     Returns: DataFrame with one row per (image, task) and COLUMNS; `path` (a string such as "01201120"), `margin` (the
         smallest of the layers) and `seconds` are empty where no SLERIR ran. `attrs` holds definition, versions,
-        checkpoint, settings and the classes that are missing from the average.
+        checkpoint, data (with the hash of the files scored), settings and what is missing from the average. If sharded,
+        process 0 returns all rows and the others None.
     Raises UserError for options outside these and for data that cannot be read.
     """
     import pandas as pd
 
-    cases, tasks = _cases(root, setting, images, severity, seed, crop, classes)
-    score = _scorer(model, path, restored)
-    rows = []
-    for case in _with_bar(cases) if progress else cases:
-        y_CHW, route = score(case)
-        a, b = case.input, case.target
-        scores = (psnr(a, b), psnr(y_CHW, b), ssim(a, b), ssim(y_CHW, b), ssim_gaussian(y_CHW, b))
-        rows.append((case.dataset, case.task, case.image, *scores, *route))
+    options = {"images": images, "severity": severity, "seed": seed, "crop": crop, "noise": noise}
+    todo, missing = cases(root, setting, classes=classes, **options)
+    score = _scorer(model, path, None if restored is None else restored_files(restored, todo))
+    rank, world = place() if sharded else (0, 1)
+    mine = todo[rank::world]
+    rows = [_row(case, score) for case in (_with_bar(mine) if progress and rank == 0 else mine)]
+    rows = gathered(rows) if world > 1 else rows
+    if rank > 0:
+        return None
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     table.attrs = {
-        "definition": DEFINITION | {"crop": DEFINITION["crop"][crop]},
+        "definition": _definition(setting, crop, noise),
         "versions": _versions(),
         "checkpoint": _checkpoint(model) if restored is None else None,
+        "data": {"name": Path(root).name, "sha256": data_sha256(todo, root)},
         "setting": setting,
         "root": Path(root).name,
-        "images": images,
-        "severity": severity,
-        "seed": seed,
-        "crop": crop,
+        **options,
         "restored": None if restored is None else Path(restored).name,
-        "missing": [] if setting == "pairs" else [name for name in CLASSES if name not in tasks],
+        "missing": missing,
     }
     return table
 
 
-def _cases(root, setting, images, severity, seed, crop, classes):
-    if setting in LATER:
-        raise UserError(
-            f"setting={setting!r}, a published benchmark, is not available yet in this version. Use setting='demo' on "
-            "a folder of clean images, or setting='pairs' on input/ and target/ folders."
-        )
-    if setting not in ("demo", "pairs"):
-        raise UserError(f"setting must be 'demo' or 'pairs'; got {setting!r}. Leave it out for 'demo'.")
-    if isinstance(images, bool) or not isinstance(images, int) or images < 0:
-        raise UserError(f"images must be a whole number, 0 for all; got {images!r}. Try images=2.")
-    if crop not in DEFINITION["crop"]:
-        raise UserError(f"crop must be 'center16' or 'none'; got {crop!r}. Leave it out for the published protocol.")
-    if setting == "demo":
-        tasks = checked_tasks(classes)
-        return demo_cases(root, tasks, images, severity, seed, crop), tasks
-    if classes is not None:
-        raise UserError(f"classes belong to setting='demo'; got {classes!r} with setting='pairs'. Leave them out.")
-    return pair_cases(root, images, crop), ()
+def _definition(setting: str, crop: str, noise: str) -> dict:
+    """What the scores mean, in words."""
+    damage = "synthetic, one seed per (image, task); noise is added and clipped to [0, 1]"
+    average = "mean over the tasks except clean, whose input PSNR is infinite (null)"
+    if setting != "demo":
+        damage = f"pairs as they are; noise: {NOISES[noise]}"
+        average = "mean over the data sets and tasks"
+    if setting in SETTINGS:
+        average = f"mean over the {len(SETTINGS[setting])} columns of the setting, null if one is missing"
+    return DEFINITION | {"crop": CROPS[crop], "degradation": damage, "average": average}
 
 
-def _scorer(model, path, restored) -> Callable[[Case], tuple[Tensor, tuple]]:
-    """Case -> ((3, H, W), (path, margin, seconds))."""
-    if restored is not None:
-        folder = Path(restored)
-        if not folder.is_dir():
-            raise UserError(f"restored must be a folder with restored images; {restored} is none. Check the path.")
-        return lambda case: (restored_image(folder, case), (None, math.nan, math.nan))
+def _row(case: Case, score) -> tuple:
+    a, b = case.load()
+    y_CHW, route = score(case, a, b)
+    scores = (psnr(a, b), psnr(y_CHW, b), ssim(a, b), ssim(y_CHW, b), ssim_gaussian(y_CHW, b))
+    return (case.dataset, case.task, case.image, *scores, *route)
+
+
+def _scorer(model, path, files) -> Callable[[Case, Tensor, Tensor], tuple[Tensor, tuple]]:
+    """(case, damaged and clean (3, H, W)) -> ((3, H, W), (path, margin, seconds))."""
+    if files is not None:
+        return lambda case, _, b: (restored_image(files[case], b), (None, math.nan, math.nan))
     if isinstance(model, SLERIR):
-        return lambda case: _restored(model, case, path.get(case.task) if isinstance(path, Mapping) else path)
+        return lambda case, a, _: _restored(model, case, a, path.get(case.task) if isinstance(path, Mapping) else path)
     if not callable(model):
         raise UserError(
             "The model must be a SLERIR network, such as slerlib.load('tiny'), or a function from image to image; got "
@@ -142,21 +140,21 @@ def _scorer(model, path, restored) -> Callable[[Case], tuple[Tensor, tuple]]:
         )
     if path is not None:
         raise UserError("path chooses the experts of a SLERIR network; the model given is none. Leave path out.")
-    return lambda case: _timed(model, case)
+    return lambda case, a, _: _timed(model, a)
 
 
-def _restored(model: SLERIR, case: Case, path) -> tuple[Tensor, tuple]:
+def _restored(model: SLERIR, case: Case, x_CHW: Tensor, path) -> tuple[Tensor, tuple]:
     if path is None and model.cfg.router == "oracle" and case.task in model.router.names:
         path = model.router.class_paths()[model.router.names.index(case.task)].tolist()  # what the oracle is told
     start = time.perf_counter()
-    y_CHW, trace = restore(model, case.input, path=path, return_trace=True)
+    y_CHW, trace = restore(model, x_CHW, path=path, return_trace=True)
     seconds = time.perf_counter() - start
     return y_CHW, (trace.path_strings()[0], trace.margin[0].min().item(), seconds)
 
 
-def _timed(function: Callable[[Tensor], Tensor], case: Case) -> tuple[Tensor, tuple]:
+def _timed(function: Callable[[Tensor], Tensor], x_CHW: Tensor) -> tuple[Tensor, tuple]:
     start = time.perf_counter()
-    y_CHW = function(case.input)
+    y_CHW = function(x_CHW)
     return y_CHW, (None, math.nan, time.perf_counter() - start)
 
 
@@ -167,9 +165,13 @@ def _with_bar(cases):
 
 
 def _versions() -> dict:
+    from PIL import features
+
     from .provenance import SCORING_PACKAGES, versions
 
-    return versions(SCORING_PACKAGES)
+    turbo = features.version_feature("libjpeg_turbo")  # Pillow's JPEG decoder: scores have moved with it
+    jpeg = f"libjpeg-turbo {turbo}" if turbo else f"libjpeg {features.version_codec('jpg')}"
+    return versions(SCORING_PACKAGES) | {"jpeg decoder": jpeg}
 
 
 def _checkpoint(model) -> dict | None:
@@ -182,7 +184,8 @@ def summary(table: DataFrame) -> DataFrame:
 
     Columns: dataset, task, n, psnr_input, psnr, psnr_low and psnr_high (95 % bootstrap interval over images), gain
     (psnr - psnr_input in dB, NaN for clean), ssim_input, ssim, ssim_gaussian. The last row, task "average", is the mean
-    over the tasks except clean; it is left out if there is no other task.
+    over the others except clean, each counting once; it is left out if there is none, and if a data set of a published
+    setting is missing.
     """
     import pandas as pd
 
@@ -197,8 +200,11 @@ def summary(table: DataFrame) -> DataFrame:
             draws.append(bootstrap_means(part.psnr.to_numpy(), seed=k))
     result = pd.DataFrame(rows)
     damaged = result[result.task != "clean"]
-    if len(damaged):
-        low, high = np.quantile(np.mean(draws, axis=0), [0.025, 0.975])
+    partial = table.attrs.get("setting") in SETTINGS and table.attrs.get("missing")
+    if len(damaged) and not partial:
+        low, high = (
+            np.quantile(np.mean(draws, axis=0), [0.025, 0.975]) if (damaged.n > 1).all() else (math.nan, math.nan)
+        )
         average = damaged[[*SCORES, "gain"]].mean().to_dict()
         total = {"dataset": "", "task": "average", "n": int(damaged.n.sum()), "psnr_low": low, "psnr_high": high}
         result.loc[len(result)] = total | average

@@ -1,0 +1,48 @@
+"""Work shared among the processes that torchrun started.
+
+    torchrun --nproc_per_node 2 -m slerlib eval tiny --data demo --setting demo
+
+Only finished rows travel, through the key-value store by which torchrun's processes find each other; no process group
+is needed, and so none that could fail at the exit of the program.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import timedelta
+
+import torch
+
+WAIT = timedelta(hours=12)  # of process 0 for the slowest of the others; if one fails, torchrun ends all
+CHUNK = 2000  # rows per entry of the store, which takes at most 8 MB each
+
+
+def place() -> tuple[int, int]:
+    """(number of this process, how many there are); (0, 1) without torchrun."""
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+
+def take_own_gpu() -> None:
+    """Make "cuda" mean the GPU of this process, in turn where there are fewer GPUs than processes."""
+    if place()[1] > 1 and torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
+
+
+def gathered(rows: list[tuple]) -> list[tuple]:
+    """On process 0 the rows of all processes, of which process r did numbers r, r + world, ...; elsewhere []."""
+    from torch.distributed.rendezvous import rendezvous
+
+    store, rank, world = next(iter(rendezvous("env://", timeout=WAIT)))
+    chunks = [rows[k : k + CHUNK] for k in range(0, len(rows), CHUNK)]
+    if rank > 0:
+        for k, chunk in enumerate(chunks):
+            store.set(f"slerlib/{rank}/{k}", json.dumps(chunk))
+        store.set(f"slerlib/{rank}", str(len(chunks)))
+        return []
+    parts = [rows]
+    for other in range(1, world):
+        count = int(store.get(f"slerlib/{other}"))
+        texts = [store.get(f"slerlib/{other}/{k}") for k in range(count)]
+        parts.append([tuple(row) for text in texts for row in json.loads(text)])
+    return [parts[k % world][k // world] for k in range(sum(map(len, parts)))]
