@@ -3,9 +3,9 @@
     python benchmarks/equal_budget.py --data DIR --val DIR --out runs/equal_budget [--seed 0] [--steps 1500]
 
 Stage A runs once (it is the same for all: the encoder does not depend on the experts); each variant goes on from it.
-The dense variants get as many more steps as a step with three experts takes longer (processor time of interleaved steps,
-measured here; --ratio skips that), so that minutes are equal; `dense_steps` gets equal steps. What exists in --out is not
-trained again.
+The dense variants get as many more steps as a step with three experts takes longer (processor time of interleaved
+steps, measured here; --ratio skips that), so that minutes are equal; `dense_steps` gets equal steps. What exists in --out
+is not trained again.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--stage-a", type=int, default=600)
     parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--ratio", type=float, help="time of a run with 3 experts over one with 1 (default: measure it)")
+    parser.add_argument("--ratio", type=float, help="time of a run with 3 experts over one with 1 (default: measured)")
     parser.add_argument("--lr", type=float, default=4e-3)
     parser.add_argument("--images", type=int, default=0, help="of the validation folder; 0 = all")
     args = parser.parse_args()

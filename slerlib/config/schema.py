@@ -1,21 +1,10 @@
-"""Every choice of a run, as frozen dataclasses; recipes are functions that return a full configuration.
-
-    cfg = slerlib.config.recipe("tiny")
-    cfg = slerlib.config.with_overrides(cfg, ["train.steps=200", "model.experts=1"])
-    cfg == slerlib.config.from_json(slerlib.config.to_json(cfg))
-
-Unknown keys and unknown option values are refused: a flag that is silently off is worse than an error.
-"""
+"""What can be chosen: frozen dataclasses that refuse values outside their rules."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import types
-import typing
 from dataclasses import dataclass, field
 
-from .errors import UserError
+from ..errors import UserError
 
 #: The degradation classes of the shipped checkpoints, in anchor order (K = 8). Snow and JPEG stay unseen.
 CLASSES = ("noise15", "noise25", "noise50", "rain", "haze", "blur", "lowlight", "clean")
@@ -211,153 +200,8 @@ class RunConfig:
             )
 
 
-def tiny() -> RunConfig:
-    """Laptop CPU, course, CI: 0.41 M active parameters in the backbone.
-
-    Fixed simplex anchors: in the few minutes of its stage A they separate the classes better than anchors that have to
-    emerge from small batches (docs/LOG.md).
-    """
-    return RunConfig("tiny", ModelConfig(sude="anchored"))
-
-
-def small() -> RunConfig:
-    """The quality checkpoint: 2.3 M active parameters in the backbone; one GPU."""
-    model = ModelConfig(
-        width=24,
-        stages=(2, 2, 4, 6, 2, 2, 2, 2),
-        strides=(2, 2, 2, 2),
-        token_width=96,
-        encoder_blocks=3,
-        encoder_heads=6,
-        context=256,
-        guide_channels=96,
-        tlc_window=192,
-    )
-    return RunConfig("small", model, DataConfig(crop=128), TrainConfig(steps=60000, batch=16, lr=5e-4, lr_encoder=5e-4))
-
-
-def base() -> RunConfig:
-    """6.9 M active parameters in the backbone; one or more GPUs."""
-    small_ = small()
-    model = dataclasses.replace(
-        small_.model, width=32, stages=(2, 2, 4, 12, 2, 2, 2, 4), token_width=128, encoder_heads=8, guide_channels=128
-    )
-    return RunConfig("base", model, small_.data, dataclasses.replace(small_.train, steps=300000, batch=32))
-
-
-def paper() -> RunConfig:
-    """Restormer blocks at the paper's likely size [inferred]: 26.1 M active, 70.8 M in all (backbone); many GPUs."""
-    base_ = base()
-    model = dataclasses.replace(base_.model, block="restormer", width=48, stages=(4, 6, 6, 8, 6, 6, 4, 4))
-    return RunConfig(
-        "paper", model, base_.data, dataclasses.replace(base_.train, lr=2e-4, lr_encoder=2e-4, lr_min=1e-6)
-    )
-
-
-def paper3() -> RunConfig:
-    """`paper` on the published 3-task setting, sampled as the peers do: 142 431 samples an epoch."""
-    return _published("paper3", ("noise15", "noise25", "noise50", "rain", "haze"), ("noise=3", "rain=120", "haze=1"))
-
-
-def paper5() -> RunConfig:
-    """`paper` on the published 5-task setting with the repeats of AdaIR: 162 646 samples an epoch."""
-    repeats = ("noise=3", "rain=120", "haze=1", "blur=5", "lowlight=20")
-    return _published("paper5", tuple(name for name in CLASSES if name != "clean"), repeats)
-
-
-def _published(name: str, classes: tuple[str, ...], repeats: tuple[str, ...]) -> RunConfig:
-    cfg = paper()
-    data = dataclasses.replace(cfg.data, protocol="promptir", repeats=repeats)
-    return RunConfig(name, dataclasses.replace(cfg.model, classes=classes), data, cfg.train)
-
-
-RECIPES = {"tiny": tiny, "small": small, "base": base, "paper": paper, "paper3": paper3, "paper5": paper5}
-
-
-def recipe(name: str) -> RunConfig:
-    """The full configuration of a recipe: tiny, small, base, paper, paper3 or paper5.
-
-    Raises UserError for any other name.
-    """
-    if name not in RECIPES:
-        raise UserError(
-            f"A recipe is one of {', '.join(RECIPES)}; got {name!r}. Change single values with --set key=value."
-        )
-    return RECIPES[name]()
-
-
-def to_dict(cfg) -> dict:
-    return dataclasses.asdict(cfg)
-
-
-def to_json(cfg) -> str:
-    return json.dumps(to_dict(cfg), indent=2)
-
-
-def from_dict(cls, values: dict, where: str = ""):
-    """Build the dataclass `cls` from plain values; unknown keys and ill-typed values raise UserError."""
-    hints = typing.get_type_hints(cls)
-    known = [f.name for f in dataclasses.fields(cls)]
-    unknown = sorted(set(values) - set(known))
-    if unknown:
-        raise UserError(f"Unknown configuration key {where}{unknown[0]}; the keys here are {', '.join(known)}.")
-    return cls(**{key: _convert(hints[key], value, f"{where}{key}") for key, value in values.items()})
-
-
-def from_json(text: str) -> RunConfig:
-    try:
-        values = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"A configuration must be JSON; it broke at line {error.lineno}: {error.msg}.") from None
-    return from_dict(RunConfig, values)
-
-
-def with_overrides(cfg: RunConfig, assignments: list[str]) -> RunConfig:
-    """Apply `section.key=value` strings, e.g. ["train.steps=200", "model.stages=1,1,1,2,1,1,1,1"]."""
-    values = to_dict(cfg)
-    for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        section, dot, name = key.strip().partition(".")
-        if not equals or not dot or section not in ("model", "data", "train"):
-            raise UserError(f"--set takes model.KEY=VALUE, data.KEY=VALUE or train.KEY=VALUE; got {assignment!r}.")
-        values[section][name] = text.strip()
-    return from_dict(RunConfig, values)
-
-
-def differences(first: RunConfig, second: RunConfig) -> list[str]:
-    """Lines "section.key: a != b" for every value that differs."""
-    lines = []
-    for section in ("model", "data", "train"):
-        one, two = to_dict(getattr(first, section)), to_dict(getattr(second, section))
-        lines += [f"{section}.{key}: {one[key]} != {two[key]}" for key in one if one[key] != two[key]]
-    return lines
-
-
 def _check_options(cfg) -> None:
     for name, allowed in _OPTIONS.items():
         value = getattr(cfg, name, allowed[0])
         if value not in allowed:
             raise UserError(f"{name} must be one of {', '.join(allowed)}; got {value!r}.")
-
-
-def _convert(kind, value, where: str):
-    """Turn JSON values and command-line text into the annotated type."""
-    try:
-        if dataclasses.is_dataclass(kind):
-            return value if isinstance(value, kind) else from_dict(kind, value, f"{where}.")
-        if typing.get_origin(kind) is tuple:
-            item = typing.get_args(kind)[0]
-            parts = value.split(",") if isinstance(value, str) else list(value)
-            return tuple(_convert(item, part, where) for part in parts)
-        if kind is bool:
-            if isinstance(value, bool):
-                return value
-            return {"true": True, "1": True, "false": False, "0": False}[str(value).lower()]
-        if kind is int and not isinstance(value, str) and value != int(value):
-            raise ValueError
-        return kind(value.strip() if isinstance(value, str) else value)
-    except UserError:
-        raise  # a section refused one of its own values
-    except (ValueError, TypeError, KeyError):
-        name = kind.__name__ if isinstance(kind, type) and not isinstance(kind, types.GenericAlias) else str(kind)
-        raise UserError(f"Configuration key {where} must be of type {name}; got {value!r}.") from None

@@ -1,0 +1,36 @@
+"""Every choice of a run, as frozen dataclasses; recipes are functions that return a full configuration.
+
+    cfg = slerlib.config.recipe("tiny")
+    cfg = slerlib.config.with_overrides(cfg, ["train.steps=200", "model.experts=1"])
+    cfg == slerlib.config.from_json(slerlib.config.to_json(cfg))
+
+Unknown keys and unknown option values are refused: a flag that is silently off is worse than an error.
+"""
+
+from .convert import differences, from_dict, from_json, to_dict, to_json, with_overrides
+from .recipes import RECIPES, base, paper, paper3, paper5, recipe, small, tiny
+from .schema import CLASSES, LAYERS, STAGE_NAMES, DataConfig, ModelConfig, RunConfig, TrainConfig
+
+__all__ = [
+    "CLASSES",
+    "LAYERS",
+    "RECIPES",
+    "STAGE_NAMES",
+    "DataConfig",
+    "ModelConfig",
+    "RunConfig",
+    "TrainConfig",
+    "base",
+    "differences",
+    "from_dict",
+    "from_json",
+    "paper",
+    "paper3",
+    "paper5",
+    "recipe",
+    "small",
+    "tiny",
+    "to_dict",
+    "to_json",
+    "with_overrides",
+]

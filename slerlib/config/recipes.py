@@ -1,0 +1,83 @@
+"""Recipes: functions that return a full configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ..errors import UserError
+from .schema import CLASSES, DataConfig, ModelConfig, RunConfig, TrainConfig
+
+
+def tiny() -> RunConfig:
+    """Laptop CPU, course, CI: 0.41 M active parameters in the backbone.
+
+    Fixed simplex anchors: in the few minutes of its stage A they separate the classes better than anchors that have to
+    emerge from small batches (docs/LOG.md).
+    """
+    return RunConfig("tiny", ModelConfig(sude="anchored"))
+
+
+def small() -> RunConfig:
+    """The quality checkpoint: 2.3 M active parameters in the backbone; one GPU."""
+    model = ModelConfig(
+        width=24,
+        stages=(2, 2, 4, 6, 2, 2, 2, 2),
+        strides=(2, 2, 2, 2),
+        token_width=96,
+        encoder_blocks=3,
+        encoder_heads=6,
+        context=256,
+        guide_channels=96,
+        tlc_window=192,
+    )
+    return RunConfig("small", model, DataConfig(crop=128), TrainConfig(steps=60000, batch=16, lr=5e-4, lr_encoder=5e-4))
+
+
+def base() -> RunConfig:
+    """6.9 M active parameters in the backbone; one or more GPUs."""
+    small_ = small()
+    model = dataclasses.replace(
+        small_.model, width=32, stages=(2, 2, 4, 12, 2, 2, 2, 4), token_width=128, encoder_heads=8, guide_channels=128
+    )
+    return RunConfig("base", model, small_.data, dataclasses.replace(small_.train, steps=300000, batch=32))
+
+
+def paper() -> RunConfig:
+    """Restormer blocks at the paper's likely size [inferred]: 26.1 M active, 70.8 M in all (backbone); many GPUs."""
+    base_ = base()
+    model = dataclasses.replace(base_.model, block="restormer", width=48, stages=(4, 6, 6, 8, 6, 6, 4, 4))
+    return RunConfig(
+        "paper", model, base_.data, dataclasses.replace(base_.train, lr=2e-4, lr_encoder=2e-4, lr_min=1e-6)
+    )
+
+
+def paper3() -> RunConfig:
+    """`paper` on the published 3-task setting, sampled as the peers do: 142 431 samples an epoch."""
+    return _published("paper3", ("noise15", "noise25", "noise50", "rain", "haze"), ("noise=3", "rain=120", "haze=1"))
+
+
+def paper5() -> RunConfig:
+    """`paper` on the published 5-task setting with the repeats of AdaIR: 162 646 samples an epoch."""
+    repeats = ("noise=3", "rain=120", "haze=1", "blur=5", "lowlight=20")
+    return _published("paper5", tuple(name for name in CLASSES if name != "clean"), repeats)
+
+
+def _published(name: str, classes: tuple[str, ...], repeats: tuple[str, ...]) -> RunConfig:
+    cfg = paper()
+    data = dataclasses.replace(cfg.data, protocol="promptir", repeats=repeats)
+    return RunConfig(name, dataclasses.replace(cfg.model, classes=classes), data, cfg.train)
+
+
+RECIPES = {"tiny": tiny, "small": small, "base": base, "paper": paper, "paper3": paper3, "paper5": paper5}
+
+
+def recipe(name: str) -> RunConfig:
+    """The full configuration of a recipe: tiny, small, base, paper, paper3 or paper5.
+
+    Raises UserError for any other name.
+    """
+    if name not in RECIPES:
+        raise UserError(
+            f"A recipe is one of {', '.join(RECIPES)}; got {name!r}. Change single values with --set key=value."
+        )
+    return RECIPES[name]()
