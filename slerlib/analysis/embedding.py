@@ -26,12 +26,13 @@ from .. import provenance, sphere
 from ..errors import UserError
 from ..model.router import Trace
 from .store import Traces
-from .trace import cache_folder
+from .trace import cache_folder, keep
 
 METHODS = ("pca", "umap_plane", "umap_sphere")
 NEIGHBOURS = 15  # of umap, and of every quality number
 FIT_LIMIT = 50_000  # above it umap is fitted on so many seeded rows, and one call of transform places the others
 QUALITY_LIMIT = 2_000  # quality and stability are measured on at most so many seeded rows
+SPHERE_STEP = 0.03  # learning rate in radians; umap's own, 1, throws points around the sphere and forgets the start
 SEEDS = 3  # fits compared for the stability
 #: A map below one of these is drawn with a warning [ours]: in words, one neighbour in ten or so drawn near is not, the
 #: same for near ones drawn far, and a second seed gives another arrangement.
@@ -107,8 +108,7 @@ def make_map(
     else:
         points = _fit(pooled, method, seed)
         numbers = quality(rows, points[:n], method, seed) if measure else None
-        if file is not None:
-            _save(file, points, numbers or {})
+        keep(file, lambda path: _save(path, points, numbers or {}))
     k = len(first.anchors) if marks else 0
     anchors, pins = (points[n : n + k], points[n + k :].reshape(*first.pins.shape[:2], -1)) if marks else (None, None)
     return Map(points[:n], method, seed, anchors, pins, numbers)
@@ -200,7 +200,9 @@ def _fit(rows: np.ndarray, method: str, seed: int | None) -> np.ndarray:
     import umap
 
     chosen = _draw(len(rows), FIT_LIMIT)
-    options = {"output_metric": "haversine"} if method == "umap_sphere" else {}
+    options = {}
+    if method == "umap_sphere":
+        options = {"output_metric": "haversine", "init": _sphere_start(rows[chosen]), "learning_rate": SPHERE_STEP}
     with warnings.catch_warnings():  # umap and numba warn about their own workings
         warnings.simplefilter("ignore")
         reducer = umap.UMAP(
@@ -220,6 +222,28 @@ def _fit(rows: np.ndarray, method: str, seed: int | None) -> np.ndarray:
     # umap's haversine takes coordinate 0 as the angle from the pole, and leaves both angles unwrapped
     colatitude, longitude = torch.from_numpy(points.astype(np.float64)).unbind(1)
     return sphere.to_xyz(colatitude, longitude).numpy().astype(np.float32)
+
+
+def _sphere_start(rows: np.ndarray) -> np.ndarray:
+    """(n, 2) colatitude and longitude of the first three principal components, for umap to start from.
+
+    Umap stretches any start to 0..10 along each axis, which would wind it around the sphere. Angles being periodic, the
+    start can be written with exactly that range: two rows get an equal name for their place that lies 10 from the least
+    (the one at colatitude 4 pi - 10 is also at 10, half a turn further), after which the stretching is a mere shift.
+    """
+    from sklearn.decomposition import PCA
+
+    parts = PCA(min(3, rows.shape[1]), svd_solver="full").fit_transform(rows)
+    xyz = _unit(np.pad(parts, ((0, 0), (0, 3 - parts.shape[1]))))
+    colatitude, longitude = (a.numpy() for a in sphere.to_angles(torch.from_numpy(xyz.astype(np.float64))))
+    colatitude[colatitude.argmin()] = 0
+    far = np.abs(colatitude - (4 * np.pi - 10)).argmin()
+    colatitude[far], longitude[far] = 10, longitude[far] + np.pi
+    least = longitude.argmin()
+    apart = np.abs(longitude - (longitude[least] + 10 - 2 * np.pi))
+    apart[[least, far]] = np.inf
+    longitude[apart.argmin()] = longitude[least] + 10
+    return np.stack([colatitude, longitude], axis=1)
 
 
 def _rows(traces: Points) -> np.ndarray:

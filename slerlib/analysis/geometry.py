@@ -38,7 +38,7 @@ def measures(traces: Traces, seed: int = 0) -> DataFrame:
     shuffles of the labels; of the contents within each class for leakage), compare (chance, optimum or ideal) and
     meaning. Values that the data cannot give, such as held-out accuracy with one content, are NaN.
     silhouette            (b - a) / max(a, b), cosine distance, of a row to its own and the nearest other class
-    knn_accuracy          vote of the 5 nearest rows of other contents
+    knn_accuracy          vote of the 5 nearest rows of other contents, weighted by cosine
     probe_accuracy        logistic regression tested on contents it has not seen
     intra_cosine          mean cosine to rows of the own class and other contents
     inter_cosine          mean cosine between class centroids
@@ -102,15 +102,14 @@ def _silhouette(cosine_nn: np.ndarray, label_n: np.ndarray) -> np.ndarray:
 
 
 def _knn(cosine_nn: np.ndarray, label_n: np.ndarray, content_n: np.ndarray) -> np.ndarray:
-    """(n,) 1 where the vote of the nearest rows of other contents is right; a tie goes to the nearer rows' sum."""
+    """(n,) 1 where the vote of the nearest rows of other contents, weighted by their cosines, is right."""
     n, k = len(label_n), min(NEIGHBOURS, int((content_n[:, None] != content_n).sum(1).min()))
     if k < 1:
         return np.full(n, math.nan)
     others = np.where(content_n[:, None] == content_n, -np.inf, cosine_nn)
     near = np.argpartition(-others, k - 1, axis=1)[:, :k]
     votes = np.zeros((n, label_n.max() + 1))
-    weight = 1 + 1e-6 * np.take_along_axis(cosine_nn, near, axis=1)
-    np.add.at(votes, (np.arange(n)[:, None], label_n[near]), weight)
+    np.add.at(votes, (np.arange(n)[:, None], label_n[near]), np.take_along_axis(cosine_nn, near, axis=1))
     return (votes.argmax(axis=1) == label_n).astype(float)
 
 

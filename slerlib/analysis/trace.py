@@ -13,7 +13,8 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -121,15 +122,31 @@ def collect(
         return _collected(model, _shown(cases, progress), math.nan, math.nan, **options)
     network, found = network_hash(model), []
     for part in cases.parts():
-        file = cache_folder(cache) / f"traces-{_key(network, part, options)}.npz"
-        if cache is not False and file.is_file():
-            found.append(Traces.load(file))
-            continue
-        images = _shown(part.cases(), progress)
-        found.append(_collected(model, images, part.severities[0], part.seeds[0], **options))
-        if cache is not False:
-            found[-1].save(file)
+        file = None if cache is False else cache_folder(cache) / f"traces-{_key(network, part, options)}.npz"
+        traces = _known(file)
+        if traces is None:
+            images = _shown(part.cases(), progress)
+            traces = _collected(model, images, part.severities[0], part.seeds[0], **options)
+            keep(file, traces.save)
+        found.append(traces)
     return Traces.concatenate(found)
+
+
+def _known(file: Path | None) -> Traces | None:
+    """What the cache holds; a damaged file is as good as none."""
+    try:
+        return Traces.load(file) if file is not None and file.is_file() else None
+    except UserError:
+        return None
+
+
+def keep(file: Path | None, save: Callable[[Path], object]) -> None:
+    """Write to the cache, if there is one. A disk that is full or read-only costs the cache, not the result."""
+    try:
+        if file is not None:
+            save(file)
+    except OSError as error:
+        warnings.warn(f"Not cached in {file.parent} ({error.strerror}); set SLERLIB_CACHE.", stacklevel=3)
 
 
 def _shown(cases: Iterable[Case], progress: bool) -> Iterable[Case]:
