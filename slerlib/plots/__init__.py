@@ -4,7 +4,8 @@
     fig = slerlib.plots.gain_chart(table)
     fig.savefig("gain.png"); print(fig.alt_text)
 
-scores.py draws restorations, scores, paths and angles; sphere.py maps and globes; style.py holds the one style and its colours.
+scores.py draws restorations, scores, paths and angles; sphere.py maps and globes; style.py holds the one style and its
+colours.
 """
 
 from .scores import angle_bars, angle_table, gain_chart, path_chart, picture_grid, sphere_view

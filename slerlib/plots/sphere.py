@@ -77,8 +77,8 @@ def globe_view(chart: Map, labels: Sequence[str], names: Sequence[str] = (), fra
         if chart.anchors is not None:
             there, near = _view(chart.anchors, turn)
             _rings(ax, there[near > 0], _pick(names, near > 0), looks)
-        ax.set(aspect="equal", xlim=(-1.1, 1.1), ylim=(-1.1, 1.22), xticks=[], yticks=[])
-        ax.set_xlabel(f"turned {np.degrees(turn):.0f}°", fontsize=SMALL)
+        ax.set(aspect="equal", xlim=(-1.1, 1.1), ylim=(-1.25, 1.25), xticks=[], yticks=[])
+        ax.text(0, -1.2, f"turned {np.degrees(turn):.0f}°", ha="center", fontsize=SMALL)
         ax.spines[:].set_visible(False)
     return _described(fig, chart, labels, names, looks, f"A globe of images seen from {frames} sides")
 
@@ -94,9 +94,9 @@ def _paper(height: float):
     """(figure, part to draw in); the strip below is kept for legend and quality."""
     from matplotlib.figure import Figure
 
-    fig = Figure((WIDTH, height), dpi=DPI, layout="constrained")
-    panel, strip = fig.subfigures(2, 1, height_ratios=[height - 1.25, 1.25])
-    fig.strip = strip
+    fig = Figure((WIDTH, height), dpi=DPI)
+    panel, fig.strip = fig.subfigures(2, 1, height_ratios=[height - 1.25, 1.25])
+    panel.subplots_adjust(left=0.01, right=0.99, bottom=0.03, top=0.96, wspace=0.01)
     return fig, panel
 
 
@@ -117,7 +117,7 @@ def _rings(ax: Axes, anchors: np.ndarray, names: Sequence[str], looks: dict) -> 
         ring = {**looks[name], "markerfacecolor": "none", "markeredgewidth": 2.2, "markersize": 14, "clip_on": False}
         ax.plot(*place, **ring, path_effects=[withStroke(linewidth=4.5, foreground="white")])
         ax.annotate(name, place, (0, 10), textcoords="offset points", ha="center", va="bottom", fontsize=SMALL + 0.5,
-                    weight="bold", path_effects=halo, zorder=5, annotation_clip=False).set_in_layout(False)  # fmt: skip
+                    weight="bold", path_effects=halo, zorder=5, annotation_clip=False)  # fmt: skip
 
 
 def _described(fig: Figure, chart: Map, labels, names, looks: dict, what: str) -> Figure:
