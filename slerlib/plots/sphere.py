@@ -9,6 +9,7 @@ that is not to be trusted. Legend: n images, K anchors, m dimensions of the map.
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -39,7 +40,7 @@ def map_view(chart: Map, labels: Sequence[str], names: Sequence[str] = ()) -> Fi
     """
     labels = _labels(chart, labels)
     on_sphere = chart.points.shape[1] == 3
-    fig, panel = _paper(4.9 if on_sphere else 5.6)
+    fig, panel = _paper(5.1 if on_sphere else 5.8)
     ax = panel.subplots(subplot_kw={"projection": "mollweide"} if on_sphere else {})
     points, anchors = chart.points, chart.anchors
     if on_sphere:
@@ -66,7 +67,7 @@ def globe_view(chart: Map, labels: Sequence[str], names: Sequence[str] = (), fra
     labels = _labels(chart, labels)
     if chart.points.shape[1] != 3:
         raise UserError(f"A globe needs points on a sphere; this map is {chart.method!r}. Use map_view for it.")
-    fig, panel = _paper(4.2)
+    fig, panel = _paper(4.4)
     looks = class_looks(names, labels)
     for k, ax in enumerate(np.atleast_1d(panel.subplots(1, frames))):
         turn = 2 * np.pi * k / frames
@@ -95,7 +96,7 @@ def _paper(height: float):
     from matplotlib.figure import Figure
 
     fig = Figure((WIDTH, height), dpi=DPI)
-    panel, fig.strip = fig.subfigures(2, 1, height_ratios=[height - 1.25, 1.25])
+    panel, fig.strip = fig.subfigures(2, 1, height_ratios=[height - 1.4, 1.4])
     panel.subplots_adjust(left=0.01, right=0.99, bottom=0.03, top=0.96, wspace=0.01)
     return fig, panel
 
@@ -132,9 +133,10 @@ def _described(fig: Figure, chart: Map, labels, names, looks: dict, what: str) -
     fig.strip.legend(handles=handles, loc="upper center", ncols=columns, handletextpad=0.1, columnspacing=1.2)
     numbers = [f"{name.replace('_', ' ')} {value:.2f}" for name, value in (chart.quality or {}).items()]
     told = f"{NAMES[chart.method]}, {len(labels)} images: {', '.join(numbers) or 'quality not measured'}"
-    fig.strip.text(0.5, 0.24, told, ha="center", fontsize=SMALL + 0.5, color="#333333")
+    fig.strip.text(0.5, 0.27, told, ha="center", fontsize=SMALL + 0.5, color="#333333")
     warning = f"Not to be trusted: {'; '.join(chart.warnings)}" if chart.warnings else ""
-    fig.strip.text(0.5, 0.05, warning, ha="center", fontsize=SMALL + 0.5, color=VERMILLION, weight="bold")
+    fig.strip.text(0.5, 0.2, textwrap.fill(warning, 76), ha="center", va="top", fontsize=SMALL, color=VERMILLION,
+                   weight="bold")  # fmt: skip
     count = ", ".join(f"{number} {kind}" for kind, number in Counter(labels).items())
     near = _nearest_kinds(chart, labels)
     return finished(fig, f"{what}. {told}. {warning + '. ' if warning else ''}Images: {count}. {near}")
