@@ -110,7 +110,9 @@ def make_map(
         numbers = quality(rows, points[:n], method, seed) if measure else None
         keep(file, lambda path: _save(path, points, numbers or {}))
     k = len(first.anchors) if marks else 0
-    anchors, pins = (points[n : n + k], points[n + k :].reshape(*first.pins.shape[:2], -1)) if marks else (None, None)
+    anchors, pins = (
+        (points[n : n + k], points[n + k :].reshape(*first.pins.shape[:2], points.shape[1])) if marks else (None, None)
+    )
     return Map(points[:n], method, seed, anchors, pins, numbers)
 
 
@@ -197,14 +199,14 @@ def _fit(rows: np.ndarray, method: str, seed: int | None) -> np.ndarray:
         from sklearn.decomposition import PCA
 
         return PCA(2, svd_solver="full").fit_transform(rows).astype(np.float32)
-    import umap
-
     chosen = _draw(len(rows), FIT_LIMIT)
     options = {}
     if method == "umap_sphere":
         options = {"output_metric": "haversine", "init": _sphere_start(rows[chosen]), "learning_rate": SPHERE_STEP}
     with warnings.catch_warnings():  # umap and numba warn about their own workings
         warnings.simplefilter("ignore")
+        import umap
+
         reducer = umap.UMAP(
             n_neighbors=min(NEIGHBOURS, len(chosen) - 1),
             metric="cosine",

@@ -35,7 +35,7 @@ def measures(traces: Traces, seed: int = 0) -> DataFrame:
     """Measures of one network's sphere, in rows.
 
     Columns: value, low and high (95 % bootstrap interval over contents, NaN for a single one), shuffled (mean over 5
-    shuffles of the labels; of the contents within each class for leakage), compare (chance, optimum or ideal) and
+    shuffles of the labels; of the contents within each class for leakage), reference (chance, optimum or ideal) and
     meaning. Values that the data cannot give, such as held-out accuracy with one content, are NaN.
     silhouette            (b - a) / max(a, b), cosine distance, of a row to its own and the nearest other class
     knn_accuracy          vote of the 5 nearest rows of other contents, weighted by cosine
@@ -64,15 +64,15 @@ def measures(traces: Traces, seed: int = 0) -> DataFrame:
 
     rows = {}
 
-    def add(name: str, of_rows: Callable, compare: float, meaning: str) -> None:
+    def add(name: str, of_rows: Callable, reference: float, meaning: str) -> None:
         value, low, high = _interval(of_rows(label_n), label_n, content_n, seed)
         shuffled = [_weighted(of_rows(labels), labels) for labels in shuffles]
-        rows[name] = (value, low, high, float(np.mean(shuffled)), compare, meaning)
+        rows[name] = (value, low, high, float(np.mean(shuffled)), reference, meaning)
 
-    def add_centroids(name: str, of_centroids: Callable, compare: float, meaning: str) -> None:
+    def add_centroids(name: str, of_centroids: Callable, reference: float, meaning: str) -> None:
         value, low, high = _centroid_interval(of_centroids, z_nD, label_n, content_n, seed)
         shuffled = [of_centroids(_centroids(z_nD, labels, k)) for labels in shuffles]
-        rows[name] = (value, low, high, float(np.mean(shuffled)), compare, meaning)
+        rows[name] = (value, low, high, float(np.mean(shuffled)), reference, meaning)
 
     add("silhouette", lambda y: _silhouette(cosine_nn, y), 0.0, "0: classes overlap; 1: points")
     add("knn_accuracy", lambda y: _knn(cosine_nn, y, content_n), 1 / k, "chance")
@@ -86,7 +86,7 @@ def measures(traces: Traces, seed: int = 0) -> DataFrame:
     rows["content_leakage"] = (*_interval(leaks, label_n, content_n, seed), base, _weighted(chance, label_n), "chance")
     apart, base = _views(traces, z_nD, rng)
     rows["view_alignment"] = (*_interval(apart, label_n, content_n, seed), base, 0.0, "optimum")
-    return pd.DataFrame.from_dict(rows, orient="index", columns="value low high shuffled compare meaning".split())
+    return pd.DataFrame.from_dict(rows, orient="index", columns="value low high shuffled reference meaning".split())
 
 
 def _draw(n: int) -> np.ndarray:
