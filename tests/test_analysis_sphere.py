@@ -181,7 +181,7 @@ def test_figures_say_what_they_show(caps, globe, kind):
     figures = [plots.map_view(flat, caps.table.label, NAMES), plots.map_view(globe, caps.table.label, NAMES)]
     figures.append(plots.globe_view(globe, caps.table.label, NAMES))
     for figure in figures:
-        assert "120 images: trustworthiness" in figure.alt_text and "20 a, 20 b" in figure.alt_text
+        assert "120 points: trustworthiness" in figure.alt_text and "20 a, 20 b" in figure.alt_text
         file = io.BytesIO()
         figure.savefig(file, format=kind, dpi=40)
         assert len(file.getvalue()) > 5_000

@@ -3,7 +3,7 @@
     plots.map_view(sphere_map, traces.table.label, traces.anchor_names)
     plots.globe_view(sphere_map, traces.table.label, traces.anchor_names)
 
-Filled marks are images, rings with a name are anchors. Quality numbers stand below every map, and a warning above a map
+Filled marks are images or crops, rings with a name are anchors. Quality numbers stand below every map, and a warning above a map
 that is not to be trusted. Legend: n images, K anchors, m dimensions of the map.
 """
 
@@ -55,7 +55,7 @@ def map_view(chart: Map, labels: Sequence[str], names: Sequence[str] = ()) -> Fi
     _draw(ax, points, labels, looks)
     if anchors is not None:
         _rings(ax, anchors, names, looks)
-    return _described(fig, chart, labels, names, looks, "Map of images by the place the network gives them")
+    return _described(fig, chart, labels, names, looks, "Map of images and crops by the place the network gives them")
 
 
 @styled
@@ -81,7 +81,8 @@ def globe_view(chart: Map, labels: Sequence[str], names: Sequence[str] = (), fra
         ax.set(aspect="equal", xlim=(-1.1, 1.1), ylim=(-1.25, 1.25), xticks=[], yticks=[])
         ax.text(0, -1.2, f"turned {np.degrees(turn):.0f}°", ha="center", fontsize=SMALL)
         ax.spines[:].set_visible(False)
-    return _described(fig, chart, labels, names, looks, f"A globe of images seen from {frames} sides")
+        ax.patch.set_visible(False)  # or it would cover names of the globe to its left
+    return _described(fig, chart, labels, names, looks, f"A globe of images and crops seen from {frames} sides")
 
 
 def _labels(chart: Map, labels: Sequence[str]) -> list[str]:
@@ -96,7 +97,7 @@ def _paper(height: float):
     from matplotlib.figure import Figure
 
     fig = Figure((WIDTH, height), dpi=DPI)
-    panel, fig.strip = fig.subfigures(2, 1, height_ratios=[height - 1.4, 1.4])
+    panel, fig.strip = fig.subfigures(2, 1, height_ratios=[height - 1.3, 1.3])
     panel.subplots_adjust(left=0.01, right=0.99, bottom=0.03, top=0.96, wspace=0.01)
     return fig, panel
 
@@ -132,14 +133,14 @@ def _described(fig: Figure, chart: Map, labels, names, looks: dict, what: str) -
     columns = -(-len(handles) // -(-len(handles) // 6))  # at most 6 in a row, rows alike
     fig.strip.legend(handles=handles, loc="upper center", ncols=columns, handletextpad=0.1, columnspacing=1.2)
     numbers = [f"{name.replace('_', ' ')} {value:.2f}" for name, value in (chart.quality or {}).items()]
-    told = f"{NAMES[chart.method]}, {len(labels)} images: {', '.join(numbers) or 'quality not measured'}"
-    fig.strip.text(0.5, 0.27, told, ha="center", fontsize=SMALL + 0.5, color="#333333")
+    told = f"{NAMES[chart.method]}, {len(labels)} points: {', '.join(numbers) or 'quality not measured'}"
+    fig.strip.text(0.5, 0.32, told, ha="center", fontsize=SMALL + 0.5, color="#333333")
     warning = f"Not to be trusted: {'; '.join(chart.warnings)}" if chart.warnings else ""
-    fig.strip.text(0.5, 0.2, textwrap.fill(warning, 76), ha="center", va="top", fontsize=SMALL, color=VERMILLION,
+    fig.strip.text(0.5, 0.25, textwrap.fill(warning, 76), ha="center", va="top", fontsize=SMALL, color=VERMILLION,
                    weight="bold")  # fmt: skip
     count = ", ".join(f"{number} {kind}" for kind, number in Counter(labels).items())
     near = _nearest_kinds(chart, labels)
-    return finished(fig, f"{what}. {told}. {warning + '. ' if warning else ''}Images: {count}. {near}")
+    return finished(fig, f"{what}. {told}. {warning + '. ' if warning else ''}Points: {count}. {near}")
 
 
 def _nearest_kinds(chart: Map, labels: list[str]) -> str:
