@@ -3,8 +3,9 @@
     plots.map_view(sphere_map, traces.table.label, traces.anchor_names)
     plots.globe_view(sphere_map, traces.table.label, traces.anchor_names)
 
-Filled marks are images or crops, rings with a name are anchors. Quality numbers stand below every map, and a warning above a map
-that is not to be trusted. Legend: n images, K anchors, m dimensions of the map.
+Filled marks are images or crops, rings with a name are anchors. Quality numbers stand below every map, and below them a
+warning if the map is not to be trusted.
+Legend: n images, K anchors, m dimensions of the map.
 """
 
 from __future__ import annotations
