@@ -135,7 +135,7 @@ def _described(fig: Figure, chart: Map, labels, names, looks: dict, what: str) -
     fig.strip.legend(handles=handles, loc="upper center", ncols=columns, handletextpad=0.1, columnspacing=1.2)
     numbers = [f"{name.replace('_', ' ')} {value:.2f}" for name, value in (chart.quality or {}).items()]
     told = f"{NAMES[chart.method]}, {len(labels)} points: {', '.join(numbers) or 'quality not measured'}"
-    fig.strip.text(0.5, 0.32, told, ha="center", fontsize=SMALL + 0.5, color="#333333")
+    fig.strip.text(0.5, 0.32, told, ha="center", fontsize=SMALL, color="#333333")
     warning = f"Not to be trusted: {'; '.join(chart.warnings)}" if chart.warnings else ""
     fig.strip.text(0.5, 0.25, textwrap.fill(warning, 76), ha="center", va="top", fontsize=SMALL, color=VERMILLION,
                    weight="bold")  # fmt: skip
