@@ -4,7 +4,7 @@
 
 Stage A runs once (it is the same for all: the encoder does not depend on the experts); each variant goes on from it.
 The dense variants get as many more steps as a step with three experts takes longer (processor time of interleaved
-steps, measured here; --ratio skips that), so that minutes are equal; `dense_steps` gets equal steps. What exists in --out
+steps, measured here; --ratio skips that), so that minutes are equal; `dense_steps` gets equal steps. What is in --out
 is not trained again.
 """
 

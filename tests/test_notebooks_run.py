@@ -13,6 +13,8 @@ from PIL import Image
 
 import slerlib
 from slerlib import report
+from slerlib.analysis import geometry
+from slerlib.analysis.store import Traces
 from slerlib.data.scenes import photographs
 from slerlib.provenance import weights_file
 
@@ -38,6 +40,7 @@ def run(untrained, tmp_path_factory):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("OMP_NUM_THREADS", "1")
             patch.setenv("MKL_NUM_THREADS", "1")
+            patch.setenv("SLERLIB_CACHE", str(runs / "cache"))
             (record,) = report.run(str(notebook), parameters, runs, say=lambda line: None)
         assert record["state"] == "done", record["error"]
         return record, record["page"].read_text(), "\n".join(said(record["folder"] / "notebook.ipynb"))
@@ -121,3 +124,28 @@ def test_the_first_lesson_runs_with_its_solution_and_other_values(run, tmp_path)
     _, _, text = run(tmp_path / "solved.ipynb", images=1, photograph="rocket", degradation="haze", severity=0.8)
     assert ("Yes: at" if shipped() else "Not yet: ") in text
     assert "haze, n = 1 photographs" in text
+
+
+SPHERE = {"images": 2, "severities": "[0.5]"}
+
+
+def test_the_report_of_the_sphere_draws_maps_with_their_quality(run):
+    record, page, text = run(NOTEBOOKS / "report_embedding.ipynb", extra='["snow"]', **SPHERE)
+    starts = [" ".join(alt.split()[:2]) for alt in alt_texts(page)]
+    assert starts == ["Map of", "Map of", "A globe", "Mean angle"]
+    assert "36 points of 2 photographs: 18 whole images and as many crops. 32 of them show" in text
+    traces = Traces.load(record["folder"] / "traces.npz")
+    table = geometry.measures(traces.select(traces.table.label != "snow"))
+    assert f"accuracy **{table.value['knn_accuracy']:.2f}" in text and "trustworthiness" in text
+    assert len(page) < 4_000_000
+
+
+def test_the_lesson_on_maps_runs_with_its_solution(run, tmp_path):
+    book = nbformat.read(NOTEBOOKS / "06_embeddings_umap.ipynb", 4)
+    solution = re.search(r"A solution</summary><code>(.*)</code>", "\n".join(cell.source for cell in book.cells))[1]
+    (answer,) = [cell for cell in book.cells if cell.id == "answer"]
+    answer.source = solution
+    nbformat.write(book, tmp_path / "solved.ipynb")
+    _, page, text = run(tmp_path / "solved.ipynb", **SPHERE)
+    assert "Yes. Trustworthiness" in text and re.search(r"The claim (holds|fails|is open) for this", text)
+    assert len(alt_texts(page)) == 3

@@ -1,0 +1,300 @@
+"""Maps of the sphere of degradations, and numbers that say how far each map may be believed.
+
+    xyz = slerlib.embed(traces, "umap_sphere")                     # (n, 3)
+    sphere_map = make_map(traces, "umap_sphere")                   # the same points, anchors, pins and quality
+    sphere_map.quality["trustworthiness"]; sphere_map.warnings
+
+Umap is fitted once on everything pooled, for it has no other way to place points: the map of a part is not the part of
+the map, and transform(X[:50]) is not transform(X)[:50]. Coordinates repeat bit by bit within one installation only.
+Legend: n points, D dimensions of the data, m of the map (2; 3 on a sphere), K anchors, L layers, E experts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import provenance, sphere
+from ..errors import UserError
+from ..model.router import Trace
+from .store import Traces
+from .trace import cache_folder, keep
+
+METHODS = ("pca", "umap_plane", "umap_sphere")
+NEIGHBOURS = 15  # of umap, and of every quality number
+FIT_LIMIT = 50_000  # above it umap is fitted on so many seeded rows, and one call of transform places the others
+QUALITY_LIMIT = 2_000  # quality and stability are measured on at most so many seeded rows
+SPHERE_STEP = 0.03  # learning rate in radians; umap's own, 1, throws points around the sphere and forgets the start
+SEEDS = 3  # fits compared for the stability
+#: A map below one of these is drawn with a warning [ours]: in words, one neighbour in ten or so drawn near is not, the
+#: same for near ones drawn far, and a second seed gives another arrangement.
+TRUSTED = {"trustworthiness": 0.9, "continuity": 0.9, "stability": 0.5}
+
+Points = Traces | Trace | np.ndarray | Tensor | Sequence
+
+
+@dataclass(frozen=True)
+class Map:
+    """Where a method puts n points, and how far to believe it."""
+
+    points: np.ndarray  # (n, m) float32
+    method: str
+    seed: int | None
+    anchors: np.ndarray | None = None  # (K, m)
+    pins: np.ndarray | None = None  # (L, E, m)
+    quality: dict[str, float] | None = None  # see `quality`
+
+    @property
+    def warnings(self) -> list[str]:
+        """Reasons to distrust this map; an empty list means none was found."""
+        if self.quality is None:
+            return ["its quality was not measured"]
+        return [
+            f"{name} {self.quality[name]:.2f} is below {limit}"
+            for name, limit in TRUSTED.items()
+            if not np.isnan(self.quality[name]) and self.quality[name] < limit
+        ]
+
+    def caption(self) -> str:
+        """Method and quality in one line."""
+        parts = [f"{name} {value:.2f}" for name, value in (self.quality or {}).items() if not np.isnan(value)]
+        return f"{self.method}: " + (", ".join(parts) or "quality not measured")
+
+
+def embed(traces: Points, method: str = "pca", seed: int | None = 0) -> np.ndarray:
+    """Coordinates of points in a map for the eye: (n, 2), or (n, 3) unit vectors for "umap_sphere".
+
+    traces: `Traces`, a `Trace`, a list of either, pooled in one fit; or an (n, D) array or tensor.
+    method: "pca" at once; "umap_plane" and "umap_sphere" take seconds, and half a minute the first time.
+    seed: the same seed repeats the map on this machine, on one core; None uses all cores and does not repeat.
+    Raises UserError for other methods and for points that are too few or not finite. No map shows distances as they
+    are: `make_map` says how many neighbours survive.
+    """
+    return _fit(_rows(traces), method, seed)
+
+
+def make_map(
+    traces: Points,
+    method: str = "pca",
+    seed: int | None = 0,
+    *,
+    measure: bool = True,
+    cache: str | os.PathLike | bool | None = None,
+) -> Map:
+    """`embed` with anchors and pins placed in the same fit, quality numbers, and a cache.
+
+    traces: as in `embed`; anchors and pins come from the first `Traces`. measure: False skips the quality, which for
+    umap takes two more fits. cache: as in `collect`; the key is a hash of points, method, seed and versions.
+    """
+    rows = _rows(traces)
+    first = traces[0] if isinstance(traces, list | tuple) else traces
+    n, marks = len(rows), []
+    if isinstance(first, Traces):
+        marks = [first.anchors, first.pins.reshape(-1, first.pins.shape[-1])]
+    pooled = np.concatenate([rows, *marks])
+    file = None if cache is False else cache_folder(cache) / f"map-{_key(pooled, method, seed, n, measure)}.npz"
+    if file is not None and file.is_file():
+        with np.load(file) as known:
+            points = known["points"]
+            numbers = dict(zip(known["names"].tolist(), known["values"].tolist(), strict=True)) or None
+    else:
+        points = _fit(pooled, method, seed)
+        numbers = quality(rows, points[:n], method, seed) if measure else None
+        keep(file, lambda path: _save(path, points, numbers or {}))
+    k = len(first.anchors) if marks else 0
+    anchors, pins = (
+        (points[n : n + k], points[n + k :].reshape(*first.pins.shape[:2], points.shape[1])) if marks else (None, None)
+    )
+    return Map(points[:n], method, seed, anchors, pins, numbers)
+
+
+def quality(rows: np.ndarray, points: np.ndarray, method: str, seed: int | None = 0) -> dict[str, float]:
+    """How far a map may be believed, each number from 0 to 1, 1 the best; nearness in the data is the cosine.
+
+    trustworthiness: are points drawn near each other near in the data (Venna & Kaski 2001)? continuity: are points near
+    in the data drawn near? neighbours_kept: share of the 15 nearest that are among the 15 nearest of the map.
+    stability: 1 minus the Procrustes disparity between maps of different seeds, mean over pairs of 3; 1 for PCA.
+    Measured on at most 2000 rows, drawn with the seed 0.
+    """
+    from sklearn.manifold import trustworthiness
+
+    chosen = _draw(len(rows), QUALITY_LIMIT)
+    rows, points = _unit(rows[chosen]), points[chosen]
+    k = min(NEIGHBOURS, (len(rows) - 1) // 2)
+    near, drawn = _nearest(rows, k), _nearest(points, k)
+    kept = np.mean([len(np.intersect1d(a, b)) / k for a, b in zip(near, drawn, strict=True)])
+    stability = 1.0
+    if method != "pca":
+        start = seed or 0
+        maps = [points] + [_fit(rows, method, start + n) for n in range(1, SEEDS)]
+        stability = float(np.mean([1 - _disparity(a, b) for a, b in combinations(maps, 2)]))
+    return {
+        "trustworthiness": float(trustworthiness(rows, points, n_neighbors=k)),
+        "continuity": float(trustworthiness(points, rows, n_neighbors=k)),
+        "neighbours_kept": float(kept),
+        "stability": stability,
+    }
+
+
+def align(x_nD: np.ndarray, to_nD: np.ndarray) -> np.ndarray:
+    """`x` turned (and mirrored) as near as it gets to `to`, row by row: orthogonal Procrustes (Schoenemann 1966)."""
+    from scipy.linalg import orthogonal_procrustes
+
+    if x_nD.shape != to_nD.shape:
+        raise UserError(f"Rows are aligned with their partners; got shapes {x_nD.shape} and {to_nD.shape}.")
+    return x_nD @ orthogonal_procrustes(x_nD, to_nD)[0]
+
+
+def compare(
+    stages: Sequence[Traces], method: str = "umap_sphere", seed: int | None = 0
+) -> tuple[list[Map], np.ndarray]:
+    """The same images in several networks or training steps, in one map: (a Map for each, degrees each row moved).
+
+    Every network has a sphere of its own, turned at random, so each is first turned onto the last by its matching rows;
+    then one fit places all. The second result is (stages, n): angle between each row and the same row of the last.
+    Raises UserError unless all have the same rows.
+    """
+    keys = ["content", "label", "severity", "seed", "view"]
+    last = stages[-1]
+    for part in stages:
+        if not part.table[keys].equals(last.table[keys]):
+            raise UserError(
+                "Networks are compared on the same images in the same order; the rows of these traces differ. Collect "
+                "both with the same Grid and views."
+            )
+    turned = [align(part.embedding, last.embedding) for part in stages]
+    anchors = [_turned_marks(part, last) for part in stages]
+    points = _fit(np.concatenate([*turned, *anchors]), method, seed)
+    numbers = quality(np.concatenate(turned), points[: len(stages) * len(last)], method, seed)
+    n, k = len(last), len(last.anchors)
+    after = points[len(stages) * n :]
+    maps = [
+        Map(points[i * n : (i + 1) * n], method, seed, after[i * k : (i + 1) * k], None, numbers)
+        for i in range(len(stages))
+    ]
+    there = sphere.normalise(torch.from_numpy(last.embedding))
+    moved = [sphere.angle(sphere.normalise(torch.from_numpy(part)), there).numpy() for part in turned]
+    return maps, np.stack(moved)
+
+
+def _turned_marks(part: Traces, last: Traces) -> np.ndarray:
+    from scipy.linalg import orthogonal_procrustes
+
+    return part.anchors @ orthogonal_procrustes(part.embedding, last.embedding)[0]
+
+
+def _fit(rows: np.ndarray, method: str, seed: int | None) -> np.ndarray:
+    """(n, D) -> (n, m) float32."""
+    if method not in METHODS:
+        raise UserError(f"method is one of {', '.join(METHODS)}; got {method!r}. Start with 'pca'.")
+    if method == "pca":
+        from sklearn.decomposition import PCA
+
+        return PCA(2, svd_solver="full").fit_transform(rows).astype(np.float32)
+    chosen = _draw(len(rows), FIT_LIMIT)
+    options = {}
+    if method == "umap_sphere":
+        options = {"output_metric": "haversine", "init": _sphere_start(rows[chosen]), "learning_rate": SPHERE_STEP}
+    with warnings.catch_warnings():  # umap and numba warn about their own workings
+        warnings.simplefilter("ignore")
+        import umap
+
+        reducer = umap.UMAP(
+            n_neighbors=min(NEIGHBOURS, len(chosen) - 1),
+            metric="cosine",
+            random_state=seed,
+            n_jobs=-1 if seed is None else 1,
+            **options,
+        ).fit(rows[chosen])
+        points = np.empty((len(rows), 2), dtype=np.float32)
+        points[chosen] = reducer.embedding_
+        rest = np.setdiff1d(np.arange(len(rows)), chosen)
+        if len(rest):
+            points[rest] = reducer.transform(rows[rest])
+    if method == "umap_plane":
+        return points
+    # umap's haversine takes coordinate 0 as the angle from the pole, and leaves both angles unwrapped
+    colatitude, longitude = torch.from_numpy(points.astype(np.float64)).unbind(1)
+    return sphere.to_xyz(colatitude, longitude).numpy().astype(np.float32)
+
+
+def _sphere_start(rows: np.ndarray) -> np.ndarray:
+    """(n, 2) colatitude and longitude of the first three principal components, for umap to start from.
+
+    Umap stretches any start to 0..10 along each axis, which would wind it around the sphere. Angles being periodic, the
+    start can be written with exactly that range: two rows get an equal name for their place that lies 10 from the least
+    (the one at colatitude 4 pi - 10 is also at 10, half a turn further), after which the stretching is a mere shift.
+    """
+    from sklearn.decomposition import PCA
+
+    parts = PCA(min(3, rows.shape[1]), svd_solver="full").fit_transform(rows)
+    xyz = _unit(np.pad(parts, ((0, 0), (0, 3 - parts.shape[1]))))
+    colatitude, longitude = (a.numpy() for a in sphere.to_angles(torch.from_numpy(xyz.astype(np.float64))))
+    colatitude[colatitude.argmin()] = 0
+    far = np.abs(colatitude - (4 * np.pi - 10)).argmin()
+    colatitude[far], longitude[far] = 10, longitude[far] + np.pi
+    least = longitude.argmin()
+    apart = np.abs(longitude - (longitude[least] + 10 - 2 * np.pi))
+    apart[[least, far]] = np.inf
+    longitude[apart.argmin()] = longitude[least] + 10
+    return np.stack([colatitude, longitude], axis=1)
+
+
+def _rows(traces: Points) -> np.ndarray:
+    """(n, D) float32 of anything that `embed` takes."""
+    if isinstance(traces, list | tuple) and traces and isinstance(traces[0], Traces | Trace):
+        rows = np.concatenate([np.asarray(part.embedding, dtype=np.float32) for part in traces])
+    else:
+        rows = traces.embedding if isinstance(traces, Traces | Trace) else traces
+    rows = np.asarray(rows.detach().cpu() if isinstance(rows, Tensor) else rows, dtype=np.float32)
+    if rows.ndim != 2 or len(rows) < 5 or rows.shape[1] < 2:
+        raise UserError(f"A map needs at least 5 points of 2 or more numbers, (n, D); got {rows.shape}. Add images.")
+    if not np.isfinite(rows).all():
+        raise UserError("A map needs finite points; these hold NaN or infinity. Find where they come from.")
+    return rows
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+
+
+def _draw(n: int, limit: int) -> np.ndarray:
+    """Row numbers in order: all, or `limit` of them drawn with the seed 0."""
+    return np.arange(n) if n <= limit else np.sort(np.random.default_rng(0).choice(n, limit, replace=False))
+
+
+def _nearest(points: np.ndarray, k: int) -> np.ndarray:
+    """(n, k) numbers of the nearest others. On a sphere the chord orders as the angle does."""
+    from sklearn.neighbors import NearestNeighbors
+
+    return NearestNeighbors(n_neighbors=k).fit(points).kneighbors(return_distance=False)
+
+
+def _disparity(a: np.ndarray, b: np.ndarray) -> float:
+    from scipy.spatial import procrustes
+
+    return procrustes(a.astype(np.float64), b.astype(np.float64))[2]
+
+
+def _key(*parts) -> str:
+    total = hashlib.sha256(provenance.hash_of(__file__).encode())
+    total.update(str(provenance.versions(("numpy", "scikit-learn", "umap-learn"))).encode())
+    for part in parts:
+        total.update(np.ascontiguousarray(part).data if isinstance(part, np.ndarray) else f"|{part}".encode())
+    return total.hexdigest()[:24]
+
+
+def _save(file, points: np.ndarray, numbers: dict[str, float]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
+    with open(temporary, "wb") as handle:
+        np.savez(handle, points=points, names=np.array(list(numbers)), values=np.array(list(numbers.values())))
+    os.replace(temporary, file)

@@ -1,0 +1,230 @@
+"""Measures of the sphere in its own dimensions, where no map can mislead: separation, evenness, leakage.
+
+    table = measures(traces)          # one row per measure: value, interval, shuffled labels, what to compare it with
+
+Every class weighs the same, whatever its number of images. Intervals are 95 % bootstrap intervals over contents
+(photographs), because images of one photograph are no independent samples; the neighbours of a row stay as they are.
+Legend: n rows, D embedding dimension, K classes, S contents.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from .. import sphere
+from ..errors import UserError
+from .store import Traces
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+NEIGHBOURS = 5  # of the k-NN vote
+DRAWS = 1000  # bootstrap samples
+SHUFFLES = 5
+ROWS = 4_000  # measured on at most so many rows, drawn with the seed 0: the cosines of all pairs are held at once
+FOLDS = 5  # of the linear probe, by content
+
+
+def measures(traces: Traces, seed: int = 0) -> DataFrame:
+    """Measures of one network's sphere, in rows.
+
+    Columns: value, low and high (95 % bootstrap interval over contents, NaN for a single one), shuffled (mean over 5
+    shuffles of the labels; of the contents within each class for leakage), reference (chance, optimum or ideal) and
+    meaning. Values that the data cannot give, such as held-out accuracy with one content, are NaN.
+    silhouette            (b - a) / max(a, b), cosine distance, of a row to its own and the nearest other class
+    knn_accuracy          vote of the 5 nearest rows of other contents, weighted by cosine
+    probe_accuracy        logistic regression tested on contents it has not seen
+    intra_cosine          mean cosine to rows of the own class and other contents
+    inter_cosine          mean cosine between class centroids
+    centroid_uniformity   log mean exp(-2 |c_i - c_j|^2) (Wang & Isola 2020); the optimum is that of a simplex
+    content_leakage       the nearest row of the same class shows the same content
+    view_alignment        mean squared distance of a crop to its whole image (Wang & Isola 2020)
+    Raises UserError for fewer than two classes.
+    """
+    import pandas as pd
+
+    traces = traces if len(traces) <= ROWS else traces.select(_draw(len(traces)))
+    z_nD = sphere.normalise(torch.from_numpy(traces.embedding)).double().numpy()
+    classes, label_n = np.unique(traces.table.label.to_numpy(dtype=str), return_inverse=True)
+    _, content_n = np.unique(traces.table.content.to_numpy(dtype=str), return_inverse=True)
+    if len(classes) < 2:
+        raise UserError(
+            f"The sphere is measured between classes; these traces have {len(classes)}. Collect more tasks."
+        )
+    cosine_nn = z_nD @ z_nD.T
+    rng = np.random.default_rng(seed)
+    shuffles = [rng.permutation(label_n) for _ in range(SHUFFLES)]
+    k = len(classes)
+
+    rows = {}
+
+    def add(name: str, of_rows: Callable, reference: float, meaning: str) -> None:
+        value, low, high = _interval(of_rows(label_n), label_n, content_n, seed)
+        shuffled = [_weighted(of_rows(labels), labels) for labels in shuffles]
+        rows[name] = (value, low, high, float(np.mean(shuffled)), reference, meaning)
+
+    def add_centroids(name: str, of_centroids: Callable, reference: float, meaning: str) -> None:
+        value, low, high = _centroid_interval(of_centroids, z_nD, label_n, content_n, seed)
+        shuffled = [of_centroids(_centroids(z_nD, labels, k)) for labels in shuffles]
+        rows[name] = (value, low, high, float(np.mean(shuffled)), reference, meaning)
+
+    add("silhouette", lambda y: _silhouette(cosine_nn, y), 0.0, "0: classes overlap; 1: points")
+    add("knn_accuracy", lambda y: _knn(cosine_nn, y, content_n), 1 / k, "chance")
+    add("probe_accuracy", lambda y: _probe(z_nD, y, content_n), 1 / k, "chance")
+    add("intra_cosine", lambda y: _intra(cosine_nn, y, content_n), 1.0, "optimum: one point per class")
+    add_centroids("inter_cosine", _inter, -1 / (k - 1), "optimum: simplex")
+    add_centroids("centroid_uniformity", _uniformity, -4 * k / (k - 1), "optimum: simplex")
+    leaks, chance = _leakage(cosine_nn, label_n, content_n)
+    mixed = [_within(content_n, label_n, rng) for _ in range(SHUFFLES)]
+    base = float(np.mean([_weighted(_leakage(cosine_nn, label_n, y)[0], label_n) for y in mixed]))
+    rows["content_leakage"] = (*_interval(leaks, label_n, content_n, seed), base, _weighted(chance, label_n), "chance")
+    apart, base = _views(traces, z_nD, rng)
+    rows["view_alignment"] = (*_interval(apart, label_n, content_n, seed), base, 0.0, "optimum")
+    return pd.DataFrame.from_dict(rows, orient="index", columns="value low high shuffled reference meaning".split())
+
+
+def _draw(n: int) -> np.ndarray:
+    return np.sort(np.random.default_rng(0).choice(n, ROWS, replace=False))
+
+
+def _silhouette(cosine_nn: np.ndarray, label_n: np.ndarray) -> np.ndarray:
+    from sklearn.metrics import silhouette_samples
+
+    distance = np.clip(1 - cosine_nn, 0, 2)
+    np.fill_diagonal(distance, 0)
+    return silhouette_samples(distance, label_n, metric="precomputed")
+
+
+def _knn(cosine_nn: np.ndarray, label_n: np.ndarray, content_n: np.ndarray) -> np.ndarray:
+    """(n,) 1 where the vote of the nearest rows of other contents, weighted by their cosines, is right."""
+    n, k = len(label_n), min(NEIGHBOURS, int((content_n[:, None] != content_n).sum(1).min()))
+    if k < 1:
+        return np.full(n, math.nan)
+    others = np.where(content_n[:, None] == content_n, -np.inf, cosine_nn)
+    near = np.argpartition(-others, k - 1, axis=1)[:, :k]
+    votes = np.zeros((n, label_n.max() + 1))
+    np.add.at(votes, (np.arange(n)[:, None], label_n[near]), np.take_along_axis(cosine_nn, near, axis=1))
+    return (votes.argmax(axis=1) == label_n).astype(float)
+
+
+def _probe(z_nD: np.ndarray, label_n: np.ndarray, content_n: np.ndarray) -> np.ndarray:
+    """(n,) 1 where logistic regression, fitted on other contents, is right."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GroupKFold
+
+    folds, right = min(FOLDS, len(np.unique(content_n))), np.full(len(label_n), math.nan)
+    if folds < 2:
+        return right
+    for train, test in GroupKFold(folds).split(z_nD, label_n, content_n):
+        if len(np.unique(label_n[train])) < 2:
+            return np.full(len(label_n), math.nan)
+        with warnings.catch_warnings():  # shuffled labels may not converge, which is not the question here
+            warnings.simplefilter("ignore")
+            probe = LogisticRegression(C=10, class_weight="balanced", max_iter=200).fit(z_nD[train], label_n[train])
+        right[test] = probe.predict(z_nD[test]) == label_n[test]
+    return right
+
+
+def _intra(cosine_nn: np.ndarray, label_n: np.ndarray, content_n: np.ndarray) -> np.ndarray:
+    partners = (label_n[:, None] == label_n) & (content_n[:, None] != content_n)
+    count = partners.sum(axis=1)
+    return np.where(count > 0, (cosine_nn * partners).sum(axis=1) / np.maximum(count, 1), math.nan)
+
+
+def _leakage(cosine_nn: np.ndarray, label_n: np.ndarray, content_n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) 1 where the nearest other row of the class has the same content, and the chance of it; NaN without any."""
+    own = label_n[:, None] == label_n
+    np.fill_diagonal(own, False)
+    same = own & (content_n[:, None] == content_n)
+    possible = same.any(axis=1)
+    nearest = np.where(own, cosine_nn, -np.inf).argmax(axis=1)
+    hit = content_n[nearest] == content_n
+    chance = same.sum(axis=1) / np.maximum(own.sum(axis=1), 1)
+    return np.where(possible, hit, math.nan), np.where(possible, chance, math.nan)
+
+
+def _within(content_n: np.ndarray, label_n: np.ndarray, rng) -> np.ndarray:
+    """Contents shuffled within every class."""
+    mixed = content_n.copy()
+    for label in np.unique(label_n):
+        rows = np.flatnonzero(label_n == label)
+        mixed[rows] = content_n[rng.permutation(rows)]
+    return mixed
+
+
+def _views(traces: Traces, z_nD: np.ndarray, rng) -> tuple[np.ndarray, float]:
+    """(n,) squared distance of each crop to its whole image, NaN elsewhere; and its mean for partners at random."""
+    names = list(
+        zip(*(traces.table[name].astype(str) for name in ("content", "label", "severity", "seed")), strict=True)
+    )
+    view = traces.table.view.to_numpy(dtype=str)
+    whole = {name: row for row, name in enumerate(names) if view[row] == "image"}
+    pairs = [(row, whole[name]) for row, name in enumerate(names) if view[row] == "crop" and name in whole]
+    apart = np.full(len(z_nD), math.nan)
+    if not pairs:
+        return apart, math.nan
+    crops, images = np.array(pairs).T
+    apart[crops] = np.square(z_nD[crops] - z_nD[images]).sum(axis=1)
+    return apart, float(np.square(z_nD[crops] - z_nD[rng.permutation(images)]).sum(axis=1).mean())
+
+
+def _centroids(z_nD: np.ndarray, label_n: np.ndarray, k: int) -> np.ndarray:
+    return sphere.centroids(torch.from_numpy(z_nD), torch.from_numpy(label_n), k).numpy()
+
+
+def _inter(c_KD: np.ndarray) -> float:
+    k = len(c_KD)
+    return float(((c_KD @ c_KD.T).sum() - np.square(c_KD).sum()) / (k * (k - 1)))
+
+
+def _uniformity(c_KD: np.ndarray) -> float:
+    return sphere.uniformity(torch.from_numpy(c_KD)).item()
+
+
+def _weighted(value_n: np.ndarray, label_n: np.ndarray) -> float:
+    """Mean over classes of the mean over their rows; rows that are NaN are left out."""
+    means = [value_n[(label_n == label) & ~np.isnan(value_n)] for label in np.unique(label_n)]
+    means = [part.mean() for part in means if len(part)]
+    return float(np.mean(means)) if means else math.nan
+
+
+def _interval(value_n, label_n, content_n, seed: int) -> tuple[float, float, float]:
+    """`_weighted` with a bootstrap interval over contents."""
+    s, k = content_n.max() + 1, label_n.max() + 1
+    known = ~np.isnan(value_n)
+    total_SK, count_SK = np.zeros((s, k)), np.zeros((s, k))
+    np.add.at(total_SK, (content_n[known], label_n[known]), value_n[known])
+    np.add.at(count_SK, (content_n[known], label_n[known]), 1)
+    value = _weighted(value_n, label_n)
+    if (count_SK.sum(axis=1) > 0).sum() < 2:
+        return value, math.nan, math.nan
+    drawn_RS = _counts(s, seed)
+    with np.errstate(invalid="ignore"):
+        means_RK = (drawn_RS @ total_SK) / (drawn_RS @ count_SK)
+    usable = ~np.isnan(means_RK).all(axis=1)
+    return value, *(float(q) for q in np.quantile(np.nanmean(means_RK[usable], axis=1), [0.025, 0.975]))
+
+
+def _centroid_interval(of_centroids, z_nD, label_n, content_n, seed: int) -> tuple[float, float, float]:
+    s, k = content_n.max() + 1, label_n.max() + 1
+    value = of_centroids(_centroids(z_nD, label_n, k))
+    if s < 2:
+        return value, math.nan, math.nan
+    sum_SKD = np.zeros((s, k, z_nD.shape[1]))
+    np.add.at(sum_SKD, (content_n, label_n), z_nD)
+    drawn = np.einsum("rs,skd->rkd", _counts(s, seed), sum_SKD, optimize=True)
+    length = np.linalg.norm(drawn, axis=-1, keepdims=True)
+    full = (length > 0).all(axis=(1, 2))  # a class may lack all its contents in a draw
+    values = [of_centroids(c) for c in drawn[full] / length[full]]
+    return value, *(float(q) for q in np.quantile(values, [0.025, 0.975]))
+
+
+def _counts(contents: int, seed: int) -> np.ndarray:
+    """(draws, S) how often each content is drawn."""
+    return np.random.default_rng(seed).multinomial(contents, np.full(contents, 1 / contents), size=DRAWS).astype(float)

@@ -1,0 +1,239 @@
+"""Collect traces: one pass over a data set through the encoder, the router and, if asked, the experts.
+
+    cases = Grid("demo", severities=(0.3, 0.6, 1.0), seeds=(0, 1))
+    traces = collect(model, cases, restore=False, views=("image", "crop"))    # a second call reads the cache
+    traces.table; traces.embedding; traces.select(traces.table.view == "image")
+
+Legend: B batch, C channels, H W pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import provenance
+from ..cases import Case, case_seed, checked_tasks, demo_cases, pair_cases
+from ..config import CLASSES
+from ..errors import UserError
+from ..metrics import psnr
+from ..model.network import SLERIR
+from ..model.router import Trace
+from ..restore import evaluating, restore_batch
+from .store import Traces, network_hash
+
+__all__ = ["Grid", "Traces", "cache_folder", "collect", "encode", "network_hash"]
+
+VIEWS = ("image", "crop")
+FIXED = ("noise15", "noise25", "noise50", "clean")  # tasks that a severity does not change
+#: Code that decides what is in a trace; other changes leave the cache valid.
+CODE = (
+    "model",
+    "data",
+    "analysis/trace.py",
+    "analysis/store.py",
+    "cases.py",
+    "images.py",
+    "restore.py",
+    "sphere.py",
+    "tiles.py",
+)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The cases of one pass, by their parameters, so that what is known already need not be made again.
+
+    root, setting, images and crop as in `slerlib.evaluate`; with setting "pairs" the other fields have no meaning.
+    Noise levels and clean have no severity: they come once for each seed, clean once in all.
+    """
+
+    root: str = "demo"
+    setting: str = "demo"
+    tasks: tuple[str, ...] = CLASSES
+    severities: tuple[float, ...] = (0.5,)
+    seeds: tuple[int, ...] = (0,)
+    images: int = 0
+    crop: str = "center16"
+
+    def parts(self) -> list[Grid]:
+        """Grids of one seed and at most one severity that together are this one: the units of the cache."""
+        if self.setting == "pairs":
+            return [replace(self, tasks=(), severities=(math.nan,), seeds=(0,))]
+        tasks = checked_tasks(self.tasks)
+        fixed = tuple(task for task in tasks if task in FIXED)
+        rest = tuple(task for task in tasks if task not in FIXED)
+        result = []
+        for n, seed in enumerate(self.seeds):
+            still = tuple(task for task in fixed if n == 0 or task != "clean")
+            result += [replace(self, tasks=still, severities=(math.nan,), seeds=(seed,))] if still else []
+            result += [replace(self, tasks=rest, severities=(s,), seeds=(seed,)) for s in self.severities if rest]
+        return result
+
+    def cases(self) -> Iterator[Case]:
+        """The cases of one part."""
+        if self.setting == "pairs":
+            return pair_cases(self.root, self.images, self.crop)
+        severity = 0.5 if math.isnan(self.severities[0]) else self.severities[0]
+        return demo_cases(self.root, self.tasks, self.images, severity, self.seeds[0], self.crop)
+
+
+def collect(
+    model: SLERIR,
+    cases: Grid | Iterable[Case],
+    *,
+    restore: bool = True,
+    views: Sequence[str] = ("image",),
+    side: int = 128,
+    batch: int = 16,
+    cache: str | os.PathLike | bool | None = None,
+    progress: bool = False,
+) -> Traces:
+    """One pass over a data set: encode every image, and restore it if asked to.
+
+    Arguments
+    cases: a `Grid`, or any cases as `slerlib.evaluate` makes them (then nothing is cached, severity and seed are NaN).
+    restore: False encodes only, which is many times faster; `psnr` is then NaN.
+    views: "image" = the whole image; "crop" = one square of `side` pixels at a seeded place (the whole image where it
+        is smaller), encoded and restored as if it were an image by itself.
+    batch: at most so many images of one size at once.
+    cache: folder of the cache; by default $SLERLIB_CACHE, else ~/.cache/slerlib; False for none. Each part of a grid
+        (one seed, one severity) has a file whose name is a hash of network, code, data and parameters, so a grid that
+        grows computes only what is new.
+    Raises UserError for unknown views, unreadable data, and encoding only where the route is decided on the way
+    (router "sphere_stage").
+    """
+    if not views or set(views) - set(VIEWS):
+        raise UserError(f"views are some of {VIEWS}; got {tuple(views)}. Leave it out for whole images.")
+    if not restore and model.cfg.router == "sphere_stage":
+        raise UserError("A sphere_stage router decides inside the backbone; collect its traces with restore=True.")
+    options = {"restore": restore, "views": tuple(v for v in VIEWS if v in views), "side": side, "batch": batch}
+    if not isinstance(cases, Grid):
+        return _collected(model, _shown(cases, progress), math.nan, math.nan, **options)
+    network, found = network_hash(model), []
+    for part in cases.parts():
+        file = None if cache is False else cache_folder(cache) / f"traces-{_key(network, part, options)}.npz"
+        traces = _known(file)
+        if traces is None:
+            images = _shown(part.cases(), progress)
+            traces = _collected(model, images, part.severities[0], part.seeds[0], **options)
+            keep(file, traces.save)
+        found.append(traces)
+    return Traces.concatenate(found)
+
+
+def _known(file: Path | None) -> Traces | None:
+    """What the cache holds; a damaged file is as good as none."""
+    try:
+        return Traces.load(file) if file is not None and file.is_file() else None
+    except UserError:
+        return None
+
+
+def keep(file: Path | None, save: Callable[[Path], object]) -> None:
+    """Write to the cache, if there is one. A disk that is full or read-only costs the cache, not the result."""
+    try:
+        if file is not None:
+            save(file)
+    except OSError as error:
+        warnings.warn(f"Not cached in {file.parent} ({error.strerror}); set SLERLIB_CACHE.", stacklevel=3)
+
+
+def _shown(cases: Iterable[Case], progress: bool) -> Iterable[Case]:
+    if not progress:
+        return cases
+    from tqdm import tqdm
+
+    return tqdm(cases, unit="image", desc="collect")
+
+
+def encode(model: SLERIR, x_BCHW: Tensor, labels: Tensor | None = None) -> Trace:
+    """Embedding and route alone, without running the backbone. Images in [0, 1], sides of at least 16."""
+    weight = next(model.parameters())
+    with evaluating(model), torch.inference_mode():
+        x = model.pad(x_BCHW.to(weight.device, weight.dtype))
+        return model.route(model.encode(x), labels=labels, x_BCHW=x)
+
+
+def _collected(model: SLERIR, cases: Iterable[Case], severity, seed, restore, views, side, batch) -> Traces:
+    """Rows in the order of the cases. Waiting images of a view have one size, so that at most two batches are held."""
+    told = model.router.names if model.cfg.router == "oracle" else ()
+    parts, order, waiting = [], [], {view: [] for view in views}
+
+    def run(view: str) -> None:
+        if waiting[view]:
+            numbers, group = zip(*waiting[view], strict=True)
+            parts.append(_run(model, view, group, restore, told, severity, seed))
+            order.extend(numbers)
+            waiting[view].clear()
+
+    row = 0
+    for case in cases:
+        for view in views:
+            seen = _cut(case, side) if view == "crop" else case
+            key = (seen.input.shape, seen.task in told)
+            held = waiting[view]
+            if held and (len(held) == batch or key != (held[0][1].input.shape, held[0][1].task in told)):
+                run(view)
+            held.append((row, seen))
+            row += 1
+    for view in views:
+        run(view)
+    return Traces.concatenate(parts).select(np.argsort(order))
+
+
+def _cut(case: Case, side: int) -> Case:
+    """The same window of input and target, of at most side x side pixels, at a place drawn from the case's name."""
+    height, width = case.input.shape[1:]
+    rng = np.random.default_rng(case_seed(side, f"{case.dataset}/{case.image}", case.task))
+    top, left = rng.integers(0, max(height - side, 0) + 1), rng.integers(0, max(width - side, 0) + 1)
+    window = (slice(None), slice(top, top + side), slice(left, left + side))
+    return replace(case, input=case.input[window], target=case.target[window])
+
+
+def _run(model, view, cases: Sequence[Case], restore, told, severity, seed) -> Traces:
+    import pandas as pd
+
+    x_BCHW = torch.stack([case.input for case in cases])
+    scores = np.full((len(cases), 2), math.nan)
+    if restore:
+        path = None
+        if cases[0].task in told:  # as in evaluate: the oracle is told the degradation
+            path = model.router.class_paths()[[told.index(case.task) for case in cases]]
+        y_BCHW, trace = restore_batch(model, x_BCHW, path=path, tile=0 if model.cfg.router == "sphere_stage" else None)
+        scores[:, 1] = [psnr(y, case.target) for y, case in zip(y_BCHW, cases, strict=True)]
+    else:
+        labels = torch.tensor([told.index(c.task) for c in cases]) if cases[0].task in told else None
+        trace = encode(model, x_BCHW, labels)
+    scores[:, 0] = [psnr(case.input, case.target) for case in cases]
+    rows = [(f"{case.dataset}/{case.image}", case.dataset, case.task) for case in cases]
+    table = pd.DataFrame(rows, columns=["content", "dataset", "label"])
+    table = table.assign(severity=severity, seed=seed, view=view, psnr_input=scores[:, 0], psnr=scores[:, 1])
+    return Traces.from_trace(model, trace, table)
+
+
+def _key(network: str, part: Grid, options: dict) -> str:
+    """What a part of a grid depends on, as a hash."""
+    root = provenance.PACKAGE
+    code = [provenance.hash_of(root / name) if name.endswith(".py") else provenance.sha256_folder(root / name, "*.py")
+            for name in CODE]  # fmt: skip
+    data = None if part.root == "demo" else provenance.hash_of(part.root)
+    known = [network, str(part), data, options, code, provenance.versions(provenance.SCORING_PACKAGES)]
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def cache_folder(cache: str | os.PathLike | bool | None = None) -> Path:
+    """The given folder, else $SLERLIB_CACHE, else ~/.cache/slerlib."""
+    if isinstance(cache, (str, os.PathLike)):
+        return Path(cache)
+    return Path(os.environ.get("SLERLIB_CACHE") or Path.home() / ".cache" / "slerlib")

@@ -1,0 +1,205 @@
+"""Known answers: a planted sphere comes back, shuffled labels are at chance, rotations are found, a simplex is best."""
+
+import io
+import math
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import ortho_group
+
+import slerlib
+from slerlib import plots, sphere
+from slerlib.analysis import embedding as maps
+from slerlib.analysis.embedding import Map, align, compare, make_map, quality
+from slerlib.analysis.geometry import measures
+from slerlib.analysis.store import Traces
+
+K, CONTENTS, D = 6, 10, 16
+NAMES = tuple("abcdef")
+
+
+def planted(spread=0.15, scene=0.0, seed=0) -> Traces:
+    """Six caps at the ends of three axes of 16; `scene` moves every point of a content the same way."""
+    rng = np.random.default_rng(seed)
+    anchors = np.zeros((K, D), dtype=np.float32)
+    anchors[range(K), [0, 1, 2] * 2] = [1, 1, 1, -1, -1, -1]
+    label, content, view = (part.ravel() for part in np.mgrid[:K, :CONTENTS, :2])
+    z = anchors[label] + scene * rng.standard_normal((CONTENTS, D))[content]
+    z[:, :3] += spread * rng.standard_normal((len(z), 3))
+    z /= np.linalg.norm(z, axis=1, keepdims=True)
+    table = pd.DataFrame({"content": [f"demo/{c}" for c in content], "dataset": "demo",
+                          "label": [NAMES[k] for k in label], "severity": 0.5, "seed": 0,
+                          "view": np.array(["image", "crop"])[view], "psnr_input": 20.0, "psnr": math.nan})  # fmt: skip
+    angle = sphere.angle(torch.from_numpy(z)[:, None], torch.from_numpy(anchors).double()).numpy().astype(np.float32)
+    n = len(z)
+    similarity = np.zeros((n, 8, 3), dtype=np.float32)
+    return Traces(table, z.astype(np.float32), np.zeros((n, 8), np.int8), similarity, similarity[..., 0], angle, NAMES,
+                  anchors, np.zeros((8, 0, D), np.float32), "planted")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def caps():
+    return planted()
+
+
+@pytest.fixture(scope="module")
+def globe(caps, tmp_path_factory):
+    """The one map by UMAP of this file; its start takes most of the time."""
+    return make_map(caps, "umap_sphere", cache=tmp_path_factory.mktemp("cache"))
+
+
+def test_a_planted_sphere_comes_back_as_a_sphere(caps, globe):
+    assert globe.points.shape == (len(caps), 3) and globe.anchors.shape == (K, 3)
+    np.testing.assert_allclose(np.linalg.norm(globe.points, axis=1), 1, atol=1e-6)
+    assert globe.quality["trustworthiness"] > 0.9 and globe.quality["continuity"] > 0.9
+    assert all(0 <= value <= 1 for value in globe.quality.values())
+    # caps at the two ends of an axis are farther from each other than from the other four
+    centres = np.stack([globe.points[(caps.table.label == name).to_numpy()].mean(axis=0) for name in NAMES])
+    gaps = np.linalg.norm(centres[:, None] - centres, axis=-1)
+    assert [int(row.argmax()) for row in gaps] == [3, 4, 5, 0, 1, 2]
+    nearest = np.linalg.norm(globe.anchors[:, None] - centres, axis=-1).argmin(axis=1)
+    assert nearest.tolist() == list(range(K)), "anchors lie among their own"
+
+
+def test_the_first_angle_is_the_colatitude(caps, globe):
+    """Reading it as latitude, a classic slip, folds the sphere."""
+    a, b = sphere.to_angles(torch.from_numpy(globe.points).double())
+    latitude = torch.stack([torch.cos(a) * torch.cos(b), torch.cos(a) * torch.sin(b), torch.sin(a)], dim=1).numpy()
+    wrong = quality(caps.embedding, latitude, "pca")["trustworthiness"]
+    assert wrong < globe.quality["trustworthiness"] - 0.1
+
+
+def test_the_start_on_the_sphere_survives_the_stretching_of_umap():
+    rng = np.random.default_rng(1)
+    rows = maps._unit(rng.standard_normal((200, 3)))
+    start = maps._sphere_start(rows)
+    np.testing.assert_allclose(np.ptp(start, axis=0), 10)
+    there = sphere.to_xyz(*torch.from_numpy(start - start.min(axis=0)).unbind(1)).numpy()
+    off = np.linalg.norm(align(there, rows) - rows, axis=1)
+    assert np.median(off) < 0.15 and (off > 0.5).sum() <= 3
+
+
+def test_shuffled_places_are_not_trusted(caps, globe):
+    dealt = globe.points[np.random.default_rng(0).permutation(len(caps))]
+    bad = Map(dealt, "umap_sphere", 0, quality=quality(caps.embedding, dealt, "pca"))
+    assert bad.quality["trustworthiness"] < 0.65 and bad.quality["neighbours_kept"] < 0.25
+    assert any(text.startswith("trustworthiness") for text in bad.warnings)
+    assert replace(bad, quality=None).warnings == ["its quality was not measured"]
+    told = plots.map_view(bad, caps.table.label).alt_text
+    assert "Not to be trusted: trustworthiness 0." in told
+
+
+def test_pca_keeps_distances_that_fit_and_says_so():
+    rng = np.random.default_rng(0)
+    flat = rng.standard_normal((100, 2)) + 3  # in a plane, away from the origin
+    points = slerlib.embed(np.pad(flat, ((0, 0), (0, 5))), "pca")
+    spread = np.linalg.norm(flat[:, None] - flat, axis=-1)
+    np.testing.assert_allclose(np.linalg.norm(points[:, None] - points, axis=-1), spread, atol=1e-4)
+    assert quality(points, points, "pca") == {
+        "trustworthiness": 1, "continuity": 1, "neighbours_kept": 1, "stability": 1
+    } or quality(maps._unit(points), maps._unit(points), "pca")["neighbours_kept"] == 1  # fmt: skip
+
+
+def test_a_map_comes_from_the_cache(caps, tmp_path, monkeypatch):
+    first = make_map(caps, "pca", cache=tmp_path)
+    monkeypatch.setattr(maps, "_fit", None)
+    again = make_map(caps, "pca", cache=tmp_path)
+    assert np.array_equal(first.points, again.points) and first.quality == again.quality
+    assert np.array_equal(first.anchors, again.anchors) and first.warnings == again.warnings
+    with pytest.raises(TypeError):
+        make_map(planted(seed=1), "pca", cache=tmp_path)
+
+
+def test_a_list_is_pooled_and_bad_input_is_refused(caps):
+    pooled = slerlib.embed([caps, caps], "pca")
+    np.testing.assert_allclose(pooled[: len(caps)], pooled[len(caps) :], atol=1e-6)
+    for rows, message in ((np.zeros((3, 4)), "at least 5"), (np.full((9, 4), np.nan), "finite")):
+        with pytest.raises(slerlib.UserError, match=message):
+            slerlib.embed(rows, "pca")
+    with pytest.raises(slerlib.UserError, match="umap_sphere"):
+        slerlib.embed(caps, "tsne")
+
+
+def test_procrustes_finds_a_rotation_and_networks_are_compared_after_it(caps):
+    turn = ortho_group.rvs(D, random_state=0).astype(np.float32)
+    turned = replace(caps, embedding=caps.embedding @ turn, anchors=caps.anchors @ turn, checkpoint="turned")
+    np.testing.assert_allclose(align(turned.embedding, caps.embedding), caps.embedding, atol=1e-5)
+    (before, after), moved = compare([turned, caps], "pca")
+    assert moved.max() < 0.1
+    np.testing.assert_allclose(before.points, after.points, atol=1e-4)
+    other = caps.select(np.arange(len(caps))[::-1])
+    with pytest.raises(slerlib.UserError, match="same images"):
+        compare([other, caps], "pca")
+
+
+def test_measures_of_the_planted_sphere(caps):
+    table = measures(caps)
+    assert table.value["knn_accuracy"] > 0.98 and table.value["probe_accuracy"] > 0.98
+    assert table.value["silhouette"] > 0.6
+    for name in ("knn_accuracy", "probe_accuracy"):
+        assert table["reference"][name] == 1 / K and abs(table.shuffled[name] - 1 / K) < 0.07
+    leak = table.loc["content_leakage"]
+    assert leak.reference == pytest.approx(1 / 19) and leak.low <= 1 / 19 <= leak.high
+    # six points at the ends of three axes: 24 of the 30 ordered pairs at a right angle, 6 opposite
+    assert table.value["inter_cosine"] == pytest.approx(-6 / 30, abs=0.01)
+    distance = math.log((24 * math.exp(-4) + 6 * math.exp(-8)) / 30)
+    assert table.value["centroid_uniformity"] == pytest.approx(distance, abs=0.05)
+    inside = table[table.index != "centroid_uniformity"]
+    assert ((inside.low <= inside.value) & (inside.value <= inside.high)).all()
+
+
+def test_leakage_is_seen_where_it_was_planted():
+    table = measures(planted(spread=0.02, scene=0.15))
+    leak = table.loc["content_leakage"]
+    assert leak.low > 0.9 and leak.shuffled < 0.2
+    assert table.value["view_alignment"] < 0.01 < table.shuffled["view_alignment"]
+
+
+def test_the_optimum_of_uniformity_is_that_of_a_simplex():
+    points = np.repeat(sphere.simplex(K, D).float().numpy(), 2 * CONTENTS, axis=0)
+    table = measures(replace(planted(), embedding=points))
+    for name in ("centroid_uniformity", "inter_cosine"):
+        assert table.value[name] == pytest.approx(table["reference"][name], abs=1e-5)
+    assert table.value["intra_cosine"] == pytest.approx(1, abs=1e-6) and table.value["silhouette"] == pytest.approx(1)
+
+
+def test_one_content_leaves_held_out_measures_empty():
+    caps = planted()
+    table = measures(caps.select((caps.table.content == "demo/0").to_numpy()))
+    held_out = table.loc[["knn_accuracy", "probe_accuracy", "intra_cosine"]]
+    assert held_out.value.isna().all() and table.low.isna().all() and np.isfinite(table.value["silhouette"])
+    with pytest.raises(slerlib.UserError, match="between classes"):
+        measures(caps.select((caps.table.label == "a").to_numpy()))
+
+
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_figures_say_what_they_show(caps, globe, kind):
+    flat = make_map(caps, "pca", cache=False)
+    figures = [plots.map_view(flat, caps.table.label, NAMES), plots.map_view(globe, caps.table.label, NAMES)]
+    figures.append(plots.globe_view(globe, caps.table.label, NAMES))
+    for figure in figures:
+        assert "120 points: trustworthiness" in figure.alt_text and "20 a, 20 b" in figure.alt_text
+        file = io.BytesIO()
+        figure.savefig(file, format=kind, dpi=40)
+        assert len(file.getvalue()) > 5_000
+    assert "Drawn nearest" in figures[1].alt_text
+    with pytest.raises(slerlib.UserError, match="map_view"):
+        plots.globe_view(flat, caps.table.label)
+    with pytest.raises(slerlib.UserError, match="label for each"):
+        plots.map_view(flat, ["a"])
+
+
+def test_globe_and_unrolled_map_show_the_same_places():
+    points = maps._unit(np.random.default_rng(0).standard_normal((50, 3)))
+    from slerlib.plots.sphere import _emptiest, _unrolled, _view
+
+    cut = _emptiest(points)
+    lon, lat = _unrolled(points, cut).T
+    assert abs(lon).max() <= math.pi
+    again = sphere.to_xyz(torch.from_numpy(math.pi / 2 - lat), torch.from_numpy(lon + math.pi + cut)).numpy()
+    np.testing.assert_allclose(again, points, atol=1e-9)
+    seen, depth = _view(points, 0.7)
+    np.testing.assert_allclose((seen**2).sum(axis=1) + depth**2, 1, atol=1e-9)

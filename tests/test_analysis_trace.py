@@ -1,0 +1,140 @@
+"""The trace store: what is collected is what the network says, the cache is exact, files are whole or refused."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import slerlib
+from slerlib.analysis import trace as traces_module
+from slerlib.analysis.trace import Grid, Traces, collect, encode, network_hash
+from slerlib.cases import Case, case_seed, centre
+from slerlib.data.scenes import photographs
+
+SIZE = {"images": 2, "tasks": ("noise25", "rain", "clean")}
+
+
+@pytest.fixture(scope="module")
+def model(untrained):
+    return slerlib.load(untrained, device="cpu")
+
+
+def cases(tasks=("noise25", "rain", "clean"), sizes=((48, 64), (64, 48))):
+    for scene, (height, width) in zip(photographs(), sizes, strict=False):
+        clean = centre(scene.image, height, width)
+        for task in tasks:
+            damaged = slerlib.degrade(clean, task, seed=case_seed(0, scene.name, task))
+            yield Case("demo", task, scene.name, damaged, clean)
+
+
+def same(a: Traces, b: Traces) -> bool:
+    arrays = ("embedding", "path", "similarity", "margin", "anchor_angle", "anchors", "pins")
+    equal = all(np.array_equal(getattr(a, name), getattr(b, name)) for name in arrays)
+    return equal and a.table.equals(b.table) and (a.anchor_names, a.checkpoint) == (b.anchor_names, b.checkpoint)
+
+
+@pytest.fixture(scope="module")
+def restored(model):
+    return collect(model, cases(), views=("image", "crop"), side=32)
+
+
+def test_the_rows_are_what_restore_says(model, restored):
+    whole = restored.select(restored.table.view == "image")
+    for row, case in enumerate(cases()):
+        y, trace = slerlib.restore(model, case.input, return_trace=True)
+        entry = whole.table.iloc[row]
+        assert (entry.content, entry.label) == (f"demo/{case.image}", case.task)
+        assert entry.psnr == pytest.approx(slerlib.psnr(y, case.target), abs=1e-3)
+        assert entry.psnr_input == slerlib.psnr(case.input, case.target)
+        assert whole.path[row].tolist() == trace.path[0].tolist()
+        for name in ("embedding", "similarity", "margin", "anchor_angle"):
+            np.testing.assert_allclose(getattr(whole, name)[row], getattr(trace, name)[0].numpy(), atol=1e-3)
+    np.testing.assert_array_equal(restored.pins, model.router.pins.detach().numpy())
+
+
+def test_encoding_alone_gives_the_same_route_and_no_score(model, restored):
+    quick = collect(model, cases(), views=("image", "crop"), side=32, restore=False)
+    np.testing.assert_array_equal(quick.path, restored.path)
+    np.testing.assert_allclose(quick.embedding, restored.embedding, atol=1e-5)
+    assert quick.table.psnr.isna().all() and quick.table.psnr_input.equals(restored.table.psnr_input)
+
+
+def test_a_crop_is_encoded_by_itself_and_the_batch_does_not_matter(model, restored):
+    single = collect(model, cases(), views=("image", "crop"), side=32, batch=1)
+    np.testing.assert_allclose(single.embedding, restored.embedding, atol=1e-5)
+    case = next(iter(cases()))
+    crop = traces_module._cut(case, 32)
+    assert crop.input.shape == crop.target.shape == (3, 32, 32)
+    embedding = encode(model, crop.input[None]).embedding[0].numpy()
+    np.testing.assert_allclose(restored.select(restored.table.view == "crop").embedding[0], embedding, atol=1e-5)
+    assert traces_module._cut(case, 512).input.shape == case.input.shape
+
+
+def test_files_come_back_whole_or_are_refused(restored, tmp_path):
+    file = restored.save(tmp_path / "t.npz")
+    assert same(Traces.load(file), restored) and [p.name for p in tmp_path.iterdir()] == ["t.npz"]
+    content = bytearray(file.read_bytes())
+    place = content.find(restored.embedding.tobytes()[:64])
+    content[place] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(slerlib.UserError, match="damaged"):
+        Traces.load(file)
+    with pytest.raises(slerlib.UserError, match="none or is damaged"):
+        Traces.load(tmp_path / "missing.npz")
+
+
+def test_select_and_append_are_inverse(restored):
+    mask = restored.table.label == "rain"
+    again = restored.select(mask).append(restored.select(~mask))
+    order = np.concatenate([np.flatnonzero(mask), np.flatnonzero(~mask)])
+    assert same(again, restored.select(order)) and len(again) == len(restored)
+    with pytest.raises(slerlib.UserError, match="2 networks"):
+        restored.append(replace(restored, checkpoint="another"))
+
+
+def test_a_grid_comes_from_the_cache_and_grows_by_what_is_new(model, tmp_path, monkeypatch):
+    small = Grid(**SIZE, severities=(0.5,))
+    options = {"restore": False, "views": ("crop",), "side": 32, "cache": tmp_path}
+    first = collect(model, small, **options)
+    made = []
+    demo_cases = traces_module.demo_cases
+    monkeypatch.setattr(traces_module, "demo_cases", lambda *args: made.append(args[3]) or demo_cases(*args))
+    assert same(collect(model, small, **options), first) and not made
+    more = collect(model, Grid(**SIZE, severities=(0.5, 1.0)), **options)
+    assert made == [1.0] and len(more) == len(first) + 2
+    assert same(more.select(np.arange(len(first))), first)
+
+    next(tmp_path.glob("traces-*.npz")).write_bytes(b"half")
+    assert same(collect(model, small, **options), first) and len(made) == 2, "a damaged file is made again"
+    assert collect(model, small, **(options | {"cache": False})).table.equals(first.table)
+
+
+def test_noise_levels_and_clean_are_not_repeated_for_every_severity():
+    parts = Grid(tasks=("noise15", "rain", "clean"), severities=(0.3, 0.6), seeds=(0, 1)).parts()
+    found = [(part.seeds[0], part.severities[0], part.tasks) for part in parts]
+    assert [(seed, tasks) for seed, severity, tasks in found if math.isnan(severity)] == [
+        (0, ("noise15", "clean")),
+        (1, ("noise15",)),
+    ]
+    assert [item for item in found if not math.isnan(item[1])] == [
+        (seed, severity, ("rain",)) for seed in (0, 1) for severity in (0.3, 0.6)
+    ]
+
+
+def test_another_network_is_another_checkpoint(model):
+    before = network_hash(model)
+    with torch.no_grad():
+        model.router.pins[0, 0, 0] += 1e-3
+        after = network_hash(model)
+        model.router.pins[0, 0, 0] -= 1e-3
+    assert before != after
+
+
+@pytest.mark.parametrize("options, message", [({"views": ("tile",)}, "views are"), ({"views": ()}, "views are")])
+def test_unknown_views_are_refused(model, options, message):
+    with pytest.raises(slerlib.UserError, match=message):
+        collect(model, cases(), **options)
+    with pytest.raises(slerlib.UserError, match="at least one part"):
+        collect(model, [])
