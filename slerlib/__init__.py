@@ -8,6 +8,7 @@ Nothing heavy loads here: pandas, matplotlib, scikit-image, umap and papermill a
 """
 
 from . import config, sphere
+from .analysis.routing import routing_table
 from .data.degrade import DEGRADATIONS, degrade
 from .errors import UserError
 from .evaluate import evaluate, modal_paths, save_results, summary
@@ -32,6 +33,7 @@ __all__ = [
     "parameter_counts",
     "psnr",
     "restore",
+    "routing_table",
     "save_results",
     "sphere",
     "ssim",
