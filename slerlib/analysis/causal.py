@@ -36,11 +36,12 @@ if TYPE_CHECKING:
 class PathBench:
     """Images ready to be restored along any path: encoded once, scored on demand, no (image, path) twice.
 
-    cases: as `slerlib.cases` makes them. side: their central so many pixels are used, so that images share a batch and a
-    run takes a minute. batch: images of one size restored at once.
+    cases: as `slerlib.cases` makes them. side: so many central pixels are used, so that images share a batch and a run
+    takes a minute. batch: images of one size restored at once.
     Attributes, one row per image: label, content, psnr_input, path (N, L) its own route, similarity (N, L, E), psnr
     (along the own route), anchor_angle (N, K). For a router that decides on the way (`sphere_stage`) a forced layer
-    leaves later decisions as they were. Raises UserError for a single expert, for `dense`, which has no route, and without cases.
+    leaves later decisions as they were. Raises UserError for a single expert, for `dense`, which has no route, and
+    without cases.
     """
 
     def __init__(self, model: SLERIR, cases: Iterable[Case], side: int = 128, batch: int = 16):
@@ -258,8 +259,8 @@ def geodesic_walk(bench: PathBench, start: str = "rain", end: str = "blur", step
     """Move the embedding from one anchor to another along the sphere and restore every image along the route it finds.
 
     Only the route moves; image and guide map stay. Columns: t (0 to 1), path, switched (names of the layers that
-    changed since the last step, joined by "+"), degradation, n, psnr and its _low and _high, lost (own route minus this) with
-    _low and _high. Raises UserError for names without an anchor and for fewer than 2 steps.
+    changed since the last step, joined by "+"), degradation, n, psnr and lost (own route minus this), each
+    with _low and _high. Raises UserError for names without an anchor and for fewer than 2 steps.
     """
     import pandas as pd
 

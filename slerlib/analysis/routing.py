@@ -45,7 +45,7 @@ def layer_table(traces, labels=None, *, contents=None, experts=None, draws: int 
     """One row per layer: how evenly its experts are used and how much they tell of the degradation.
 
     Columns: layer, stage, entropy (of usage, as a share of ln E), entropy_low and _high, dead (experts used by less
-    than 1 % of the images), conditional_entropy (of the expert given the degradation, nats; 0 = the degradation decides),
+    than 1 % of the images), conditional_entropy (of the expert given the degradation, nats; 0 = decided),
     information (nats), information_ceiling, nmi, nmi_low, nmi_high, nmi_ceiling, nmi_shuffled and nmi_random (means of
     the baselines), nmi_excess (nmi - nmi_shuffled), p (permutation), p_corrected (over the layers).
     Arguments as for `as_routes`; draws: of each baseline and of the bootstrap; seed: of these draws.
