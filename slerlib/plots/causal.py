@@ -49,9 +49,11 @@ def knockout_matrix(table: DataFrame, ax: Axes | None = None) -> Figure:
 
     table: from `slerlib.analysis.causal.knock_out`.
     """
+    if not len(table):
+        raise UserError("A knock-out chart needs a table with rows; got none. Check the bench.")
     values, names, stages = cube(table.assign(shown=table.lost.where(table.chosen > 0)), "shown")
     ax = canvas(ax, 0.36 * len(names) + 1.35)
-    expert_grid(ax, values, names, stages, _number, **SHADES)
+    expert_grid(ax, values, names, stages, lambda x: _number(x).replace("0.", ".").replace(".0", "0"), **SHADES)
     sure = int((table.p_corrected < 0.05).sum())
     cells = int((table.chosen > 0).sum())
     ax.set_xlabel("expert that is forbidden; mean dB lost over all images of the degradation\n"
@@ -130,9 +132,10 @@ def _tick(value: float) -> str:
 
 @styled
 def walk_chart(table: DataFrame, start: str, end: str) -> Figure:
-    """Along the arc from one anchor to another: the expert of each layer (above) and the PSNR of each degradation.
+    """Along the arc from one anchor to another: the expert of each layer, and what that path does to each degradation.
 
-    table: from `slerlib.analysis.causal.geodesic_walk` with the same start and end. Bands: 95 % intervals.
+    table: from `slerlib.analysis.causal.geodesic_walk` with the same start and end. Bands: 95 % intervals,
+    paired by image.
     """
     from matplotlib.figure import Figure
 
@@ -160,13 +163,15 @@ def walk_chart(table: DataFrame, start: str, end: str) -> Figure:
     looks, told = class_looks(names, names), []
     for name in names:
         part, look = table[table.degradation == name], looks[name]
-        ax.fill_between(part.t, part.psnr_low, part.psnr_high, color=look["color"], alpha=0.13, linewidth=0, step="mid")
-        ax.plot(part.t, part.psnr, color=look["color"], marker=look["marker"], markersize=5, drawstyle="steps-mid",
+        ax.fill_between(
+            part.t, -part.lost_high, -part.lost_low, color=look["color"], alpha=0.15, linewidth=0, step="mid"
+        )
+        ax.plot(part.t, -part.lost, color=look["color"], marker=look["marker"], markersize=5, drawstyle="steps-mid",
                 label=name)  # fmt: skip
         told.append(f"{name} from {part.psnr.iloc[0]:.1f} to {part.psnr.iloc[-1]:.1f} dB")
-    ax.grid(axis="y", color="#DDDDDD", linewidth=0.8)
+    ax.axhline(0, color=GREY, linewidth=1)
     ax.set_xticks([0, 0.25, 0.5, 0.75, 1], [f"0\n{start}", "0.25", "0.5", "0.75", f"1\n{end}"])
-    ax.set(ylabel="PSNR in dB", xlim=(-0.01, 1.01))
+    ax.set(ylabel="dB against own route", xlim=(-0.01, 1.01))
     ax.set_xlabel("part of the way on the sphere")
     ax.legend(ncols=len(names), loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0, title=None)
     moves = "; ".join(f"{row.switched} at {row.t:.2f}" for row in steps.itertuples() if row.switched)

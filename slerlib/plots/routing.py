@@ -75,8 +75,8 @@ def expert_grid(ax: Axes, values_KLE: np.ndarray, names: Sequence[str], stages: 
 def usage_maps(table: DataFrame, ax: Axes | None = None) -> Figure:
     """Layer x degradation x expert: the share of each degradation's images that an expert gets, in percent.
 
-    table: from `slerlib.routing_table`. The last row is the share among all images; an expert with less than 1 % of them
-    is marked as dead.
+    table: from `slerlib.routing_table`. The last row is the share among all images; an expert with less than 1 % of
+    them is called dead.
     """
     usage, names, stages = cube(table, "usage")
     every = cube(table, "usage_all")[0][0]
@@ -260,10 +260,10 @@ def severity_chart(table: DataFrame, experts: int = 3) -> Figure:
             what = "path of the degradation" if key == "own" else "path of clean"
             ax.plot(part.severity, part[key], line, marker=marker, color=colour, markersize=5, label=what)
         ax.axhline(1 / experts, color=GREY, linestyle=":", linewidth=1.3, label="random router")
-        ax.set_title(name + (" (sigma = 50 x severity)" if name == "noise" and columns < 3 else ""))
-        ax.set(
-            xlim=(0, 1.02), ylim=(-0.03, 1.05), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1), yticklabels=("0", "50", "100")
-        )
+        ax.set_title("noise (path of noise25)" if name == "noise" else name)
+        ax.set(xlim=(0, 1.02), ylim=(-0.03, 1.05))
+        ax.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
+        ax.set_yticks((0, 0.5, 1), ("0", "50", "100"))
         first, last = part.iloc[0], part.iloc[-1]
         told.append(f"{name} {first.own:.0%} at severity {first.severity:g} and {last.own:.0%} at {last.severity:g}")
     for ax in axes[len(names) :]:
