@@ -65,7 +65,7 @@ FIGURES = {
 }
 ONE_PANEL = [name for name in FIGURES if name not in ("severity_chart", "walk_chart", "guide_maps")]
 SAID = {
-    "usage_maps": ["rain 01201201", "lowlight 22222200", "no expert is dead"],
+    "usage_maps": ["rain 01201201", "lowlight 22222200", "dead: enc2 0, enc3 0, dec3 0, dec2 0"],
     "nmi_chart": ["enc1", "ceiling 1.00", "shuffled labels"],
     "path_flow": ["rain 01201201 (5 of 6 images, 2 paths)"],
     "hamming_matrix": ["rain 1.0", "Between degradations 7.5", "random routes 5.3"],
