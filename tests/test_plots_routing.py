@@ -86,8 +86,8 @@ def words(fig) -> list[str]:
 def test_a_figure_says_what_it_draws_and_keeps_its_text_inside_and_readable(name):
     fig = FIGURES[name]()
     assert isinstance(fig, Figure) and all(part in fig.alt_text for part in SAID[name]), fig.alt_text
-    fig.savefig(io.BytesIO())
     fig.savefig(io.StringIO(), format="svg")
+    fig.savefig(io.BytesIO())  # last: extents are those of the last drawing
     for text in fig.findobj(matplotlib.text.Text):
         if text.get_text() and text.get_visible() and all(ax.get_visible() for ax in [text.axes] if ax):
             box, edge = text.get_window_extent(), fig.bbox
