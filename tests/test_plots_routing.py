@@ -23,8 +23,9 @@ SPAN = {"lost_low": -1.0, "lost_high": 2.0}
 
 
 def knocked():
-    table = pd.DataFrame(PLACES, columns=["layer", "degradation", "expert"]).assign(lost=LOST, n=6, p_corrected=0.01)
-    return table.assign(stage=[STAGE_NAMES[n] for n in table.layer], chosen=(table.expert != 1).astype(float))
+    table = pd.DataFrame(PLACES, columns=["layer", "degradation", "expert"]).assign(lost=LOST, n=6)
+    return table.assign(stage=[STAGE_NAMES[n] for n in table.layer], chosen=(table.expert != 1).astype(float),
+                        p_corrected=np.where(table.expert != 1, 0.01, np.nan))  # fmt: skip
 
 
 def swapped():

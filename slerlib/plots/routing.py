@@ -80,13 +80,13 @@ def usage_maps(table: DataFrame, ax: Axes | None = None) -> Figure:
     """
     usage, names, stages = cube(table, "usage")
     every = cube(table, "usage_all")[0][0]
-    ax = canvas(ax, 0.34 * (len(names) + 1) + 1.35)
+    ax = canvas(ax, 0.34 * (len(names) + 1) + 1.5)
     values = np.concatenate([usage, every[None]])
     expert_grid(ax, values, [*names, "all images"], stages, _percent, cmap="cividis", vmin=0, vmax=1)
     ax.axhline(len(names) - 0.5, color="white", linewidth=5)
     dead = np.argwhere(every < 0.01)
     note = "; dead: " + ", ".join(f"{stages[n]} {e}" for n, e in dead) if len(dead) else "; no expert is dead"
-    ax.set_xlabel(f"experts of each layer; share of a degradation's images in %{note}", labelpad=8)
+    ax.set_xlabel(f"experts of each layer; share of a degradation's images in %\n{note[2:]}", labelpad=8)
     modal = {name: "".join(map(str, usage[k].argmax(-1))) for k, name in enumerate(names)}
     told = "; ".join(f"{name} {path}" for name, path in modal.items())
     alt = (
@@ -114,7 +114,11 @@ def nmi_chart(layers: DataFrame, ax: Axes | None = None) -> Figure:
     for place, p in zip(x, layers.p_corrected, strict=True):
         ax.text(place, 0.015, "" if p < 0.05 else f"p {p:.2f}", ha="center", fontsize=SMALL)
     ax.set_xticks(x, layers.stage)
-    ax.set(ylim=(0, max(0.75, 1.08 * layers.nmi_ceiling.max())), ylabel="NMI(degradation, expert)")
+    ax.set(
+        ylim=(0, max(0.75, 1.08 * layers.nmi_ceiling.max())),
+        yticks=(0, 0.25, 0.5, 0.75),
+        ylabel="NMI(degradation, expert)",
+    )
     ax.set_xlabel("layer; bars: 95 % bootstrap interval over photographs")
     ax.legend(ncols=4, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0, columnspacing=1.2, handletextpad=0.3)
     told = "; ".join(f"{stage} {value:.2f}" for stage, value in zip(layers.stage, layers.nmi, strict=True))
