@@ -9,6 +9,7 @@ Nothing heavy loads here: pandas, matplotlib, scikit-image, umap and papermill a
 
 from . import config, sphere
 from .analysis.embedding import embed
+from .analysis.routing import routing_table
 from .data.degrade import DEGRADATIONS, degrade
 from .errors import UserError
 from .evaluate import evaluate, modal_paths, save_results, summary
@@ -37,6 +38,7 @@ __all__ = [
     "psnr",
     "published",
     "restore",
+    "routing_table",
     "save_results",
     "sphere",
     "ssim",

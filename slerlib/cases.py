@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,6 +44,24 @@ class Case:
     image: str  # name within the data set
     files: tuple[Path, ...]  # what it is made from: (clean,) or (damaged, clean); none for the bundled photographs
     load: Callable[[], tuple[Tensor, Tensor]]  # () -> damaged and clean, (3, H, W) each
+
+
+@dataclass(frozen=True)
+class LoadedCase:
+    """A case with its pictures in memory."""
+
+    dataset: str
+    task: str
+    image: str
+    input: Tensor  # (3, H, W) in [0, 1]
+    target: Tensor  # (3, H, W) in [0, 1]
+
+
+def loaded(cases: Iterable[Case | LoadedCase]) -> Iterator[LoadedCase]:
+    """The cases one after another, read when their turn comes."""
+    for case in cases:
+        known = isinstance(case, LoadedCase)
+        yield case if known else LoadedCase(case.dataset, case.task, case.image, *case.load())
 
 
 def cases(

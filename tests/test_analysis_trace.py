@@ -10,7 +10,7 @@ import torch
 import slerlib
 from slerlib.analysis import trace as traces_module
 from slerlib.analysis.trace import Grid, Traces, collect, encode, network_hash
-from slerlib.cases import Case, case_seed, centre
+from slerlib.cases import LoadedCase, case_seed, centre
 from slerlib.data.scenes import photographs
 
 SIZE = {"images": 2, "tasks": ("noise25", "rain", "clean")}
@@ -26,7 +26,7 @@ def cases(tasks=("noise25", "rain", "clean"), sizes=((48, 64), (64, 48))):
         clean = centre(scene.image, height, width)
         for task in tasks:
             damaged = slerlib.degrade(clean, task, seed=case_seed(0, scene.name, task))
-            yield Case("demo", task, scene.name, damaged, clean)
+            yield LoadedCase("demo", task, scene.name, damaged, clean)
 
 
 def same(a: Traces, b: Traces) -> bool:

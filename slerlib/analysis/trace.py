@@ -14,7 +14,7 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 from .. import provenance
-from ..cases import Case, case_seed, checked_tasks, demo_cases, pair_cases
+from ..cases import Case, LoadedCase, case_seed, checked_tasks, demo_cases, loaded
+from ..cases import cases as setting_cases
 from ..config import CLASSES
 from ..errors import UserError
 from ..metrics import psnr
@@ -54,7 +55,7 @@ CODE = (
 class Grid:
     """The cases of one pass, by their parameters, so that what is known already need not be made again.
 
-    root, setting, images and crop as in `slerlib.evaluate`; with setting "pairs" the other fields have no meaning.
+    root, setting, images and crop as in `slerlib.evaluate`; where it is not "demo" the other fields have no meaning.
     Noise levels and clean have no severity: they come once for each seed, clean once in all.
     """
 
@@ -68,7 +69,7 @@ class Grid:
 
     def parts(self) -> list[Grid]:
         """Grids of one seed and at most one severity that together are this one: the units of the cache."""
-        if self.setting == "pairs":
+        if self.setting != "demo":
             return [replace(self, tasks=(), severities=(math.nan,), seeds=(0,))]
         tasks = checked_tasks(self.tasks)
         fixed = tuple(task for task in tasks if task in FIXED)
@@ -80,17 +81,17 @@ class Grid:
             result += [replace(self, tasks=rest, severities=(s,), seeds=(seed,)) for s in self.severities if rest]
         return result
 
-    def cases(self) -> Iterator[Case]:
+    def cases(self) -> list[Case]:
         """The cases of one part."""
-        if self.setting == "pairs":
-            return pair_cases(self.root, self.images, self.crop)
+        if self.setting != "demo":
+            return setting_cases(self.root, self.setting, images=self.images, crop=self.crop)[0]
         severity = 0.5 if math.isnan(self.severities[0]) else self.severities[0]
         return demo_cases(self.root, self.tasks, self.images, severity, self.seeds[0], self.crop)
 
 
 def collect(
     model: SLERIR,
-    cases: Grid | Iterable[Case],
+    cases: Grid | Iterable[Case | LoadedCase],
     *,
     restore: bool = True,
     views: Sequence[str] = ("image",),
@@ -178,7 +179,7 @@ def _collected(model: SLERIR, cases: Iterable[Case], severity, seed, restore, vi
             waiting[view].clear()
 
     row = 0
-    for case in cases:
+    for case in loaded(cases):
         for view in views:
             seen = _cut(case, side) if view == "crop" else case
             key = (seen.input.shape, seen.task in told)
@@ -192,7 +193,7 @@ def _collected(model: SLERIR, cases: Iterable[Case], severity, seed, restore, vi
     return Traces.concatenate(parts).select(np.argsort(order))
 
 
-def _cut(case: Case, side: int) -> Case:
+def _cut(case: LoadedCase, side: int) -> LoadedCase:
     """The same window of input and target, of at most side x side pixels, at a place drawn from the case's name."""
     height, width = case.input.shape[1:]
     rng = np.random.default_rng(case_seed(side, f"{case.dataset}/{case.image}", case.task))
@@ -201,7 +202,7 @@ def _cut(case: Case, side: int) -> Case:
     return replace(case, input=case.input[window], target=case.target[window])
 
 
-def _run(model, view, cases: Sequence[Case], restore, told, severity, seed) -> Traces:
+def _run(model, view, cases: Sequence[LoadedCase], restore, told, severity, seed) -> Traces:
     import pandas as pd
 
     x_BCHW = torch.stack([case.input for case in cases])

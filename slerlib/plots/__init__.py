@@ -4,11 +4,13 @@
     fig = slerlib.plots.gain_chart(table)
     fig.savefig("gain.png"); print(fig.alt_text)
 
-scores.py draws restorations, scores, paths and angles, degradations.py every degradation at every severity, sphere.py
-maps and globes of embeddings, routing.py expert usage and experiments on paths; style.py holds the one style.
+scores.py draws restorations, scores, paths and angles; degradations.py every degradation at every severity; sphere.py
+maps and globes of embeddings; routing.py expert usage; causal.py what routes do to the picture; style.py the one style.
 """
 
+from .causal import guide_maps, knockout_matrix, rules_chart, swap_matrix, walk_chart
 from .degradations import degradation_grid
+from .routing import hamming_matrix, nmi_chart, path_flow, severity_chart, usage_maps
 from .scores import angle_bars, angle_table, gain_chart, path_chart, picture_grid, sphere_view
 from .sphere import globe_view, map_view
 
@@ -18,8 +20,18 @@ __all__ = [
     "degradation_grid",
     "gain_chart",
     "globe_view",
+    "guide_maps",
+    "hamming_matrix",
+    "knockout_matrix",
     "map_view",
+    "nmi_chart",
     "path_chart",
+    "path_flow",
     "picture_grid",
+    "rules_chart",
+    "severity_chart",
     "sphere_view",
+    "swap_matrix",
+    "usage_maps",
+    "walk_chart",
 ]

@@ -1,0 +1,189 @@
+"""Paths as counts, the statistics of such counts, and what chance would give.
+
+Every statistic stands beside two baselines: a *random router* (each expert equally likely, independently) and *shuffled
+labels* (the real paths; the degradations permuted within each photograph, which is what may be exchanged if degradation
+does not matter). Intervals resample photographs, not images: versions of one photograph are no independent evidence.
+A draw that holds a photograph twice looks a little more regular than the data, so percentile intervals of information
+lean upwards and those of distances within a class downwards.
+Legend: N images, G photographs (contents), K degradations, L layers, E experts, S draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..config import LAYERS, STAGE_NAMES
+from ..errors import UserError
+
+DRAWS = 1000
+
+
+@dataclass(frozen=True)
+class Routes:
+    """Paths with their labels as numbers, and the counts from which every statistic here is made."""
+
+    path: np.ndarray  # (N, L) expert per layer
+    label: np.ndarray  # (N,) index into names
+    content: np.ndarray  # (N,) photograph, 0..G-1
+    names: tuple[str, ...]  # degradations in the order of their first appearance
+    experts: int
+
+    def counts(self) -> np.ndarray:
+        """(G, K, L, E): images of a photograph and degradation that take an expert."""
+        shape = (self.content.max() + 1, len(self.names), self.path.shape[1], self.experts)
+        counts = np.zeros(shape)
+        np.add.at(counts, (self.content, self.label), np.eye(self.experts)[self.path])
+        return counts
+
+    def stages(self) -> list[str]:
+        layers = self.path.shape[1]
+        return list(STAGE_NAMES) if layers == LAYERS else [str(n) for n in range(layers)]
+
+
+def as_routes(traces, labels: Sequence[str] | None = None, contents=None, experts: int | None = None) -> Routes:
+    """Routes from `Traces` (labels and contents are in its table), a `Trace`, a list of Trace, or an (N, L) array.
+
+    labels: the degradation of each image; may be left out for Traces. contents: the photograph of each image; left out,
+    each image counts as a photograph of its own. experts: E; left out, as the similarities say, else the largest seen.
+    Raises UserError if the numbers of paths, labels and contents differ, or if a path is no whole number from 0 up.
+    """
+    table = getattr(traces, "table", None)
+    if table is not None:
+        labels = table["label"] if labels is None else labels
+        contents = table["content"] if contents is None else contents
+    parts = list(traces) if isinstance(traces, (list, tuple)) and hasattr((*traces, 0)[0], "path") else [traces]
+    path = np.concatenate([np.asarray(getattr(part, "path", part)) for part in parts])
+    if experts is None:
+        similarity = getattr(parts[0], "similarity", None)
+        experts = similarity.shape[-1] if similarity is not None else int(path.max(initial=0)) + 1
+    labels = [] if labels is None else [str(label) for label in labels]
+    contents = range(len(path)) if contents is None else list(contents)
+    if path.ndim != 2 or not len(path) or len(labels) != len(path) or len(contents) != len(path):
+        raise UserError(
+            "Routes are an (N, L) array of experts with one degradation, and if given one photograph, per row; got "
+            f"{path.shape}, {len(labels)} labels and {len(contents)} contents. Pass labels= as long as the paths."
+        )
+    if path.dtype.kind not in "iu" or path.min() < 0 or path.max() >= experts:
+        raise UserError(
+            f"A path holds whole expert numbers from 0 to {experts - 1}; got {path.dtype} from {path.min()} to "
+            f"{path.max()}. Pass trace.path, and experts= if there are more."
+        )
+    names = tuple(dict.fromkeys(labels))
+    places = {name: k for k, name in enumerate(names)}
+    content = np.unique(np.asarray([str(c) for c in contents]), return_inverse=True)[1]
+    return Routes(path, np.array([places[label] for label in labels]), content, names, experts)
+
+
+# --- statistics of counts (..., K, L, E); leading dimensions are draws ------------------------------------------------
+
+
+def entropy(p: np.ndarray) -> np.ndarray:
+    """Shannon entropy in nats of distributions along the last axis (not necessarily normalised)."""
+    total = p.sum(axis=-1, keepdims=True)
+    p = np.divide(p, total, out=np.zeros_like(p, dtype=float), where=total > 0)
+    return (p * -np.log(p, out=np.zeros_like(p), where=p > 0)).sum(axis=-1)
+
+
+def information(counts: np.ndarray) -> np.ndarray:
+    """(..., L) mutual information I(degradation; expert) in nats from counts (..., K, L, E)."""
+    joint = np.moveaxis(counts, -2, -3)  # (..., L, K, E)
+    return entropy(joint.sum(-1)) + entropy(joint.sum(-2)) - entropy(joint.reshape(*joint.shape[:-2], -1))
+
+
+def nmi(counts: np.ndarray) -> np.ndarray:
+    """(..., L) NMI of degradation and expert, 0 to 1; 0 where either has a single value."""
+    joint = np.moveaxis(counts, -2, -3)
+    scale = (entropy(joint.sum(-1)) + entropy(joint.sum(-2))) / 2
+    return np.divide(information(counts), scale, out=np.zeros_like(scale), where=scale > 1e-12)
+
+
+def hamming(counts: np.ndarray) -> np.ndarray:
+    """(..., K, K) mean number of layers at which two images differ, one of each class, from counts (..., K, L, E).
+
+    On the diagonal pairs of two different images of the class; NaN for a class of a single image.
+    """
+    n = counts[..., :1, :].sum(-1)  # (..., K, 1)
+    usage = np.divide(counts, n[..., None], out=np.full_like(counts, np.nan), where=n[..., None] > 0)
+    same = np.einsum("...ile,...jle->...ij", usage, usage)
+    k = np.arange(counts.shape[-3])
+    own = n[..., 0]
+    pairs = np.divide(own * same[..., k, k] - counts.shape[-2], own - 1, out=np.full_like(own, np.nan), where=own > 1)
+    same[..., k, k] = pairs
+    return counts.shape[-2] - same
+
+
+# --- baselines and intervals ------------------------------------------------------------------------------------------
+
+
+def resampled(routes: Routes, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
+    """(S, K, L, E) counts of bootstrap draws over photographs."""
+    counts = routes.counts()
+    contents = len(counts)
+    weights = np.random.default_rng(seed).multinomial(contents, np.full(contents, 1 / contents), size=draws)
+    return np.tensordot(weights.astype(float), counts, axes=1)
+
+
+def shuffled(routes: Routes, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
+    """(S, K, L, E) counts with the labels permuted within each photograph; among all images where none has two."""
+    rng = np.random.default_rng(seed)
+    alone = np.bincount(routes.content).max() == 1
+    content = np.zeros_like(routes.content) if alone else routes.content
+    order = np.argsort(content, kind="stable")
+    chosen_NLE = np.eye(routes.experts)[routes.path]
+    one_hot_NK = np.eye(len(routes.names))[routes.label]
+    result = np.empty((draws, len(routes.names), *chosen_NLE.shape[1:]))
+    for s in range(draws):
+        mixed = np.lexsort((rng.random(len(content)), content))
+        result[s] = np.tensordot(one_hot_NK[mixed], chosen_NLE[order], axes=(0, 0))
+    return result
+
+
+def random_router(routes: Routes, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
+    """(S, K, L, E) counts of as many images per class, each expert drawn with equal chance."""
+    share = np.full(routes.experts, 1 / routes.experts)
+    n = np.bincount(routes.label, minlength=len(routes.names))
+    shape = (draws, len(n), routes.path.shape[1])
+    return np.random.default_rng(seed).multinomial(n[None, :, None], share, size=shape).astype(float)
+
+
+def interval(values: np.ndarray, axis: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """95 % percentile interval along an axis of draws, those without a value left out."""
+    finite = np.isfinite(values).any(axis=axis, keepdims=True)
+    low, high = np.nanquantile(np.where(finite, values, 0.0), [0.025, 0.975], axis=axis)
+    gone = ~np.squeeze(finite, axis=axis)
+    return np.where(gone, np.nan, low), np.where(gone, np.nan, high)
+
+
+def p_values(measured: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """Share of draws (S, ...) at least as large as the measured (...), which counts as a draw itself: never 0."""
+    return (1 + (drawn >= measured - 1e-9).sum(axis=0)) / (1 + len(drawn))
+
+
+def corrected(p: np.ndarray) -> np.ndarray:
+    """p-values of any shape, corrected for their number: false discovery rate, Benjamini and Hochberg."""
+    from scipy.stats import false_discovery_control
+
+    return false_discovery_control(p.ravel()).reshape(p.shape)
+
+
+def clustered_mean(values, contents=None, draws: int = 2000, seed: int = 0) -> tuple[float, float, float]:
+    """(mean, low, high): mean over images with a 95 % bootstrap over contents; NaN bounds for a single content.
+
+    As `slerlib.bootstrap_interval`, for images that share photographs.
+    """
+    values = np.asarray(values, dtype=float)
+    groups = np.unique(range(len(values)) if contents is None else np.asarray(contents, str), return_inverse=True)[1]
+    total, n = np.bincount(groups, values), np.bincount(groups)
+    if len(n) < 2 or not np.isfinite(values).all():
+        return float(values.mean()), np.nan, np.nan
+    drawn = np.random.default_rng(seed).integers(0, len(n), (draws, len(n)))
+    low, high = np.quantile(total[drawn].sum(1) / n[drawn].sum(1), [0.025, 0.975])
+    return float(values.mean()), float(low), float(high)
+
+
+def path_string(path: Sequence[int]) -> str:
+    """Expert digits, e.g. "01201120"."""
+    return "".join(str(int(expert)) for expert in path)

@@ -1,0 +1,214 @@
+"""Which experts are used, by which degradation, and how much of it is chance.
+
+    table = slerlib.routing_table(traces)            # layer x degradation x expert: usage, intervals, p, NMI, baselines
+    table = slerlib.routing_table(path_NL, labels)   # the same from a plain (N, L) array of expert numbers
+    layers = layer_table(traces)                     # one row per layer
+    paths = path_table(traces)                       # one row per degradation: distinct paths, entropy, distances
+
+Information is in nats. NMI is I(degradation; expert) / mean(H(degradation), H(expert)), the definition of scikit-learn.
+As I <= min(H(degradation), ln E), it cannot reach 1 with more degradations than experts; `nmi_ceiling` is what it can
+reach. Plug-in estimates of information are biased upwards; the shuffled-label mean is that bias.
+Legend: N images, K degradations, L layers, E experts, S draws. Baselines and intervals: chance.py.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import UserError
+from .chance import (
+    DRAWS,
+    as_routes,
+    clustered_mean,
+    corrected,
+    entropy,
+    hamming,
+    information,
+    interval,
+    nmi,
+    p_values,
+    path_string,
+    random_router,
+    resampled,
+    shuffled,
+)
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+DEAD = 0.01  # an expert chosen by a smaller share of the images of all degradations is called dead
+
+
+def layer_table(traces, labels=None, *, contents=None, experts=None, draws: int = DRAWS, seed: int = 0) -> DataFrame:
+    """One row per layer: how evenly its experts are used and how much they tell of the degradation.
+
+    Columns: layer, stage, entropy (of usage, as a share of ln E), entropy_low and _high, dead (experts used by less
+    than 1 % of the images), conditional_entropy (of the expert given the degradation, nats; 0 = decided),
+    information (nats), information_ceiling, nmi, nmi_low, nmi_high, nmi_ceiling, nmi_shuffled and nmi_random (means of
+    the baselines), nmi_excess (nmi - nmi_shuffled), p (permutation), p_corrected (over the layers).
+    Arguments as for `as_routes`; draws: of each baseline and of the bootstrap; seed: of these draws.
+    """
+    import pandas as pd
+
+    routes = as_routes(traces, labels, contents, experts)
+    counts = routes.counts().sum(0)  # (K, L, E)
+    drawn, mixed, chance = (make(routes, draws, seed) for make in (resampled, shuffled, random_router))
+    ln_e = np.log(max(routes.experts, 2))
+    used = counts.sum(0)  # (L, E)
+    h_label = entropy(counts[:, 0].sum(-1)[None])[0]
+    ceiling = min(h_label, np.log(routes.experts))
+    measured, p = nmi(counts), p_values(information(counts), information(mixed))
+    entropy_low, entropy_high = interval(entropy(drawn.sum(1)) / ln_e)
+    nmi_low, nmi_high = interval(nmi(drawn))
+    return pd.DataFrame(
+        {
+            "layer": range(used.shape[0]),
+            "stage": routes.stages(),
+            "entropy": entropy(used) / ln_e,
+            "entropy_low": entropy_low,
+            "entropy_high": entropy_high,
+            "dead": (used / used.sum(-1, keepdims=True) < DEAD).sum(-1),
+            "conditional_entropy": entropy(used) - information(counts),
+            "information": information(counts),
+            "information_ceiling": ceiling,
+            "nmi": measured,
+            "nmi_low": nmi_low,
+            "nmi_high": nmi_high,
+            "nmi_ceiling": 2 * ceiling / (h_label + ceiling) if ceiling > 0 else 0.0,
+            "nmi_shuffled": nmi(mixed).mean(0),
+            "nmi_random": nmi(chance).mean(0),
+            "nmi_excess": measured - nmi(mixed).mean(0),
+            "p": p,
+            "p_corrected": corrected(p),
+        }
+    )
+
+
+def routing_table(traces, labels=None, *, contents=None, experts=None, draws: int = DRAWS, seed: int = 0) -> DataFrame:
+    """Layer x degradation x expert: usage with intervals, and the statistics of `layer_table` beside it.
+
+    Columns: layer, stage, degradation, expert, n (images of the degradation), count (of these, routed to the expert),
+    usage (count / n), usage_low and usage_high (95 % bootstrap over photographs), usage_all (of the expert over all
+    images: what shuffled labels give on average), usage_random (1 / E), p (permutation test of usage against
+    usage_all, two-sided), p_corrected (over all cells), dead, then entropy, nmi, nmi_ceiling, nmi_shuffled, nmi_random
+    of the layer. `attrs` holds the definitions, experts, images, contents, draws and seed.
+    Arguments as for `layer_table`. Raises UserError as `as_routes`.
+    """
+    import pandas as pd
+
+    routes = as_routes(traces, labels, contents, experts)
+    counts = routes.counts().sum(0)
+    drawn, mixed = resampled(routes, draws, seed), shuffled(routes, draws, seed)
+    n_K11 = np.bincount(routes.label, minlength=len(routes.names))[:, None, None]
+    every = counts.sum(0) / len(routes.path)  # (L, E)
+    usage = counts / n_K11
+    total = drawn[..., :1, :].sum(-1, keepdims=True)
+    usage_low, usage_high = interval(np.divide(drawn, total, out=np.full_like(drawn, np.nan), where=total > 0))
+    p = p_values(np.abs(usage - every), np.abs(mixed / n_K11 - every))
+    cells = {"n": n_K11 + 0 * counts.astype(int), "count": counts.astype(int), "usage": usage, "usage_low": usage_low}
+    cells |= {
+        "usage_high": usage_high,
+        "usage_all": every + 0 * counts,
+        "usage_random": 1 / routes.experts + 0 * counts,
+    }
+    cells |= {"p": p, "p_corrected": corrected(p), "dead": np.broadcast_to(every < DEAD, counts.shape)}
+    k, layer, expert = (axis.transpose(1, 0, 2).ravel() for axis in np.indices(counts.shape))
+    names, stages = np.array(routes.names, dtype=object), np.array(routes.stages(), dtype=object)
+    table = pd.DataFrame({"layer": layer, "stage": stages[layer], "degradation": names[k], "expert": expert})
+    table = table.assign(**{name: cell.transpose(1, 0, 2).ravel() for name, cell in cells.items()})
+    layers = layer_table(routes.path, [routes.names[i] for i in routes.label], contents=routes.content,
+                         experts=routes.experts, draws=draws, seed=seed)  # fmt: skip
+    shown = ["entropy", "nmi", "nmi_ceiling", "nmi_shuffled", "nmi_random"]
+    table = table.merge(layers[["layer", *shown]], on="layer")
+    table.attrs = {
+        "nmi": "I(degradation; expert) / mean(H(degradation), H(expert)); ceiling from I <= min(H(degradation), ln E)",
+        "entropy": "of an expert's share of all images, divided by ln E",
+        "shuffled": "degradations permuted within each photograph",
+        "random": "every expert with chance 1 / E at every layer",
+        "correction": "false discovery rate, Benjamini and Hochberg",
+        "experts": routes.experts,
+        "images": len(routes.path),
+        "contents": int(routes.content.max()) + 1,
+        "draws": draws,
+        "seed": seed,
+    }
+    return table
+
+
+def path_table(traces, labels=None, *, contents=None, experts=None, draws: int = DRAWS, seed: int = 0) -> DataFrame:
+    """One row per degradation, the last one "all": its paths and their distances.
+
+    Columns: degradation, n, distinct (different paths), modal (most frequent path), modal_share, entropy (of whole
+    paths, nats; at most ln n), within (mean Hamming distance of two of its images, in layers), within_low, within_high,
+    between (of one of its images and one of another degradation), between_low, between_high. For "all", within is the
+    distance of any two images, which shuffled labels would show, and between the mean over pairs of degradations.
+    """
+    import pandas as pd
+
+    routes = as_routes(traces, labels, contents, experts)
+    counts, drawn = routes.counts().sum(0), resampled(routes, draws, seed)
+    near, near_drawn = hamming(counts), hamming(drawn)
+    mean_K, mean_SK = (_off_diagonal_mean(x) for x in (near, near_drawn))
+    pooled, pooled_drawn = (hamming(x.sum(-3, keepdims=True))[..., 0, 0] for x in (counts, drawn))
+    rows = []
+    for k, name in enumerate((*routes.names, "all")):
+        members = routes.path[routes.label == k] if k < len(routes.names) else routes.path
+        paths, times = np.unique(members, axis=0, return_counts=True)
+        inside = (near[k, k], near_drawn[:, k, k]) if k < len(routes.names) else (pooled, pooled_drawn)
+        outside = (mean_K[k], mean_SK[:, k]) if k < len(routes.names) else (_mean(mean_K), _mean(mean_SK))
+        row = {"degradation": name, "n": len(members), "distinct": len(paths)}
+        row |= {"modal": path_string(paths[times.argmax()]), "modal_share": times.max() / len(members)}
+        row["entropy"] = float(entropy(times[None].astype(float))[0])
+        for key, (value, draws_S) in {"within": inside, "between": outside}.items():
+            low, high = interval(draws_S)
+            row |= {key: float(value), f"{key}_low": float(low), f"{key}_high": float(high)}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _off_diagonal_mean(distance: np.ndarray) -> np.ndarray:
+    k = distance.shape[-1]
+    return _mean(np.where(np.eye(k, dtype=bool), np.nan, distance))
+
+
+def _mean(x: np.ndarray) -> np.ndarray:
+    known = np.isfinite(x)
+    total, n = np.where(known, x, 0).sum(-1), known.sum(-1)
+    return np.divide(total, n, out=np.full(total.shape, np.nan), where=n > 0)
+
+
+def coactivation(path_NL: np.ndarray, experts: int) -> np.ndarray:
+    """(L * E, L * E) M^T M: images that take both experts; row and column layer * E + expert. The diagonal is usage."""
+    chosen = np.eye(experts, dtype=int)[np.asarray(path_NL)].reshape(len(path_NL), -1)
+    return chosen.T @ chosen
+
+
+def flows(traces, labels=None, *, contents=None, experts=None) -> DataFrame:
+    """Images that go from one expert to the next: layer, source, target, degradation, count; source is in `layer`."""
+    import pandas as pd
+
+    routes = as_routes(traces, labels, contents, experts)
+    parts = []
+    for layer in range(routes.path.shape[1] - 1):
+        part = pd.DataFrame(routes.path[:, layer : layer + 2], columns=["source", "target"])
+        parts.append(part.assign(layer=layer, degradation=[routes.names[k] for k in routes.label]))
+    keys = ["layer", "source", "target", "degradation"]
+    return pd.concat(parts).groupby(keys, sort=True).size().rename("count").reset_index()
+
+
+def agreement(path_NL, other_NL, contents=None, seed: int = 0) -> dict[str, tuple[float, float, float]]:
+    """How far two routes of the same images agree: (mean, low, high) of the share of `layers` and of whole `paths`.
+
+    For example the route of a crop beside that of its whole image. Chance gives 1 / E of the layers.
+    Intervals resample contents. Raises UserError for shapes that differ.
+    """
+    a, b = np.asarray(path_NL), np.asarray(other_NL)
+    if a.shape != b.shape:
+        raise UserError(f"Routes to compare must be of the same images and layers; got {a.shape} and {b.shape}.")
+    same = a == b
+    return {
+        "layers": clustered_mean(same.mean(axis=1), contents, seed=seed),
+        "paths": clustered_mean(same.all(axis=1), contents, seed=seed),
+    }

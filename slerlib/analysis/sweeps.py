@@ -1,0 +1,154 @@
+"""How routes change along a severity, between the parents of a mixture, and for damage that was never trained on.
+
+Everything here reads `Traces`; no network runs. Means carry a 95 % bootstrap interval over photographs.
+Legend: N images, L layers, K anchors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..config import CLASSES
+from ..errors import UserError
+from .chance import clustered_mean
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from .store import Traces
+
+
+def modal_route(path_NL: np.ndarray) -> np.ndarray:
+    """(L,) the most frequent whole path, the lowest in digit order where several are."""
+    paths, times = np.unique(path_NL, axis=0, return_counts=True)
+    return paths[times.argmax()]
+
+
+def severity_table(traces: Traces, reference: Traces) -> DataFrame:
+    """One row per degradation and severity: how far the route is on its way from that of clean to that of the class.
+
+    traces: degradations at several severities. reference: images at the usual severity, "clean" among them; their most
+        frequent path is the path of the class (for "noise" that of noise25, where "noise" itself is not there).
+    Columns: degradation, severity, n, own and clean (mean share of layers on that path, with _low and _high), angle
+    (mean degrees to the nearest anchor), nearest (the anchor that is nearest most often).
+    Raises UserError without clean images, or without reference images of a degradation.
+    """
+    import pandas as pd
+
+    known = {label: modal_route(reference.path[rows]) for label, rows in _rows(reference).items()}
+    rows = []
+    for label, where in _rows(traces).items():
+        home = label if label in known else "noise25" if label == "noise" else None
+        if home not in known or "clean" not in known:
+            raise UserError(
+                f"A severity curve needs reference images of its degradation and of clean; for {label!r} there are "
+                f"{', '.join(known)}. Add them to the reference."
+            )
+        for severity in np.unique(traces.table.severity.to_numpy()[where]):
+            part = where[traces.table.severity.to_numpy()[where] == severity]
+            content = traces.table.content.to_numpy()[part]
+            row = {"degradation": label, "severity": severity, "n": len(part)}
+            for name, path in (("own", known[home]), ("clean", known["clean"])):
+                row |= _with_interval(name, (traces.path[part] == path).mean(axis=1), content)
+            nearest = traces.anchor_angle[part].argmin(axis=1)
+            row["angle"] = traces.anchor_angle[part].min(axis=1).mean()
+            row["nearest"] = traces.anchor_names[np.bincount(nearest).argmax()]
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def mixture_table(traces: Traces) -> DataFrame:
+    """One row per mixture such as "rain+blur" in `traces`, which must hold its parents too: does it lie between them?
+
+    Columns: mixture, n, angle_first and angle_second (mean degrees to the anchors of the parents), angle_apart (between
+    those anchors), off_arc (how much longer the way is from anchor to anchor by way of the image, in degrees; 0 = it
+    lies on the arc), first, second, both, neither (mean share of layers whose expert is on the most frequent path
+    of the first parent alone, of the second alone, of both, of neither; neither with _low and _high), neither_others
+    (the same for the images of all other single degradations: what an unrelated image gives), neither_random (for
+    uniformly drawn experts). A parent without an anchor gives NaN angles.
+    Raises UserError where a parent is missing.
+    """
+    import pandas as pd
+
+    where, names, rows = _rows(traces), list(traces.anchor_names), []
+    for label in [label for label in where if "+" in label]:
+        parents = label.split("+")
+        if len(parents) != 2 or not set(parents) <= set(where):
+            raise UserError(f"A mixture of two is compared with its parents; of {label!r} one is not in the traces.")
+        part, content = where[label], traces.table.content.to_numpy()[where[label]]
+        first, second = (modal_route(traces.path[where[parent]]) for parent in parents)
+        others = np.concatenate([rows for other, rows in where.items() if other not in parents and "+" not in other])
+        on = [traces.path == path for path in (first, second)]
+        neither = ~on[0] & ~on[1]
+        anchors = [traces.anchors[names.index(parent)] if parent in names else None for parent in parents]
+        angles = [_degrees(traces.embedding[part], a) if a is not None else np.full(len(part), np.nan) for a in anchors]
+        apart = np.nan if any(a is None for a in anchors) else _degrees(anchors[0][None], anchors[1])[0]
+        row = {"mixture": label, "n": len(part), "angle_first": angles[0].mean(), "angle_second": angles[1].mean()}
+        row |= {"angle_apart": apart, "off_arc": (angles[0] + angles[1] - apart).mean()}
+        row |= {"first": (on[0] & ~on[1])[part].mean(), "second": (on[1] & ~on[0])[part].mean()}
+        row |= {"both": (on[0] & on[1])[part].mean()} | _with_interval("neither", neither[part].mean(axis=1), content)
+        row["neither_others"] = neither[others].mean() if len(others) else np.nan
+        experts = traces.similarity.shape[-1]
+        row["neither_random"] = np.where(first == second, 1 - 1 / experts, 1 - 2 / experts).mean()
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def novelty_table(traces: Traces, known: Sequence[str] = CLASSES, draws: int = 1000, seed: int = 0) -> DataFrame:
+    """How well angle and margin tell images of an untrained degradation from trained ones: area under the ROC curve.
+
+    Every label of the traces that is not in `known` is tried against all images that are. Columns: degradation, signal
+    ("angle" to the nearest anchor; "margin", the smallest of the layers, where small means unknown), auc, auc_low,
+    auc_high (bootstrap over photographs), n, nearest (the anchor that is nearest most often) and nearest_share.
+    0.5 is chance. Raises UserError if either side is empty.
+    """
+    import pandas as pd
+    from sklearn.metrics import roc_auc_score
+
+    label = traces.table.label.to_numpy()
+    inside = np.isin(label, known)
+    new = list(dict.fromkeys(label[~inside]))
+    if not new or not inside.any():
+        raise UserError(f"A detector is tried on trained and untrained degradations; got only {sorted(set(label))}.")
+    content = np.unique(traces.table.content.astype(str), return_inverse=True)[1]
+    signals = {"angle": traces.anchor_angle.min(axis=1), "margin": -traces.margin.min(axis=1)}
+    rows = []
+    for name in new:
+        part = np.flatnonzero(inside | (label == name))
+        unseen = ~inside[part]
+        nearest = np.bincount(traces.anchor_angle[label == name].argmin(axis=1))
+        told = {"n": int(unseen.sum()), "nearest": traces.anchor_names[nearest.argmax()]}
+        told["nearest_share"] = nearest.max() / unseen.sum()
+        for signal, values in signals.items():
+            rng, drawn = np.random.default_rng(seed), []
+            members = [np.flatnonzero(content[part] == g) for g in np.unique(content[part])]
+            for _ in range(draws):
+                rows_S = np.concatenate([members[g] for g in rng.integers(0, len(members), len(members))])
+                if 0 < unseen[rows_S].sum() < len(rows_S):
+                    drawn.append(roc_auc_score(unseen[rows_S], values[part][rows_S]))
+            low, high = np.quantile(drawn, [0.025, 0.975]) if len(members) > 1 else (np.nan, np.nan)
+            auc = roc_auc_score(unseen, values[part])
+            rows.append({"degradation": name, "signal": signal, "auc": auc, "auc_low": low, "auc_high": high} | told)
+    return pd.DataFrame(rows)
+
+
+def _rows(traces: Traces) -> dict[str, np.ndarray]:
+    """Row numbers of each label, in the order of first appearance."""
+    label = traces.table.label.to_numpy()
+    return {name: np.flatnonzero(label == name) for name in dict.fromkeys(label)}
+
+
+def _with_interval(name: str, values: np.ndarray, content) -> dict[str, float]:
+    mean, low, high = clustered_mean(values, content)
+    return {name: mean, f"{name}_low": low, f"{name}_high": high}
+
+
+def _degrees(x_ND: np.ndarray, y_D: np.ndarray) -> np.ndarray:
+    import torch
+
+    from ..sphere import angle
+
+    return angle(torch.as_tensor(x_ND).double(), torch.as_tensor(y_D).double()).numpy()

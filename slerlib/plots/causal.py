@@ -1,0 +1,214 @@
+"""Figures of what routes do to the picture: knock-out, exchanged paths, walks on the sphere, places of damage.
+
+Every function draws a table of `slerlib.analysis.causal` and returns a Figure with `alt_text`, as in scores.py.
+"dB lost" is the PSNR of the own route minus that of the other: positive where the own route is better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from ..config import STAGE_NAMES
+from ..errors import UserError
+from .routing import cube, expert_grid
+from .style import (
+    BLUE,
+    DPI,
+    EXPERT_COLOURS,
+    GREY,
+    PICTURE_DPI,
+    SMALL,
+    VERMILLION,
+    WIDTH,
+    canvas,
+    class_looks,
+    finished,
+    ink,
+    styled,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+SHADES = {"cmap": "PuOr_r", "vmin": -4.0, "vmax": 4.0}  # orange: the own route is better; beyond 4 dB no darker
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}".replace("-0.0", "0.0").replace("-", "−") if np.isfinite(value) else "·"
+
+
+@styled
+def knockout_matrix(table: DataFrame, ax: Axes | None = None) -> Figure:
+    """dB lost by each degradation when one expert at one layer is forbidden; a point where no image took it.
+
+    table: from `slerlib.analysis.causal.knock_out`.
+    """
+    if not len(table):
+        raise UserError("A knock-out chart needs a table with rows; got none. Check the bench.")
+    values, names, stages = cube(table.assign(shown=table.lost.where(table.chosen > 0)), "shown")
+    ax = canvas(ax, 0.36 * len(names) + 1.35)
+    expert_grid(ax, values, names, stages, lambda x: _number(x).replace("0.", ".").replace(".0", "0"), **SHADES)
+    sure = int((table.p_corrected < 0.05).sum())
+    cells = int((table.chosen > 0).sum())
+    ax.set_xlabel("expert that is forbidden; mean dB lost over all images of the degradation\n"
+                  f"{sure} of {cells} cells differ from 0 (corrected p < 0.05)", labelpad=8)  # fmt: skip
+    worst = table.loc[table.lost.idxmax()]
+    alt = f"dB lost when an expert is forbidden. Most: {worst.lost:.1f} dB for {worst.degradation} without expert "
+    return finished(ax.figure, f"{alt}{worst.expert} of {worst.stage}. {sure} of {cells} cells differ from 0.")
+
+
+@styled
+def swap_matrix(table: DataFrame, ax: Axes | None = None) -> Figure:
+    """dB lost when a degradation (row) is restored along the most frequent path of another (column); framed: its own.
+
+    table: from `slerlib.analysis.causal.path_swap`.
+    """
+    from matplotlib.patches import Rectangle
+
+    if not len(table):
+        raise UserError("A matrix of exchanged paths needs a table with rows; got none. Check the bench.")
+    names, columns = list(dict.fromkeys(table.degradation)), list(dict.fromkeys(table.path_of))
+    values = table.pivot(index="degradation", columns="path_of", values="lost").loc[names, columns].to_numpy()
+    ax = canvas(ax, 0.42 * len(names) + 1.3)
+    shades = ax.imshow(values, aspect="auto", **SHADES)
+    for (y, x), value in np.ndenumerate(values):
+        ax.text(x, y, _number(value), ha="center", va="center", color=ink(shades.cmap(shades.norm(value))[:3]))
+        if names[y] == columns[x]:
+            ax.add_patch(Rectangle((x - 0.47, y - 0.45), 0.94, 0.9, fill=False, edgecolor="black", linewidth=2.2))
+    ax.set_xticks(range(len(columns)), columns)
+    ax.set_yticks(range(len(names)), names)
+    ax.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
+    ax.spines[:].set_visible(False)
+    ax.set_xlabel("restored along the path of; mean dB lost against the image's own route", labelpad=8)
+    ax.set_ylabel("degradation")
+    told = []
+    for y, name in enumerate(names):
+        foreign = {other: values[y, x] for x, other in enumerate(columns) if other != name}
+        if foreign:
+            worst = max(foreign, key=foreign.get)
+            told.append(f"{name} loses most along {worst} ({_number(foreign[worst])} dB)")
+    return finished(ax.figure, f"dB lost along the paths of other degradations. {'; '.join(told)}.")
+
+
+@styled
+def rules_chart(table: DataFrame, degradation: str = "all", ax: Axes | None = None) -> Figure:
+    """dB lost when a rule replaces the learned route, with 95 % intervals; left of 0 the rule is better.
+
+    table: from `slerlib.analysis.causal.route_rules`.
+    """
+    part = table[table.degradation == degradation]
+    if not len(part):
+        raise UserError(f"The table has no rows of {degradation!r}; it has {', '.join(table.degradation.unique())}.")
+    ax = canvas(ax, 0.42 * len(part) + 1.0)
+    told = []
+    for y, row in enumerate(part.itertuples()):
+        better = row.lost_high < 0
+        colour, marker = (VERMILLION, "v") if better else (BLUE, "o")
+        ax.plot([row.lost_low, row.lost_high], [y, y], color=colour, linewidth=2)
+        ax.plot(row.lost, y, marker, color=colour, markersize=8)
+        note = f"{row.lost:+.2f} ({row.lost_low:+.2f} to {row.lost_high:+.2f})".replace("-", "−")
+        ax.text(1.02, y, note, transform=ax.get_yaxis_transform(), va="center", fontsize=SMALL + 0.5)
+        told.append(f"{row.rule} {note}, {row.differ} of {row.n} routes differ")
+    ax.axvline(0, color=GREY, linewidth=1)
+    ax.set(ylim=(len(part) - 0.5, -0.5), yticks=range(len(part)), yticklabels=part.rule)
+    ax.tick_params(axis="y", length=0)
+    ax.set_xscale("symlog", linthresh=1)
+    ticks = [t for t in (-10, -3, -1, -0.5, 0, 0.5, 1, 3, 10) if part.lost_low.min() - 2 < t < part.lost_high.max() + 2]
+    ax.set_xticks(ticks, [_tick(t) for t in ticks])
+    ax.minorticks_off()
+    ax.set_xlabel("dB lost by the rule against the learned route (left of 0: the rule is better)")
+    return finished(ax.figure, f"dB lost when a rule replaces the learned route, {degradation}. {'; '.join(told)}.")
+
+
+def _tick(value: float) -> str:
+    return f"{value:g}".replace("-", "−")
+
+
+@styled
+def walk_chart(table: DataFrame, start: str, end: str) -> Figure:
+    """Along the arc from one anchor to another: the expert of each layer, and what that path does to each degradation.
+
+    table: from `slerlib.analysis.causal.geodesic_walk` with the same start and end. Bands: 95 % intervals,
+    paired by image.
+    """
+    from matplotlib.figure import Figure
+
+    if not len(table):
+        raise UserError("A walk needs a table with rows; got none. Check the bench.")
+    fig = Figure((WIDTH, 5.2), dpi=DPI, layout="constrained")
+    top, ax = fig.subplots(2, 1, sharex=True, height_ratios=(2.2, 3))
+    steps = table.drop_duplicates("t")
+    t, paths = steps.t.to_numpy(), np.array([[int(e) for e in path] for path in steps.path])
+    edges = np.concatenate([[t[0]], (t[1:] + t[:-1]) / 2, [t[-1]]])
+    for layer, column in enumerate(paths.T):
+        ends = [*(np.flatnonzero(np.diff(column)) + 1), len(column)]
+        for a, b in zip([0, *ends[:-1]], ends, strict=True):
+            colour = EXPERT_COLOURS[column[a] % len(EXPERT_COLOURS)]
+            top.barh(layer, edges[b] - edges[a], left=edges[a], height=0.86, color=colour, edgecolor="white")
+            top.text((edges[a] + edges[b]) / 2, layer, column[a], ha="center", va="center", color=_ink(colour),
+                     fontsize=SMALL + 0.5, weight="bold")  # fmt: skip
+    layers = paths.shape[1]
+    top.set(yticks=range(layers), yticklabels=STAGE_NAMES if layers == len(STAGE_NAMES) else range(layers))
+    top.set(ylim=(layers - 0.5, -0.5))
+    top.tick_params(length=0)
+    top.spines[:].set_visible(False)
+    top.set_title("expert of each layer")
+    names = list(dict.fromkeys(table.degradation))
+    looks, told = class_looks(names, names), []
+    for name in names:
+        part, look = table[table.degradation == name], looks[name]
+        ax.fill_between(
+            part.t, -part.lost_high, -part.lost_low, color=look["color"], alpha=0.15, linewidth=0, step="mid"
+        )
+        ax.plot(part.t, -part.lost, color=look["color"], marker=look["marker"], markersize=5, drawstyle="steps-mid",
+                label=name)  # fmt: skip
+        told.append(f"{name} from {part.psnr.iloc[0]:.1f} to {part.psnr.iloc[-1]:.1f} dB")
+    ax.axhline(0, color=GREY, linewidth=1)
+    ax.set_xticks([0, 0.25, 0.5, 0.75, 1], [f"0\n{start}", "0.25", "0.5", "0.75", f"1\n{end}"])
+    ax.set(ylabel="dB against own route", xlim=(-0.01, 1.01))
+    ax.set_xlabel("part of the way on the sphere")
+    ax.legend(ncols=len(names), loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0, title=None)
+    moves = "; ".join(f"{row.switched} at {row.t:.2f}" for row in steps.itertuples() if row.switched)
+    return finished(fig, f"Walk from {start} to {end}: {moves or 'no layer switches'}. Restored: {'; '.join(told)}.")
+
+
+def _ink(colour: str) -> str:
+    from matplotlib.colors import to_rgb
+
+    return ink(to_rgb(colour))
+
+
+@styled
+def guide_maps(shown: Mapping[str, tuple[Tensor, ...]]) -> Figure:
+    """Damage in one place and where the guide map answers: input, true place, guide change, local share of the gate.
+
+    shown: the second result of `slerlib.analysis.causal.guide_response`.
+    """
+    from matplotlib.figure import Figure
+
+    if not shown:
+        raise UserError("A picture of guide maps needs at least one image; got none. Check the cases.")
+    titles = ("input", "damaged place", "guide change", "1 − gate")
+    fig = Figure((WIDTH, 1.95 * len(shown) + 0.3), dpi=PICTURE_DPI, layout="constrained")
+    axes = fig.subplots(len(shown), len(titles), squeeze=False)
+    for row, (name, pictures) in zip(axes, shown.items(), strict=True):
+        for ax, title, picture in zip(row, titles, pictures, strict=True):
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(False)
+            if ax in axes[0]:
+                ax.set_title(title, loc="center")
+            if picture is None:
+                ax.text(0.5, 0.5, "none", ha="center", va="center", transform=ax.transAxes)
+            elif picture.ndim == 3:
+                ax.imshow(picture.permute(1, 2, 0).numpy())
+            else:
+                ax.imshow(picture.float().numpy(), cmap="cividis")
+        row[0].set_ylabel(name)
+    alt = f"Images damaged in one place ({', '.join(shown)}): input, true place, change of the guide map, share of the "
+    return finished(fig, alt + "local token; each map has its own scale, bright is high.", "jpeg")

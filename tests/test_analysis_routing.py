@@ -1,0 +1,209 @@
+"""Statistics of routes: planted specialisation is found, chance looks like chance, oracle libraries agree."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import entropy as scipy_entropy
+from sklearn.metrics import normalized_mutual_info_score
+
+import slerlib
+from slerlib import UserError
+from slerlib.analysis import chance, routing, sweeps
+from slerlib.config import STAGE_NAMES
+from slerlib.model.router import Trace
+
+NAMES = ("rain", "haze", "blur")
+
+
+def planted(contents=20):
+    """Layer 0: the degradation decides; 1: rain against the rest; 2: always expert 1; others: a coin of three sides."""
+    rng = np.random.default_rng(3)
+    label = np.tile(np.arange(3), contents)
+    path = rng.integers(0, 3, (3 * contents, 8))
+    path[:, 0], path[:, 1], path[:, 2] = label, label > 0, 1
+    return path, [NAMES[k] for k in label], np.repeat(np.arange(contents), 3)
+
+
+# --- layers and cells -------------------------------------------------------------------------------------------------
+
+
+def test_planted_information_is_found_and_chance_looks_like_chance():
+    path, labels, contents = planted()
+    table = routing.layer_table(path, labels, contents=contents, draws=200)
+    assert table.stage.tolist() == list(STAGE_NAMES)
+    assert table.nmi[0] == pytest.approx(1) and table.information[0] == pytest.approx(np.log(3))
+    two_thirds = scipy_entropy([1 / 3, 2 / 3])
+    assert table.information[1] == pytest.approx(two_thirds)
+    assert table.nmi[1] == pytest.approx(2 * two_thirds / (np.log(3) + two_thirds))
+    assert table.nmi[2] == 0 and table.entropy[2] == 0 and table.dead[2] == 2 and table.conditional_entropy[2] == 0
+    assert table.entropy[0] == pytest.approx(1) and table.conditional_entropy[0] == pytest.approx(0, abs=1e-12)
+    assert (table.p_corrected[:2] < 0.02).all() and (table.p_corrected[2:] > 0.05).all()
+    assert (table.nmi[3:] < 0.1).all() and (table.nmi_excess[3:].abs() < 0.06).all()
+    assert (table.nmi_shuffled < 0.06).all() and (table.nmi_random < 0.06).all()
+
+
+def test_information_and_its_ceiling_agree_with_scikit_learn():
+    rng = np.random.default_rng(0)
+    label, path = np.arange(300) % 6, rng.integers(0, 3, (300, 8))
+    path[:, 0] = label % 3  # 6 classes, 3 experts: as much as an expert can tell
+    path[:150, 4] = label[:150] % 3
+    table = routing.layer_table(path, label.astype(str), draws=20)
+    for layer in range(8):
+        assert table.nmi[layer] == pytest.approx(normalized_mutual_info_score(label, path[:, layer]), abs=1e-9)
+    assert table.nmi[0] == pytest.approx(table.nmi_ceiling[0]) and (table.nmi <= table.nmi_ceiling + 1e-12).all()
+    assert table.information_ceiling[0] == pytest.approx(np.log(3))
+
+
+def test_usage_intervals_and_tests_of_every_cell():
+    path, labels, contents = planted()
+    table = slerlib.routing_table(path, labels, contents=contents, draws=300)
+    assert len(table) == 8 * 3 * 3 and table.attrs["experts"] == 3 and table.attrs["contents"] == 20
+    assert (table.groupby(["layer", "degradation"]).usage.sum() == 1).all()
+    cell = table.set_index(["stage", "degradation", "expert"])
+    assert cell.usage["enc1", "haze", 1] == 1 and cell.usage_all["enc1", "haze", 1] == pytest.approx(1 / 3)
+    assert cell.dead["enc3", "rain", 0] and not cell.dead["enc3", "rain", 1]
+    assert (table.usage_low <= table.usage).all() and (table.usage <= table.usage_high).all()
+    assert (table.p_corrected >= table.p - 1e-12).all()
+    assert (table[table.layer == 0].p_corrected < 0.05).all() and (table[table.layer > 1].p_corrected > 0.05).all()
+
+
+def test_intervals_resample_photographs_not_images():
+    contents = np.repeat(np.arange(4), 25)  # 100 images, but four pieces of evidence
+    path = np.repeat((np.arange(4) < 2).astype(int), 25)[:, None].repeat(8, axis=1)
+    labels = ["rain"] * 100
+    wide = routing.routing_table(path, labels, contents=contents, draws=500).iloc[0]
+    narrow = routing.routing_table(path, labels, draws=500).iloc[0]
+    assert wide.usage_high - wide.usage_low >= 0.9 > 0.3 > narrow.usage_high - narrow.usage_low
+    assert chance.clustered_mean(path[:, 0], contents)[2] == 1 and chance.clustered_mean(path[:, 0])[2] < 0.7
+
+
+def test_labels_are_shuffled_within_photographs():
+    path, labels, contents = planted()
+    counts = chance.shuffled(chance.as_routes(path, labels, contents), draws=5)
+    assert (counts.sum(axis=-1) == 20).all()  # every photograph keeps one image of each degradation
+    real = chance.as_routes(path, labels, contents).counts().sum((0, 1))
+    assert (counts.sum(axis=1) == real).all()  # and the usage of experts is that of the data
+
+
+def test_every_kind_of_trace_is_taken():
+    path, labels, contents = planted(4)
+    blank = {"embedding": None, "margin": None, "anchor_angle": None, "anchor_names": (), "probability": None}
+    trace = Trace(path=torch.as_tensor(path), similarity=torch.zeros(12, 8, 4), **blank)
+    half = [Trace(path=trace.path[a:b], similarity=trace.similarity[a:b], **blank) for a, b in ((0, 5), (5, 12))]
+    table = pd.DataFrame({"label": labels, "content": contents})
+    traces = SimpleNamespace(table=table, path=path.astype(np.int8), similarity=np.zeros((12, 8, 4)))
+    whole = slerlib.routing_table(trace, labels, contents=contents, draws=5)
+    assert len(whole) == 8 * 3 * 4  # an expert that nobody took has its rows too
+    pd.testing.assert_frame_equal(slerlib.routing_table(half, labels, contents=contents, draws=5), whole)
+    pd.testing.assert_frame_equal(slerlib.routing_table(traces, draws=5), whole)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((np.zeros((3, 8), int), ["rain"]), "3, 8.*1 labels"),
+        ((np.zeros((3, 8), int),), "0 labels"),
+        ((np.zeros((2, 8)), ["rain", "haze"]), "whole expert numbers"),
+        ((np.full((1, 8), 3), ["rain"], None, 3), "from 0 to 2"),
+    ],
+)
+def test_what_is_no_route_is_refused_with_the_reason(arguments, message):
+    with pytest.raises(UserError, match=message):
+        chance.as_routes(*arguments)
+
+
+# --- paths ------------------------------------------------------------------------------------------------------------
+
+
+def test_paths_and_distances_of_planted_routes():
+    path = np.array([[0] * 8, [0] * 8, [0] * 7 + [1], [1] * 8, [1] * 8])
+    labels = ["rain"] * 3 + ["blur"] * 2
+    table = routing.path_table(path, labels, draws=50).set_index("degradation")
+    assert table.distinct.to_dict() == {"rain": 2, "blur": 1, "all": 3}
+    assert table.modal["rain"] == "00000000" and table.modal_share["rain"] == pytest.approx(2 / 3)
+    assert table.entropy["rain"] == pytest.approx(scipy_entropy([2, 1])) and table.entropy["blur"] == 0
+    pairs = [(path[a] != path[b]).sum() for a, b in ((0, 1), (0, 2), (1, 2))]
+    assert table.within["rain"] == pytest.approx(np.mean(pairs)) and table.within["blur"] == 0
+    across = np.mean([(path[a] != path[b]).sum() for a in range(3) for b in (3, 4)])
+    assert table.between["rain"] == table.between["blur"] == pytest.approx(across)
+    every = [(path[a] != path[b]).sum() for a in range(5) for b in range(a)]
+    assert table.within["all"] == pytest.approx(np.mean(every))
+
+
+def test_a_random_router_differs_at_two_thirds_of_the_layers():
+    path = np.random.default_rng(1).integers(0, 3, (600, 8))
+    labels = np.array(NAMES)[np.arange(600) % 3]
+    distance = chance.hamming(chance.as_routes(path, labels).counts().sum(0))
+    assert np.abs(distance - 16 / 3).max() < 0.15
+
+
+def test_coactivation_and_flows_count_images():
+    path, labels, _ = planted(4)
+    both = routing.coactivation(path, 3)
+    assert both.shape == (24, 24) and (both == both.T).all() and both.trace() == 12 * 8
+    assert both[0 * 3 + 1, 1 * 3 + 1] == 4 and both[0, 4] == 0 and both[2 * 3 + 1, 2 * 3 + 1] == 12
+    moves = routing.flows(path, labels)
+    assert (moves.groupby("layer")["count"].sum() == 12).all() and moves.layer.max() == 6
+    first = moves[moves.layer == 0].set_index("degradation")
+    assert first.loc["blur", ["source", "target", "count"]].tolist() == [2, 1, 4]
+    assert routing.agreement(path, path)["paths"] == (1, 1, 1)
+    shifted = np.concatenate([path[:, :6], (path[:, 6:] + 1) % 3], axis=1)
+    assert routing.agreement(path, shifted)["layers"] == (0.75, 0.75, 0.75)
+    with pytest.raises(UserError, match="same images"):
+        routing.agreement(path, path[:3])
+
+
+# --- severities, mixtures, unseen damage ------------------------------------------------------------------------------
+
+AXES = np.eye(4)
+
+
+def traces(label, path, embedding=None, severity=0.5):
+    """Traces with anchors clean, rain, haze, blur on the axes, three photographs."""
+    n = len(label)
+    z = np.asarray(embedding if embedding is not None else np.tile(AXES[0], (n, 1)), float)
+    z = z / np.linalg.norm(z, axis=1, keepdims=True)
+    table = pd.DataFrame({"label": label, "content": [f"p{k % 3}" for k in range(n)], "severity": severity})
+    angle = np.degrees(np.arccos(np.clip(z @ AXES.T, -1, 1)))
+    margin = np.abs(z).max(axis=1, keepdims=True).repeat(8, 1)
+    return SimpleNamespace(table=table, path=np.asarray(path), embedding=z, anchor_angle=angle, margin=margin,
+                           anchors=AXES, anchor_names=("clean", *NAMES), similarity=np.zeros((n, 8, 3)))  # fmt: skip
+
+
+def test_a_severity_curve_leads_from_the_path_of_clean_to_that_of_the_degradation():
+    reference = traces(["clean"] * 3 + ["rain"] * 3, [[0] * 8] * 3 + [[1] * 8] * 3)
+    seen = traces(["rain"] * 6, [[0] * 8] * 3 + [[0, 0] + [1] * 6] * 3, severity=[0.1] * 3 + [0.9] * 3)
+    table = sweeps.severity_table(seen, reference)
+    assert table.own.tolist() == [0, 0.75] and table.clean.tolist() == [1, 0.25]
+    assert table.nearest.tolist() == ["clean"] * 2 and table.n.tolist() == [3, 3]
+    with pytest.raises(UserError, match="of clean"):
+        sweeps.severity_table(seen, traces(["rain"], [[0] * 8]))
+
+
+def test_a_mixture_is_placed_between_its_parents():
+    labels = ["rain"] * 3 + ["blur"] * 3 + ["haze"] * 3 + ["rain+blur"] * 3
+    path = [[0] * 8] * 3 + [[0, 0] + [1] * 6] * 3 + [[2] * 8] * 3 + [[0, 2, 0, 0, 1, 1, 1, 2]] * 3
+    middle = AXES[1] + AXES[3]
+    (row,) = sweeps.mixture_table(
+        traces(labels, path, [*AXES[[1, 1, 1, 3, 3, 3, 2, 2, 2]], *[middle] * 3])
+    ).itertuples()
+    assert row.angle_first == pytest.approx(45) and row.angle_second == pytest.approx(45)
+    assert row.angle_apart == pytest.approx(90) and row.off_arc == pytest.approx(0, abs=1e-4)
+    assert (row.first, row.second, row.both, row.neither) == (2 / 8, 3 / 8, 1 / 8, 2 / 8)
+    assert row.neither_others == 1 and row.neither_random == pytest.approx((2 * 2 / 3 + 6 * 1 / 3) / 8)
+    with pytest.raises(UserError, match="parents"):
+        sweeps.mixture_table(traces(["rain+blur"], [[0] * 8]))
+
+
+def test_angle_and_margin_detect_what_lies_off_the_anchors():
+    labels = ["rain"] * 3 + ["snow"] * 3 + ["jpeg"] * 3
+    z = [AXES[1]] * 3 + [AXES[1] + AXES[2]] * 3 + [AXES[0]] * 3
+    table = sweeps.novelty_table(traces(labels, [[0] * 8] * 9, z), ("rain",), draws=50)
+    table = table.set_index(["degradation", "signal"])
+    assert table.auc["snow", "angle"] == table.auc["snow", "margin"] == 1 and table.auc["jpeg", "angle"] == 0.5
+    assert table.auc_low["snow", "angle"] == 1 and table.nearest["jpeg", "angle"] == "clean"
+    with pytest.raises(UserError, match="untrained"):
+        sweeps.novelty_table(traces(["rain"], [[0] * 8]), ("rain",))

@@ -1,0 +1,149 @@
+"""Figures of routing draw what they are given, say it in words, keep their text inside, and refuse the empty."""
+
+import io
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from slerlib import UserError, plots
+from slerlib.analysis import routing
+from slerlib.config import STAGE_NAMES
+from slerlib.plots import style
+
+NAMES = ("rain", "lowlight")
+LABELS = ["rain", "lowlight"] * 6
+PATH = np.array([[0, 1, 2, 0, 1, 2, 0, 1], [2, 2, 2, 2, 2, 2, 0, 0]] * 5 + [[1] * 8, [2] * 8])
+PLACES = [(n, k, e) for n in range(8) for k in NAMES for e in range(3)]
+LOST = [round(0.7 * (n - e), 2) for n, _, e in PLACES]
+SPAN = {"lost_low": -1.0, "lost_high": 2.0}
+
+
+def knocked():
+    table = pd.DataFrame(PLACES, columns=["layer", "degradation", "expert"]).assign(lost=LOST, n=6)
+    return table.assign(stage=[STAGE_NAMES[n] for n in table.layer], chosen=(table.expert != 1).astype(float),
+                        p_corrected=np.where(table.expert != 1, 0.01, np.nan))  # fmt: skip
+
+
+def swapped():
+    rows = [(a, b, 0.0 if a == b else 13.25) for a in NAMES for b in NAMES]
+    return pd.DataFrame(rows, columns=["degradation", "path_of", "lost"]).assign(**SPAN, n=6)
+
+
+def walk():
+    steps = [(0.0, "00000000", ""), (0.5, "00000000", ""), (1.0, "01000000", "enc2")]
+    table = pd.DataFrame([(*step, "rain") for step in steps], columns=["t", "path", "switched", "degradation"])
+    return table.assign(psnr=[28.0, 28.0, 25.5], psnr_low=24.0, psnr_high=29.0, lost=[0.0, 0.0, 2.5], **SPAN)
+
+
+def rules():
+    lost = {"modal": 0.1, "oracle": -0.4, "one path": 6.0}
+    table = pd.DataFrame({"rule": lost.keys(), "lost": lost.values(), "degradation": "all", "differ": 3, "n": 12})
+    return table.assign(lost_low=table.lost - 0.2, lost_high=table.lost + 0.2)
+
+
+def severities():
+    table = pd.DataFrame({"degradation": ["rain", "rain", "noise"], "severity": [0.1, 1.0, 0.5]})
+    return table.assign(own=[0.2, 0.9, 1.0], clean=[0.8, 0.3, 0.1], **{f"{k}_{e}": 0.5 for k in ("own", "clean")
+                                                                         for e in ("low", "high")})  # fmt: skip
+
+
+MAPS = {"rain": (torch.rand(3, 16, 16), torch.ones(16, 16) > 0, torch.rand(4, 4), None)}
+FIGURES = {
+    "usage_maps": lambda **k: plots.usage_maps(routing.routing_table(PATH, LABELS, draws=20), **k),
+    "nmi_chart": lambda **k: plots.nmi_chart(routing.layer_table(PATH, LABELS, draws=20), **k),
+    "path_flow": lambda **k: plots.path_flow(PATH, LABELS, **k),
+    "hamming_matrix": lambda **k: plots.hamming_matrix(np.array([[1.0, 7.5], [7.5, np.nan]]), NAMES, **k),
+    "knockout_matrix": lambda **k: plots.knockout_matrix(knocked(), **k),
+    "swap_matrix": lambda **k: plots.swap_matrix(swapped(), **k),
+    "rules_chart": lambda **k: plots.rules_chart(rules(), **k),
+    "severity_chart": lambda **k: plots.severity_chart(severities()),
+    "walk_chart": lambda **k: plots.walk_chart(walk(), "rain", "blur"),
+    "guide_maps": lambda **k: plots.guide_maps(MAPS),
+}
+ONE_PANEL = [name for name in FIGURES if name not in ("severity_chart", "walk_chart", "guide_maps")]
+SAID = {
+    "usage_maps": ["rain 01201201", "lowlight 22222200", "dead: enc2 0, enc3 0, dec3 0, dec2 0"],
+    "nmi_chart": ["enc1", "ceiling 1.00", "shuffled labels"],
+    "path_flow": ["rain 01201201 (5 of 6 images, 2 paths)"],
+    "hamming_matrix": ["rain 1.0", "Between degradations 7.5", "random routes 5.3"],
+    "knockout_matrix": ["4.9 dB for rain without expert 0 of refine", "32 of 32 cells"],
+    "swap_matrix": ["rain loses most along lowlight (13.2 dB)"],
+    "rules_chart": ["oracle −0.40 (−0.60 to −0.20), 3 of 12 routes differ"],
+    "severity_chart": ["rain 20% at severity 0.1 and 90% at 1"],
+    "walk_chart": ["enc2 at 1.00", "rain from 28.0 to 25.5 dB"],
+    "guide_maps": ["rain"],
+}
+
+
+def words(fig) -> list[str]:
+    return [t.get_text() for t in fig.findobj(matplotlib.text.Text) if t.get_text() and t.get_visible()]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_says_what_it_draws_and_keeps_its_text_inside_and_readable(name):
+    fig = FIGURES[name]()
+    assert isinstance(fig, Figure) and all(part in fig.alt_text for part in SAID[name]), fig.alt_text
+    fig.savefig(io.StringIO(), format="svg")
+    fig.savefig(io.BytesIO())  # last: extents are those of the last drawing
+    for text in fig.findobj(matplotlib.text.Text):
+        if text.get_text() and text.get_visible() and all(ax.get_visible() for ax in [text.axes] if ax):
+            box, edge = text.get_window_extent(), fig.bbox
+            inside = box.x0 >= edge.x0 and box.y0 >= edge.y0 and box.x1 <= edge.x1 and box.y1 <= edge.y1
+            assert inside, text.get_text()
+            assert text.get_fontsize() / 72 * 600 / style.WIDTH >= 9, text.get_text()
+
+
+@pytest.mark.parametrize("name", ONE_PANEL)
+def test_a_figure_of_ones_own_is_drawn_into(name):
+    fig = Figure((8, 12))
+    upper, lower = fig.subplots(2)
+    assert FIGURES[name](ax=upper) is fig
+    assert upper.has_data() and not lower.has_data()
+
+
+def test_cells_carry_their_numbers():
+    assert {"83", "17", "50"} <= set(words(FIGURES["usage_maps"]()))  # 5 of 6, 1 of 6, 3 of 6
+    assert {"4.9", "−1.4", "·"} <= set(words(FIGURES["knockout_matrix"]()))
+    assert "13.2" in words(FIGURES["swap_matrix"]())
+    assert "−0.40 (−0.60 to −0.20)" in words(FIGURES["rules_chart"]())
+
+
+def test_an_expert_without_images_is_called_dead():
+    fig = plots.usage_maps(routing.routing_table(np.zeros((4, 8), int), ["rain"] * 4, experts=2, draws=5))
+    assert "dead: enc1 1" in fig.alt_text
+
+
+def test_the_bands_of_the_flow_hold_every_image():
+    from matplotlib.patches import PathPatch
+
+    fig = FIGURES["path_flow"]()
+    height = {}
+    for band in fig.findobj(PathPatch):
+        points = band.get_path().vertices
+        if len(points) == 9:
+            start = round(points[0, 0], 2)
+            height[start] = height.get(start, 0) + points[7, 1] - points[8, 1]
+    assert len(height) == 8 and all(total == pytest.approx(12) for total in height.values())
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda: plots.usage_maps(pd.DataFrame()), "got none"),
+        (lambda: plots.path_flow([], []), "got 0 and 0"),
+        (lambda: plots.hamming_matrix(np.zeros((2, 3)), NAMES), "square"),
+        (lambda: plots.knockout_matrix(pd.DataFrame()), "got none"),
+        (lambda: plots.swap_matrix(pd.DataFrame()), "got none"),
+        (lambda: plots.rules_chart(rules(), "haze"), "no rows of 'haze'"),
+        (lambda: plots.severity_chart(severities()[:0]), "got none"),
+        (lambda: plots.walk_chart(pd.DataFrame(), "rain", "blur"), "got none"),
+        (lambda: plots.guide_maps({}), "at least one image"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused_with_the_reason(draw, message):
+    with pytest.raises(UserError, match=message):
+        draw()
