@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .. import sphere
-from ..cases import Case, centre, loaded
+from ..cases import Case, LoadedCase, centre, loaded
 from ..config import LAYERS, STAGE_NAMES
 from ..errors import UserError
 from ..metrics import psnr
