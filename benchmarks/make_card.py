@@ -2,8 +2,9 @@
 
     python benchmarks/make_card.py runs/tiny data/checkpoints/tiny --val DIR --pairs ROOT --notes NOTES.md
 
-DIR is a folder of clean photographs and ROOT holds test sets of real pairs; the training saw neither. NOTES.md holds what no program can know: where the
-training photographs came from, what the checkpoint is for and what not; it ends up in CARD.md as it is.
+DIR is a folder of clean photographs and ROOT holds test sets of real pairs; the training saw neither. NOTES.md holds
+what no program can know: where the training images came from, what the checkpoint is for and what not; it ends up in
+CARD.md as it is.
 """
 
 import argparse
