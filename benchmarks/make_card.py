@@ -25,7 +25,7 @@ def scored(model, root: str, name: str, setting: str = "demo") -> dict:
     return {
         "data": name,
         "setting": setting,
-        "severity": 0.5,
+        "severity": 0.5 if setting == "demo" else None,
         "seed": 0,
         "summary": rows,
         "modal_paths": slerlib.modal_paths(table),
