@@ -149,3 +149,21 @@ def test_the_lesson_on_maps_runs_with_its_solution(run, tmp_path):
     _, page, text = run(tmp_path / "solved.ipynb", **SPHERE)
     assert "Yes. Trustworthiness" in text and re.search(r"The claim (holds|fails|is open) for this", text)
     assert len(alt_texts(page)) == 3
+
+
+def test_the_report_of_the_routes_counts_and_changes_them(run):
+    record, page, text = run(NOTEBOOKS / "report_routing.ipynb", images=2, side=32, draws=20)
+    assert "16 images of 2 photographs in 8 degradations." in text
+    assert "The learned route is" in text and "2 photographs: the intervals speak" in text
+    assert len(alt_texts(page)) >= 8 and (record["folder"] / "routing.csv").is_file()
+
+
+def test_the_lesson_on_experts_runs_with_its_solution(run, tmp_path):
+    book = nbformat.read(NOTEBOOKS / "07_expert_usage.ipynb", 4)
+    solution = re.search(r"A solution</summary><code>(.*)</code>", "\n".join(cell.source for cell in book.cells))[1]
+    (answer,) = [cell for cell in book.cells if cell.id == "answer"]
+    answer.source = solution
+    nbformat.write(book, tmp_path / "solved.ipynb")
+    _, page, text = run(tmp_path / "solved.ipynb", images=2, side=32)
+    assert "24 of 24 counts agree" in text and re.search(r"Yes: your path|Not yet: your path", text)
+    assert re.search(r"The claim (holds|fails|is not decided) for this", text) and len(alt_texts(page)) == 5
