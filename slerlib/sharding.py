@@ -8,6 +8,7 @@ is needed, and so none that could fail at the exit of the program.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from datetime import timedelta
@@ -15,6 +16,7 @@ from datetime import timedelta
 import torch
 
 WAIT = timedelta(hours=12)  # of process 0 for the slowest of the others; if one fails, torchrun ends all
+_calls = itertools.count()  # the store outlives a call: each one has keys of its own, the same in all processes
 CHUNK = 2000  # rows per entry of the store, which takes at most 8 MB each
 
 
@@ -34,15 +36,16 @@ def gathered(rows: list[tuple]) -> list[tuple]:
     from torch.distributed.rendezvous import rendezvous
 
     store, rank, world = next(iter(rendezvous("env://", timeout=WAIT)))
+    call = f"slerlib/{next(_calls)}"
     chunks = [rows[k : k + CHUNK] for k in range(0, len(rows), CHUNK)]
     if rank > 0:
         for k, chunk in enumerate(chunks):
-            store.set(f"slerlib/{rank}/{k}", json.dumps(chunk))
-        store.set(f"slerlib/{rank}", str(len(chunks)))
+            store.set(f"{call}/{rank}/{k}", json.dumps(chunk))
+        store.set(f"{call}/{rank}", str(len(chunks)))
         return []
     parts = [rows]
     for other in range(1, world):
-        count = int(store.get(f"slerlib/{other}"))
-        texts = [store.get(f"slerlib/{other}/{k}") for k in range(count)]
+        count = int(store.get(f"{call}/{other}"))
+        texts = [store.get(f"{call}/{other}/{k}") for k in range(count)]
         parts.append([tuple(row) for text in texts for row in json.loads(text)])
     return [parts[k % world][k // world] for k in range(sum(map(len, parts)))]

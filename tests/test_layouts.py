@@ -146,6 +146,10 @@ def test_own_pairs(tmp_path):
         ("scans", "scans", "train"), ("scans", "scans", "test"), ("my_denoising", "noise", "train"),
     }  # fmt: skip
     assert next(s for s in found.sets if s.name == "night").items[0].name == "a/1.png"
+    words = recognise(
+        tree(tmp_path / "words", "test_a/input/1.png test_a/target/1.png Valid1/low/2.png Valid1/high/2.png")
+    )
+    assert [s.split for s in words.sets] == ["test", "test"], "never trained on"
     alone = recognise(tmp_path / "scans" / "test")
     assert counts(alone) == {("test", "test", "test"): 1} and alone.layout == "pairs"
 

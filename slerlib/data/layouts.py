@@ -7,6 +7,7 @@ the user's own sets, then what is left: clean photographs where nothing else was
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -247,9 +248,12 @@ class _Search:
         return None
 
     def own_split(self, folder: Path) -> str:
-        for name in reversed(self.own(folder)):
-            if matches(name.casefold(), "TRAIN|TEST"):
-                return "train" if matches(name.casefold(), "TRAIN") else "test"
+        """By the nearest folder with such a word in its name (test_a, Test1, valid_hr); of the root the whole name."""
+        inner = [re.split(r"[^a-z]+", name.casefold()) for name in folder.relative_to(self.root).parts]
+        for words in [*reversed(inner), [self.root.name.casefold()]]:
+            for split in ("TEST", "TRAIN"):
+                if any(word and matches(word, split) for word in words):
+                    return split.lower()
         return "train"
 
 

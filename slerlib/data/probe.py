@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from .decode import SMALLEST
 from .likeness import SIDE, alignment
-from .loader import SMALLEST
 
 DRAFT = 2 * SIDE  # JPEG files are decoded at the smallest of 1/1, 1/2, 1/4 and 1/8 that has as many pixels a side
 FINE = 320  # pixels a side up to which the alignment of a pair is measured at full size, then at half size, and so on
