@@ -166,4 +166,4 @@ def test_the_lesson_on_experts_runs_with_its_solution(run, tmp_path):
     nbformat.write(book, tmp_path / "solved.ipynb")
     _, page, text = run(tmp_path / "solved.ipynb", images=2, side=32)
     assert "24 of 24 counts agree" in text and re.search(r"Yes: your path|Not yet: your path", text)
-    assert re.search(r"The claim (holds|fails|is not decided) for this", text) and len(alt_texts(page)) == 5
+    assert re.search(r"The claim (holds|fails|is not decided) for this", text) and len(alt_texts(page)) == 6
