@@ -29,3 +29,19 @@ def untrained(tmp_path_factory):
     cfg = config.recipe("tiny")
     card = {"name": "untrained", "config": config.to_dict(cfg)}
     return save_weights(tmp_path_factory.mktemp("checkpoints") / "untrained", SLERIR(cfg.model), card)
+
+
+@pytest.fixture
+def run(capsys):
+    """The command line: run("restore", ...) -> (exit code, standard output, standard error)"""
+
+    from slerlib import cli
+
+    def run(*args):
+        try:
+            code = cli.main([str(arg) for arg in args])
+        except SystemExit as end:  # argparse
+            code = end.code
+        return code, *capsys.readouterr()
+
+    return run

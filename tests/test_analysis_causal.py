@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from slerlib import SLERIR, UserError, config
-from slerlib.analysis import causal
+from slerlib.analysis import causal, chance
 from slerlib.cases import LoadedCase
 from slerlib.config import LAYERS, STAGE_NAMES
 from slerlib.model.fusion import Encoding
@@ -176,9 +176,9 @@ def test_a_guide_map_that_sees_the_place_scores_one_and_a_blind_one_a_half(toy, 
 
 
 def test_a_sign_flip_test_is_exact_for_photographs():
-    assert causal.sign_flip([1, 1, 1, 1], ["a", "b", "c", "d"]) == pytest.approx(2 / 16, abs=0.03)
-    assert causal.sign_flip([1, 1, 1, 1], ["a", "a", "a", "a"]) == 1  # a single photograph proves nothing
-    assert causal.sign_flip([1, -1, 1, -1], ["a", "b", "c", "d"]) == 1
+    assert chance.sign_flip([1, 1, 1, 1], ["a", "b", "c", "d"]) == pytest.approx(2 / 16, abs=0.03)
+    assert chance.sign_flip([1, 1, 1, 1], ["a", "a", "a", "a"]) == 1  # a single photograph proves nothing
+    assert chance.sign_flip([1, -1, 1, -1], ["a", "b", "c", "d"]) == 1
 
 
 @pytest.mark.parametrize(

@@ -21,20 +21,6 @@ COMMANDS = ("doctor", "restore", "train", "eval", "data", "report")
 
 
 @pytest.fixture
-def run(capsys):
-    """run("restore", ...) -> (exit code, standard output, standard error)"""
-
-    def run(*args):
-        try:
-            code = cli.main([str(arg) for arg in args])
-        except SystemExit as end:  # argparse
-            code = end.code
-        return code, *capsys.readouterr()
-
-    return run
-
-
-@pytest.fixture
 def picture(tmp_path):
     """Path of a 40 x 24 PNG."""
     pixels = np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8)

@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from slerlib import cli
 from slerlib.data import check as checks
 from slerlib.data.check import ERRORS, KINDS, check
 from slerlib.data.likeness import NEAR, SAME, alignment, correlation, near, phash
@@ -63,20 +62,6 @@ def sound(tmp_path_factory):
 def root(sound, tmp_path):
     """A copy of it to be broken."""
     return Path(shutil.copytree(sound, tmp_path / "root"))
-
-
-@pytest.fixture
-def run(capsys):
-    """run("data", ...) -> (exit code, standard output, standard error)"""
-
-    def run(*args):
-        try:
-            code = cli.main([str(arg) for arg in args])
-        except SystemExit as end:  # argparse
-            code = end.code
-        return code, *capsys.readouterr()
-
-    return run
 
 
 def test_a_clean_tree_is_ok(root, run):

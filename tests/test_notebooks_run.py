@@ -53,6 +53,16 @@ def said(executed: Path) -> list[str]:
     return [o.text if o.output_type == "stream" else o.get("data", {}).get("text/plain", "") for o in outputs]
 
 
+def solved(lesson: str, folder: Path) -> Path:
+    """A copy of a lesson whose cell `answer` holds the solution that stands in its text."""
+    book = nbformat.read(NOTEBOOKS / f"{lesson}.ipynb", 4)
+    solution = re.search(r"A solution</summary><code>(.*)</code>", "\n".join(cell.source for cell in book.cells))[1]
+    (answer,) = [cell for cell in book.cells if cell.id == "answer"]
+    answer.source = solution
+    nbformat.write(book, folder / "solved.ipynb")
+    return folder / "solved.ipynb"
+
+
 def alt_texts(page: str) -> list[str]:
     images = re.findall(r"<img [^>]*?>", page)
     found = [re.search(r'alt="([^"]*)"', image) for image in images]
@@ -141,12 +151,7 @@ def test_the_report_of_the_sphere_draws_maps_with_their_quality(run):
 
 
 def test_the_lesson_on_maps_runs_with_its_solution(run, tmp_path):
-    book = nbformat.read(NOTEBOOKS / "06_embeddings_umap.ipynb", 4)
-    solution = re.search(r"A solution</summary><code>(.*)</code>", "\n".join(cell.source for cell in book.cells))[1]
-    (answer,) = [cell for cell in book.cells if cell.id == "answer"]
-    answer.source = solution
-    nbformat.write(book, tmp_path / "solved.ipynb")
-    _, page, text = run(tmp_path / "solved.ipynb", **SPHERE)
+    _, page, text = run(solved("06_embeddings_umap", tmp_path), **SPHERE)
     assert "Yes. Trustworthiness" in text and re.search(r"The claim (holds|fails|is open) for this", text)
     assert len(alt_texts(page)) == 3
 
@@ -159,11 +164,6 @@ def test_the_report_of_the_routes_counts_and_changes_them(run):
 
 
 def test_the_lesson_on_experts_runs_with_its_solution(run, tmp_path):
-    book = nbformat.read(NOTEBOOKS / "07_expert_usage.ipynb", 4)
-    solution = re.search(r"A solution</summary><code>(.*)</code>", "\n".join(cell.source for cell in book.cells))[1]
-    (answer,) = [cell for cell in book.cells if cell.id == "answer"]
-    answer.source = solution
-    nbformat.write(book, tmp_path / "solved.ipynb")
-    _, page, text = run(tmp_path / "solved.ipynb", images=2, side=32)
+    _, page, text = run(solved("07_expert_usage", tmp_path), images=2, side=32)
     assert "24 of 24 counts agree" in text and re.search(r"Yes: your path|Not yet: your path", text)
     assert re.search(r"The claim (holds|fails|is not decided) for this", text) and len(alt_texts(page)) == 6

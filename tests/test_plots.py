@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from figures import check_texts
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
@@ -78,15 +79,10 @@ def test_every_figure_describes_itself_and_shows_that_in_jupyter(name, monkeypat
 def test_text_lies_inside_the_figure_and_is_readable_at_600_pixels(name):
     fig = FIGURES[name]()
     fig.savefig(io.BytesIO())
-    edge, beyond = fig.bbox, set()
+    beyond = set()
     for ax in fig.axes:  # matplotlib keeps labels of ticks past the end of an axis and does not draw them
         beyond |= {label for label in ax.get_xticklabels() if label.get_position()[0] > max(ax.get_xlim())}
-    for text in set(fig.findobj(matplotlib.text.Text)) - beyond:
-        if text.get_text() and text.get_visible():
-            box = text.get_window_extent()
-            inside = box.x0 >= edge.x0 and box.y0 >= edge.y0 and box.x1 <= edge.x1 and box.y1 <= edge.y1
-            assert inside, text.get_text()
-            assert text.get_fontsize() / 72 * 600 / style.WIDTH >= 9, text.get_text()
+    check_texts(fig, beyond)
 
 
 @pytest.mark.parametrize("name", ONE_PANEL)

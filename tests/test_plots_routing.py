@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from figures import check_texts
 from matplotlib.figure import Figure
 
 from slerlib import UserError, plots
 from slerlib.analysis import routing
 from slerlib.config import STAGE_NAMES
-from slerlib.plots import style
 
 NAMES = ("rain", "lowlight")
 LABELS = ["rain", "lowlight"] * 6
@@ -89,12 +89,7 @@ def test_a_figure_says_what_it_draws_and_keeps_its_text_inside_and_readable(name
     assert isinstance(fig, Figure) and all(part in fig.alt_text for part in SAID[name]), fig.alt_text
     fig.savefig(io.StringIO(), format="svg")
     fig.savefig(io.BytesIO())  # last: extents are those of the last drawing
-    for text in fig.findobj(matplotlib.text.Text):
-        if text.get_text() and text.get_visible() and all(ax.get_visible() for ax in [text.axes] if ax):
-            box, edge = text.get_window_extent(), fig.bbox
-            inside = box.x0 >= edge.x0 and box.y0 >= edge.y0 and box.x1 <= edge.x1 and box.y1 <= edge.y1
-            assert inside, text.get_text()
-            assert text.get_fontsize() / 72 * 600 / style.WIDTH >= 9, text.get_text()
+    check_texts(fig)
 
 
 @pytest.mark.parametrize("name", ONE_PANEL)

@@ -10,7 +10,7 @@ import torch
 from slerlib import UserError, config, load, sphere
 from slerlib.data.sources import Source, Sources
 from slerlib.model.router import partitions
-from slerlib.train import checkpoint, loop, stages
+from slerlib.train import checkpoint, held_out, loop, stages
 from slerlib.train import run as run_module
 
 SMALL = [
@@ -197,7 +197,7 @@ def test_anchors_come_from_held_out_contents_and_pins_from_anchors(photographs, 
         run.finish_stage_a(log)
     anchors = run.net.router.anchors
     assert not torch.allclose(anchors, before)
-    z, labels, _ = run._embed_held_out(run.net.eval(), views=3)
+    z, labels, _ = held_out.embed(run, run.net.eval(), views=3)
     torch.testing.assert_close(anchors, sphere.centroids(z, labels, 8))
     group = partitions(8, 3)[4][2]
     torch.testing.assert_close(run.net.router.pins[4, 2], sphere.normalise(anchors[group].sum(0)))

@@ -11,7 +11,7 @@ Legend: N images, K anchors, L layers, E experts, C channels, H W pixels, h w to
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,125 +23,14 @@ from .. import sphere
 from ..cases import Case, LoadedCase, centre, loaded
 from ..config import LAYERS, STAGE_NAMES
 from ..errors import UserError
-from ..metrics import psnr
 from ..model.network import SLERIR
 from ..restore import evaluating
-from .chance import clustered_mean, corrected, path_string
+from .bench import PathBench
+from .chance import clustered_mean, corrected, path_string, sign_flip
 from .sweeps import modal_route
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-
-class PathBench:
-    """Images ready to be restored along any path: encoded once, scored on demand, no (image, path) twice.
-
-    cases: as `slerlib.cases` makes them. side: so many central pixels are used, so that images share a batch and a run
-    takes a minute. batch: images of one size restored at once.
-    Attributes, one row per image: label, content, psnr_input, path (N, L) its own route, similarity (N, L, E), psnr
-    (along the own route), anchor_angle (N, K). For a router that decides on the way (`sphere_stage`) a forced layer
-    leaves later decisions as they were. Raises UserError for a single expert, for `dense`, which has no route, and
-    without cases.
-    """
-
-    def __init__(self, model: SLERIR, cases: Iterable[Case | LoadedCase], side: int = 128, batch: int = 16):
-        if model.cfg.experts < 2 or model.cfg.router == "dense":
-            raise UserError(
-                "Paths can be exchanged where each image takes one of several experts; this network has "
-                f"{model.cfg.experts} and router {model.cfg.router!r}. Load a routed checkpoint, such as 'tiny'."
-            )
-        cases = list(cases)
-        if not cases:
-            raise UserError("An experiment needs at least one image; got none. Check the data.")
-        self.model, self.batch, self.experts = model, batch, model.cfg.experts
-        self.label = np.array([case.task for case in cases], dtype=object)
-        self.content = np.array([f"{case.dataset}/{case.image}" for case in cases], dtype=object)
-        self.names = tuple(dict.fromkeys(self.label))
-        pairs = [(centre(case.input, side), centre(case.target, side)) for case in loaded(cases)]
-        self._input, self._target = map(list, zip(*pairs, strict=True))
-        self.psnr_input = np.array([psnr(a, b) for a, b in zip(self._input, self._target, strict=True)])
-        self.path = np.zeros((len(cases), LAYERS), dtype=int)
-        self.similarity = np.zeros((len(cases), LAYERS, self.experts))
-        self.anchor_angle = np.zeros((len(cases), len(model.router.names)))
-        self._known: dict[tuple[int, bytes], float] = {}
-        self._encode()
-        self.psnr = self.along(self.path)
-
-    def _encode(self) -> None:
-        """Route every image; keep its guide map and trace, and the score of its own route where that comes for free."""
-        self._guides: list[Tensor | None] = [None] * len(self.label)
-        self._traces = [None] * len(self.label)
-        stagewise = self.model.cfg.router == "sphere_stage"
-        with evaluating(self.model), torch.inference_mode():
-            for rows in self._groups(range(len(self.label))):
-                x = self._stack(self._input, rows)
-                encoding = self.model.encode(x)
-                trace = self.model.route(encoding, x_BCHW=x)
-                if stagewise:
-                    trace = self.model.backbone(x, encoding.guide, trace)[1]
-                for b, n in enumerate(rows):
-                    self._guides[n] = None if encoding.guide is None else encoding.guide[b]
-                    self._traces[n] = (trace.embedding[b], trace.similarity[b])
-                for name in ("path", "similarity", "anchor_angle"):
-                    getattr(self, name)[rows] = getattr(trace, name).cpu().numpy()
-
-    def _groups(self, rows: Iterable[int]):
-        """Lists of at most `batch` row numbers whose images have one size."""
-        by_size: dict[tuple, list[int]] = {}
-        for n in rows:
-            by_size.setdefault(tuple(self._input[n].shape), []).append(n)
-        for members in by_size.values():
-            yield from (members[k : k + self.batch] for k in range(0, len(members), self.batch))
-
-    def _stack(self, images: Sequence[Tensor], rows: Sequence[int]) -> Tensor:
-        weight = next(self.model.parameters())
-        return self.model.pad(torch.stack([images[n] for n in rows]).to(weight.device, weight.dtype))
-
-    def restored(self, rows: Sequence[int], path_BL: np.ndarray) -> list[Tensor]:
-        """The images `rows` (of one size) restored along given paths: (3, H, W) in [0, 1] each."""
-        model = self.model
-        with evaluating(model), torch.inference_mode():
-            x = self._stack(self._input, rows)
-            z_BD = torch.stack([self._traces[n][0] for n in rows])
-            path = torch.as_tensor(np.asarray(path_BL, dtype=np.int64), device=x.device)
-            trace = model.router.route(z_BD, path)
-            guide = None if self._guides[rows[0]] is None else torch.stack([self._guides[n] for n in rows])
-            y = model.backbone(x, guide, trace, reroute=False)[0]
-        height, width = self._input[rows[0]].shape[1:]
-        return list(y[..., :height, :width].clamp(0, 1).float().cpu())
-
-    def along(self, path, rows: Sequence[int] | None = None) -> np.ndarray:
-        """PSNR in dB of the images `rows` (all by default) along a path for all, (L,), or for each, (n, L)."""
-        rows = np.arange(len(self.label)) if rows is None else np.asarray(rows)
-        paths = np.broadcast_to(np.asarray(path, dtype=int), (len(rows), LAYERS))
-        if paths.min(initial=0) < 0 or paths.max(initial=0) >= self.experts:
-            raise UserError(f"Experts are numbered 0 to {self.experts - 1}; got {path}. Correct the path.")
-        keys = [(int(n), p.tobytes()) for n, p in zip(rows, paths, strict=True)]
-        wanted = {int(n): [] for n in rows}
-        for key, p in zip(keys, paths, strict=True):
-            if key not in self._known:
-                self._known[key] = np.nan
-                wanted[key[0]].append(p)
-        for n in range(max(map(len, wanted.values()), default=0)):  # each round at most one path per image
-            round_ = {row: paths[n] for row, paths in wanted.items() if n < len(paths)}
-            for group in self._groups(round_):
-                chosen = np.stack([round_[row] for row in group])
-                for row, p, y in zip(group, chosen, self.restored(group, chosen), strict=True):
-                    self._known[row, p.tobytes()] = psnr(y, self._target[row])
-        return np.array([self._known[key] for key in keys])
-
-    def rows(self, label: str) -> np.ndarray:
-        """Row numbers of a degradation."""
-        return np.flatnonzero(self.label == label)
-
-    def mean(self, values: np.ndarray, rows: np.ndarray, name: str = "lost") -> dict[str, float]:
-        """name, name_low, name_high: mean over these rows with its interval."""
-        mean, low, high = clustered_mean(values, self.content[rows])
-        return {name: mean, f"{name}_low": low, f"{name}_high": high}
-
-    def modal(self) -> dict[str, np.ndarray]:
-        """Most frequent path of each degradation among these images."""
-        return {name: modal_route(self.path[self.rows(name)]) for name in self.names}
 
 
 def knock_out(bench: PathBench) -> DataFrame:
@@ -176,13 +65,6 @@ def knock_out(bench: PathBench) -> DataFrame:
     tested = table.p.notna()
     table.loc[tested, "p_corrected"] = corrected(table.p[tested].to_numpy())
     return table
-
-
-def sign_flip(values, contents, draws: int = 2000, seed: int = 0) -> float:
-    """p of a mean of 0 when the sign of each photograph's contribution is a coin: the paired permutation test."""
-    total = np.bincount(np.unique(np.asarray(contents, str), return_inverse=True)[1], np.asarray(values, float))
-    signs = np.random.default_rng(seed).choice([-1.0, 1.0], (draws, len(total)))
-    return float((1 + (np.abs(signs @ total) >= abs(total.sum()) - 1e-12).sum()) / (1 + draws))
 
 
 def path_swap(bench: PathBench) -> DataFrame:

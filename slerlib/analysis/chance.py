@@ -187,3 +187,10 @@ def clustered_mean(values, contents=None, draws: int = 2000, seed: int = 0) -> t
 def path_string(path: Sequence[int]) -> str:
     """Expert digits, e.g. "01201120"."""
     return "".join(str(int(expert)) for expert in path)
+
+
+def sign_flip(values, contents, draws: int = 2000, seed: int = 0) -> float:
+    """p of a mean of 0 when the sign of each photograph's contribution is a coin: the paired permutation test."""
+    total = np.bincount(np.unique(np.asarray(contents, str), return_inverse=True)[1], np.asarray(values, float))
+    signs = np.random.default_rng(seed).choice([-1.0, 1.0], (draws, len(total)))
+    return float((1 + (np.abs(signs @ total) >= abs(total.sum()) - 1e-12).sum()) / (1 + draws))

@@ -43,7 +43,8 @@ def measures(traces: Traces, seed: int = 0) -> DataFrame:
     intra_cosine          mean cosine to rows of the own class and other contents
     inter_cosine          mean cosine between class centroids
     centroid_uniformity   log mean exp(-2 |c_i - c_j|^2) (Wang & Isola 2020); the optimum is that of a simplex
-    content_leakage       the nearest row of the same class shows the same content
+    content_leakage       the nearest row of the same class shows the same content; a crop of the same damaged image
+                          counts, and so does its damage at another severity: part of it is no leak of the scene
     view_alignment        mean squared distance of a crop to its whole image (Wang & Isola 2020)
     Raises UserError for fewer than two classes.
     """

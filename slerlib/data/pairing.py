@@ -35,14 +35,6 @@ def side_by_side(folders: Mapping[str, Path]) -> tuple[Path, Path] | None:
     return (folders[pair[0]], folders[pair[1]]) if pair else None
 
 
-def paired_folders(root: Path) -> Iterable[tuple[Path, Path, Path]]:
-    """(parent, damaged, clean) of each pair of folders at or below `root`, sorted by path."""
-    for folder in [root, *sorted(p for p in root.rglob("*") if p.is_dir())]:
-        pair = side_by_side({p.name.casefold(): p for p in folder.iterdir() if p.is_dir()})
-        if pair:
-            yield folder, *pair
-
-
 def stems(files: Iterable[Path], folder: Path) -> dict[str, Path]:
     """Relative path without suffix -> file, of files below a folder; the last of several with one stem."""
     return {file.relative_to(folder).with_suffix("").as_posix(): file for file in files}
@@ -56,16 +48,3 @@ def partner(file: Path, folder: Path, clean: Mapping[str, Path]) -> Path | None:
     stem = file.relative_to(folder).with_suffix("")
     options = stem, stem.with_name(stem.name.partition("_")[0] or stem.name), stem.with_name("no" + stem.name)
     return next((clean[option.as_posix()] for option in options if option.as_posix() in clean), None)
-
-
-def partners(inputs: Path, targets: Path) -> list[tuple[Path, Path]]:
-    """Every (damaged, clean) file of two folders. Raises UserError for no image and for a missing partner."""
-    clean = stems(image_files(targets), targets)
-    found = [(file, partner(file, inputs, clean)) for file in image_files(inputs)]
-    missing = [file for file, target in found if target is None]
-    if missing:
-        raise UserError(
-            f"Every input needs a target of the same name; {len(missing)} of {len(found)} in {inputs} "
-            f"have none in {targets}, such as {missing[0].name}. Add the targets or remove these inputs."
-        )
-    return found

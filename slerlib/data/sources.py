@@ -175,7 +175,9 @@ class Sources:
         """(training, held out): a fixed shuffle keeps contents of every set for the anchors.
 
         Of all photographs about `count`, at most a quarter of a set; of a set of pairs at most an eighth, and with a
-        clean image all its inputs. The largest clean set keeps 2 at least.
+        clean image all its inputs. The largest clean set keeps 2 at least. Contents are told apart inside a set only: a
+        photograph that two sets share (Rain100L has backgrounds of BSDS500) may be kept in one and trained on in the
+        other.
         """
         main = [s for s in self.sets if s.task == CLEAN] or self.sets
         total, largest = sum(map(len, main)), max(main, key=len)

@@ -23,7 +23,7 @@ from ..data.plan import table
 from ..data.sources import Sources
 from ..errors import UserError
 from ..restore import working_device
-from . import checkpoint
+from . import checkpoint, held_out
 from .run import LOG, Run
 
 
@@ -77,7 +77,7 @@ def train(
             if step == a + run.upcycle_steps > run.resumed_at and run.upcycle_steps:
                 run.upcycle()
             if step % cfg.train.save_every == 0 and step > run.resumed_at or step == cfg.train.steps:
-                log.write(json.dumps({"step": step, "validation": run.validate()}) + "\n")
+                log.write(json.dumps({"step": step, "validation": held_out.validate(run)}) + "\n")
                 run.save(step)
             if step == cfg.train.steps:
                 break

@@ -7,7 +7,6 @@ import json
 import math
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,7 +18,7 @@ from ..data.plan import plan, samples_per_epoch
 from ..data.sources import Sources
 from ..errors import UserError
 from ..model.network import SLERIR
-from . import checkpoint, stages
+from . import checkpoint, held_out, stages
 
 LOG = "log.jsonl"
 
@@ -44,7 +43,7 @@ class Run:
         )
         self.sources, self.fingerprint = sources.with_repeats(cfg.data.repeat_counts()), sources.fingerprint()
         self.training, self.held_out = self.sources.hold_out(cfg.data.anchor_contents)
-        self.plan = plan(self._batches(0, self.training))
+        self.plan = plan(self.batches(0, self.training))
         self.step = self.resumed_at = 0
         self.anchored, self.seconds, self.averaged = False, 0.0, 0
         self.precision, self.precision_reason = choose_precision(cfg.train.precision, device)
@@ -56,10 +55,10 @@ class Run:
         """Batches from `step` to the end of its stage (A, or B and C)."""
         t, a = self.cfg.train, self.cfg.train.stage_steps()[0]
         if step < a:
-            return self._batches(t.grid_contents, self.training, share=1.0, real_rows=1).loader(step, a, workers)
-        return self._batches(0, self.training).loader(step, t.steps, workers)
+            return self.batches(t.grid_contents, self.training, share=1.0, real_rows=1).loader(step, a, workers)
+        return self.batches(0, self.training).loader(step, t.steps, workers)
 
-    def _batches(
+    def batches(
         self,
         grid: int,
         sources: Sources,
@@ -80,13 +79,6 @@ class Run:
             m.stride,
             real_rows=real_rows,
         )
-
-    def _held_out_batches(self, contents: int, seed: int) -> Batches:
-        """Grids of held-out contents, and as many real views of each class that has held-out pairs."""
-        contents = min(contents, len(self.held_out.clean))
-        grid = self._batches(contents, self.held_out, 1.0, self.cfg.train.seed + seed, real_rows=contents)
-        grid.real_cells = False  # rows of photographs alone: the real views come on top, in equal number
-        return grid
 
     # --- one step
 
@@ -164,9 +156,9 @@ class Run:
 
     @torch.no_grad()
     def finish_stage_a(self, log) -> None:
-        """Take over the averaged encoder; set anchors from contents it never saw, and the pins between them."""
+        """Take over the averaged encoder; set anchors from the held-out contents, and the pins between them."""
         self.net.load_state_dict(self.ema.state_dict())
-        z, labels, real = self._embed_held_out(self.net.eval(), views=3)
+        z, labels, real = held_out.embed(self, self.net.eval(), views=3)
         self.net.train()
         k = len(self.cfg.model.classes)
         if self.cfg.model.sude == "linear":
@@ -200,43 +192,6 @@ class Run:
                             self.optimiser.state[mine] = {
                                 key: value.clone() for key, value in self.optimiser.state[theirs].items()
                             }
-
-    @torch.no_grad()
-    def _embed_held_out(self, net: SLERIR, views: int) -> tuple[Tensor, Tensor, Tensor]:
-        """(embeddings, labels, real or not) of context views of held-out contents.
-
-        Every class comes equally often from synthesis, and as often again from held-out real pairs where it has any, so
-        that its anchor lies between both.
-        """
-        grid = self._held_out_batches(len(self.held_out), seed=1)
-        z, labels, real = [], [], []
-        for view in range(views):
-            batch = grid[view]
-            for part in batch["context"].split(64):
-                z.append(net.encode(part.to(self.device)).embedding)
-            labels.append(batch["label"].to(self.device))
-            real.append(batch["real"].to(self.device))
-        return torch.cat(z), torch.cat(labels), torch.cat(real)
-
-    @torch.no_grad()
-    def validate(self) -> dict[str, float]:
-        """PSNR in dB per class, averaged network, context views of up to 8 held-out contents with fixed damage.
-
-        Held-out real pairs have rows of their own, "rain (real)".
-        """
-        if self.step <= self.cfg.train.stage_steps()[0]:
-            return {}
-        grid = self._held_out_batches(8, seed=2)  # other views than those the anchors come from
-        grid.cfg = replace(grid.cfg, crop=self.cfg.model.context)  # the crop is the whole view
-        batch = grid[0]
-        result: dict[str, list[float]] = {name: [] for name in self.cfg.model.classes}
-        columns = (batch[key] for key in ("degraded", "clean", "label", "real"))
-        for x, clean, label, real in zip(*columns, strict=True):
-            y = self.ema(x[None].to(self.device), labels=label[None].to(self.device)).clamp(0, 1)
-            name = self.cfg.model.classes[label] + (" (real)" if real else "")
-            mse = (y.cpu() - clean).pow(2).mean().item()
-            result.setdefault(name, []).append(-10 * math.log10(max(mse, 1e-10)))
-        return {name: round(sum(v) / len(v), 3) for name, v in result.items()}
 
     # --- files
 
