@@ -1,4 +1,4 @@
-"""The `slerlib` command: doctor, restore, train, eval, data, report.
+"""The `slerlib` command: doctor, restore, train, ablate, eval, data, report.
 
 Exit codes: 0 done; 1 the input was wrong or a part failed (named); 2 the command line was wrong; 130 Ctrl-C.
 Errors are one paragraph on standard error, without a traceback unless --debug is given.
@@ -115,6 +115,26 @@ def build_parser() -> argparse.ArgumentParser:
                      help="memory for decoded images (default: 2)")  # fmt: skip
 
     sub = add(
+        "ablate", _ablate, "train variants at equal minutes and compare them",
+        "Train variants of a recipe that differ from SLER-IR in one mechanism, at equal minutes, with several seeds;\n"
+        "score them on clean photographs and print SLER-IR minus each, with its interval over seeds. What\n"
+        "the table in --out holds is not trained again.",
+        "slerlib ablate sler dense oracle --data DIR --val DIR --seeds 0 1 2",
+    )  # fmt: skip
+    sub.add_argument("names", metavar="VARIANT", nargs="*", help="which (default: all); an unknown name lists them")
+    sub.add_argument("--data", type=Path, metavar="DIR", help="training data (default: the bundled photographs)")
+    sub.add_argument("--val", default="demo", metavar="DIR|demo", help="clean photographs to score (default: demo)")
+    sub.add_argument("--out", type=Path, default=Path("runs/ablations"), metavar="DIR",
+                     help="folder of the table and the trainings (default: runs/ablations)")  # fmt: skip
+    sub.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="default: 0 1 2")
+    sub.add_argument("--recipe", default="tiny", help="default: tiny")
+    sub.add_argument("--stage-a", type=_positive, default=600, metavar="STEPS", help="default: 600")
+    sub.add_argument("--steps", type=_positive, default=1000, help="of stages B and C of SLER-IR (default: 1000)")
+    sub.add_argument("--lr", type=float, default=4e-3, help="of stages B and C (default: 4e-3)")
+    sub.add_argument("--images", type=int, default=0, metavar="N", help="only the first N photographs; 0 = all")
+    sub.add_argument("--threads", type=_positive, default=1, metavar="N", help="processor threads (default: 1)")
+
+    sub = add(
         "eval", _eval, "score a checkpoint",
         "Restore every image of a setting and score it: PSNR (dB) and SSIM of the input and of the result. Prints the\n"
         "means and, with --out, writes every image's scores. torchrun shares the images among several processes:\n"
@@ -197,6 +217,18 @@ def _train(args) -> int:
     options = {"resume": args.resume, "init": args.init, "device": args.device}
     folder = train(cfg, data=args.data, out=out, workers=args.workers, cache=args.cache, **options)
     print(f"Trained {args.recipe}: {folder}. Try it: slerlib restore IN OUT --checkpoint {folder}")
+    return 0
+
+
+def _ablate(args) -> int:
+    import torch
+
+    from .train.ablation import Budget, ablate
+
+    torch.set_num_threads(args.threads)
+    budget = Budget(args.recipe, args.stage_a, args.steps, args.lr, args.images)
+    table = ablate(args.data, args.val, args.out, args.names, tuple(args.seeds), budget)
+    print(table.round(3).to_string(index=False, na_rep=""))
     return 0
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from slerlib import cli, doctor
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = ("doctor", "restore", "train", "eval", "data", "report")
+COMMANDS = ("doctor", "restore", "train", "ablate", "eval", "data", "report")
 
 
 @pytest.fixture
