@@ -115,7 +115,7 @@ def build_parser() -> argparse.ArgumentParser:
                      help="memory for decoded images (default: 2)")  # fmt: skip
 
     sub = add(
-        "ablate", _ablate, "train variants at equal minutes and compare them",
+        "ablate", _ablate, "train variants that differ in one mechanism, at equal minutes",
         "Train variants of a recipe that differ from SLER-IR in one mechanism, at equal minutes, with several seeds;\n"
         "score them on clean photographs and print SLER-IR minus each, with its interval over seeds. What\n"
         "the table in --out holds is not trained again.",
