@@ -167,3 +167,11 @@ def test_the_lesson_on_experts_runs_with_its_solution(run, tmp_path):
     _, page, text = run(solved("07_expert_usage", tmp_path), images=2, side=32)
     assert "24 of 24 counts agree" in text and re.search(r"Yes: your path|Not yet: your path", text)
     assert re.search(r"The claim (holds|fails|is not decided) for this", text) and len(alt_texts(page)) == 6
+
+
+def test_the_lesson_on_training_trains_and_scores(run, tmp_path):
+    small = '["model.width=8", "model.context=32", "data.crop=16", "data.anchor_contents=2", "train.grid_contents=2"]'
+    lesson = solved("04_train_on_gpu", tmp_path)
+    _, page, text = run(lesson, out=str(tmp_path / "run"), steps=10, settings=small, images=1)
+    assert "step 10 of 10, stage C" in text and "Yes: it changes in A and C." in text
+    assert "The claim is not decided for this training." in text and len(alt_texts(page)) == 1
