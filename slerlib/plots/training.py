@@ -21,6 +21,7 @@ def training_curves(log: DataFrame, validation: DataFrame | None = None) -> Figu
     log: from `slerlib.train.background.read_log`; validation: from `read_validation`, drawn where it has rows.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     if not len(log):
         raise UserError("A training curve needs a log with steps; got none. Wait for the first step.")
@@ -33,6 +34,9 @@ def training_curves(log: DataFrame, validation: DataFrame | None = None) -> Figu
         smooth = part.loss.rolling(window, min_periods=1).mean()
         axes[0].plot(part.step, smooth, color=BLUE, lw=1.8)
     axes[0].set(yscale="log", ylabel="loss")
+    axes[0].yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+    axes[0].yaxis.set_major_formatter("{x:g}")
+    axes[0].yaxis.set_minor_formatter("{x:g}")
     starts = log.groupby("stage", sort=False).step.min()
     for stage, first in starts.items():
         for ax in axes:
