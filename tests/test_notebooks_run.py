@@ -143,16 +143,18 @@ def test_the_report_of_the_sphere_draws_maps_with_their_quality(run):
     record, page, text = run(NOTEBOOKS / "report_embedding.ipynb", extra='["snow"]', **SPHERE)
     starts = [" ".join(alt.split()[:2]) for alt in alt_texts(page)]
     assert starts == ["Map of", "Map of", "A globe", "Mean angle"]
-    assert "36 points of 2 photographs: 18 whole images and as many crops. 32 of them show" in text
+    assert "68 points of 2 photographs: 34 whole images and as many crops. 60 of them show" in text
     traces = Traces.load(record["folder"] / "traces.npz")
     table = geometry.measures(traces.select(traces.table.label != "snow"))
     assert f"accuracy **{table.value['knn_accuracy']:.2f}" in text and "trustworthiness" in text
+    assert f"same photograph, is **{table.value['content_leakage']:.2f} (" in text
     assert len(page) < 4_000_000
 
 
 def test_the_lesson_on_maps_runs_with_its_solution(run, tmp_path):
-    _, page, text = run(solved("06_embeddings_umap", tmp_path), **SPHERE)
-    assert "Yes. Trustworthiness" in text and re.search(r"The claim (holds|fails|is open) for this", text)
+    _, page, text = run(solved("06_embeddings_umap", tmp_path), draws=1, **SPHERE)
+    assert "Yes. Trustworthiness" in text and "nothing of the scene: not measured" in text
+    assert re.search(r"The claim (fails|is open) for this", text)
     assert len(alt_texts(page)) == 3
 
 
