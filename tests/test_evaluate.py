@@ -1,5 +1,6 @@
 """Evaluation: the same scores whatever the order or selection; inputs as the protocol has them; clear refusals."""
 
+import importlib.util
 import json
 import math
 from pathlib import Path
@@ -251,6 +252,22 @@ def test_an_average_without_an_interval_says_why():
     lone = summary(pd.concat([scored("rain", [25.0, 26.0]), scored("blur", [27.0], "GoPro")]))
     assert lone.attrs["no_interval"] == "no interval of the average: GoPro with a single image"
     assert np.isnan(lone.psnr_low.iloc[-1]) and summary(scored("rain", [25.0, 26.0])).attrs["no_interval"] == ""
+
+
+def test_a_card_says_why_an_average_has_no_interval():
+    spec = importlib.util.spec_from_file_location("make_card", Path(__file__).parent.parent / "benchmarks/make_card.py")
+    make_card = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make_card)
+    table = pd.concat([scored("rain", [25.0, 26.0]), scored("blur", [27.0], "GoPro")]).assign(path="00000000")
+    table.attrs = {"setting": "pairs", "severity": 0.5, "seed": 0, "versions": {}}
+    card = {"name": "x", "steps_done": 1, "minutes": 1, "data": {"training": 1, "held_out": 1}}
+    card |= {
+        "parameters": dict.fromkeys(("active", "total", "guidance"), 1),
+        "scores": [make_card.scored(table, "sets")],
+    }
+    card |= {"config": {"train": {"batch": 1, "seed": 0}}, "machine": {"device": "cpu", "threads": 1, "torch": "2"}}
+    text = make_card.markdown(card, "Notes.")
+    assert "| 27.00 | 7.00 |" in text and "There is no interval of the average: GoPro with a single image." in text
 
 
 def test_results_file(net, folder, tmp_path):
