@@ -2,8 +2,8 @@
 
     python benchmarks/umap_scale.py [--points 50000] [--large 200000] [--threads 2] [--out umap_scale.json]
 
-The points stand in for embeddings: unit vectors of 64 dimensions in 8 clusters around the corners of a simplex, as far
-from them (26 degrees on average) as images of `tiny` lie from their anchors. "parallel" is `embed(..., seed=None)`,
+The points stand in for embeddings: unit vectors of 64 dimensions in 8 clusters around the corners of a simplex, 25 degrees
+from them on average (whole images and crops of `tiny` lie 24 degrees from their anchors). "parallel" is `embed(..., seed=None)`,
 "seeded" repeats bit by bit and runs on one core, "large" fits 50,000 points in parallel and places the others. A small
 fit before the clock starts leaves out what numba compiles. Wall time, processor time of all threads, and how many of
 the 2,000 points drawn for `quality` are trusted.
