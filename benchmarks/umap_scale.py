@@ -2,11 +2,11 @@
 
     python benchmarks/umap_scale.py [--points 50000] [--large 200000] [--threads 2] [--out umap_scale.json]
 
-The points stand in for embeddings: unit vectors of 64 dimensions in 8 clusters around the corners of a simplex, 25 degrees
-from them on average (whole images and crops of `tiny` lie 24 degrees from their anchors). "parallel" is `embed(..., seed=None)`,
-"seeded" repeats bit by bit and runs on one core, "large" fits 50,000 points in parallel and places the others. A small
-fit before the clock starts leaves out what numba compiles. Wall time, processor time of all threads, and how many of
-the 2,000 points drawn for `quality` are trusted.
+The points stand in for embeddings: unit vectors of 64 dimensions in 8 clusters around the corners of a simplex, 25
+degrees from them on average (images and crops of `tiny` lie 24 degrees from their anchors). "parallel" is
+`embed(..., seed=None)`, "seeded" repeats bit by bit and runs on one core, "large" fits 50,000 points in parallel and
+places the others. A small fit before the clock starts leaves out most of what numba compiles. Printed are wall time,
+processor time of all threads, and the trustworthiness on the 2,000 points that `quality` would draw.
 """
 
 from __future__ import annotations
