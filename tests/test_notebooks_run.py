@@ -102,6 +102,7 @@ def test_its_sentences_come_from_the_scores(evaluation):
     flagged = re.search(r"\*\*(\d+) of 8 images are flagged", text)
     assert int(flagged[1]) >= sum(row["margin"] < 0.05 for row in results["rows"])
     assert "no score here compares with a published one" in text and "The smallest n is 1" in text
+    assert "There is no interval of the average: demo with a single image." in text
 
 
 def test_the_evaluation_report_takes_pairs_of_ones_own(run, tmp_path):
@@ -153,7 +154,7 @@ def test_the_report_of_the_sphere_draws_maps_with_their_quality(run):
 
 
 def test_the_lesson_on_maps_runs_with_its_solution(run, tmp_path):
-    _, page, text = run(solved("06_embeddings_umap", tmp_path), draws=1, **SPHERE)
+    _, page, text = run(solved("06_embeddings_umap", tmp_path), redraws=1, **SPHERE)
     assert "Yes. Trustworthiness" in text and "nothing of the scene: not measured" in text
     assert re.search(r"The claim (fails|is open) for this", text)
     assert len(alt_texts(page)) == 3

@@ -46,7 +46,8 @@ def measures(traces: Traces, seed: int = 0) -> DataFrame:
     content_leakage       the nearest row of the same class shows the same content. Only damage drawn anew may answer:
                           rows of the same content and seed - its crop, another severity - share damage, not only the
                           scene, and are left out. NaN without a second seed; clean, which has none, does not count.
-                          Other classes are no candidates, for nearness to them is decided by the class
+                          Other classes are no candidates, for nearness to them is decided by the class. It says how
+                          often, not how far: in a tight class the smallest trace of the scene decides
     view_alignment        mean squared distance of a crop to its whole image (Wang & Isola 2020)
     Raises UserError for fewer than two classes.
     """
