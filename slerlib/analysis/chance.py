@@ -49,8 +49,8 @@ def as_routes(traces, labels: Sequence[str] | None = None, contents=None, expert
     """Routes from `Traces` (labels and contents are in its table), a `Trace`, a list of either, or an (N, L) array.
 
     A list of Traces is joined, which takes traces of one network. labels: the degradation of each image; may be left
-    out for Traces. contents: the photograph of each image; left out,
-    each image counts as a photograph of its own. experts: E; left out, as the similarities say, else the largest seen.
+    out for Traces. contents: the photograph of each image; left out, each image counts as a photograph of its own.
+    experts: E; left out, as the similarities say, else the largest seen.
     Raises UserError if the numbers of paths, labels and contents differ, or if a path is no whole number from 0 up.
     """
     if isinstance(traces, list | tuple) and traces and all(isinstance(part, Traces) for part in traces):
