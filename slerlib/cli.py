@@ -248,7 +248,10 @@ def _eval(args) -> int:
     table = evaluate(model, args.data, args.setting, progress=sys.stderr.isatty(), sharded=True, **options)
     if table is None:  # process 0 of several has the rows
         return 0
-    print(summary(table).round(4).to_string(index=False, na_rep=""))
+    means = summary(table)
+    print(means.round(4).to_string(index=False, na_rep=""))
+    if means.attrs["no_interval"]:
+        print(means.attrs["no_interval"])
     if table.attrs["missing"]:
         print(f"no average: {', '.join(table.attrs['missing'])} missing")
     if args.published:

@@ -188,7 +188,7 @@ def _ink(colour: str) -> str:
 def guide_maps(shown: Mapping[str, tuple[Tensor, ...]]) -> Figure:
     """Damage in one place and where the guide map answers: input, true place, guide change, local share of the gate.
 
-    shown: the second result of `slerlib.analysis.causal.guide_response`.
+    shown: the second result of `slerlib.analysis.guide.guide_response`.
     """
     from matplotlib.figure import Figure
 
