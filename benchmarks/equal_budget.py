@@ -18,7 +18,7 @@ import torch
 import slerlib
 from slerlib import config
 from slerlib.data.sources import Sources
-from slerlib.train import checkpoint, loop
+from slerlib.train import checkpoint, loop, resuming
 
 VARIANTS = {
     "sler": [],
@@ -106,7 +106,7 @@ def begin(cfg: config.RunConfig, photographs, out: Path, encoder: dict, step: in
         net.load_state_dict({**own, **shared})
     run.step, run.anchored = step, True
     out.mkdir(parents=True, exist_ok=True)
-    run.save(step)
+    resuming.save(run, step)
 
 
 if __name__ == "__main__":

@@ -253,7 +253,7 @@ def test_counterfactual_moves_the_pins(photographs, tmp_path):
     )
     batch = next(iter(run.loader(11, 0)))
     run._prepare(11, "C")
-    terms, _ = stages.restoration_terms(run.net, run.cfg, batch, 11, "C")
+    terms, _ = stages.restoration_terms(run.net, run.cfg, batch, 11, stages.draw(run.cfg, 11, 4))
     terms["counterfactual"].backward()
     assert run.net.router.pins.grad.abs().max() > 0
 
@@ -270,10 +270,10 @@ def test_a_loss_that_is_not_finite_stops_the_run(photographs, tmp_path):
 
 
 def test_warm_up_never_starts_at_zero_and_ends_at_the_floor():
-    rates = [run_module.schedule(step, 100, 600, 1e-3, 1e-5, 50) for step in range(100, 600)]
+    rates = [stages.schedule(step, 100, 600, 1e-3, 1e-5, 50) for step in range(100, 600)]
     assert rates[0] == pytest.approx(2e-5) and max(rates) == pytest.approx(1e-3)
     assert rates[-1] == pytest.approx(1e-5, rel=0.1)
-    assert run_module.schedule(0, 0, 3, 1e-3, 1e-5, 100) == 1e-3  # a short run does not warm up for ever
+    assert stages.schedule(0, 0, 3, 1e-3, 1e-5, 100) == 1e-3  # a short run does not warm up for ever
 
 
 def test_a_run_is_not_overwritten_and_not_resumed_with_another_configuration(photographs, finished, tmp_path):
