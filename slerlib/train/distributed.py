@@ -12,6 +12,7 @@ Legend: n samples, d embedding dimension.
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +31,8 @@ from ..sharding import place
 
 PATIENCE = timedelta(minutes=30)  # with a process that answers nothing; one that dies is noticed at once
 GRACE = 5.0  # seconds in which the process that knows more speaks first
-FAILED = "slerlib/failed"  # entry of the store in which a process leaves the cause of its end
+FAILED = "failed"  # entry of the store in which a process leaves the cause of its end
+_calls = itertools.count()  # the store outlives a training: each has entries of its own, the same in all processes
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,7 @@ def join(device: torch.device) -> Group:
     here = int(os.environ.get("LOCAL_WORLD_SIZE", world))
     backend = "nccl" if device.type == "cuda" and here <= torch.cuda.device_count() else "gloo"
     store, rank, world = next(iter(rendezvous("env://", timeout=PATIENCE)))
+    store = dist.PrefixStore(f"slerlib/train/{next(_calls)}", store)
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=PATIENCE)
     return Group(rank, world, device, store, f"{world} processes by {backend}")
 
