@@ -12,9 +12,9 @@ Legend: n samples, d embedding dimension.
 
 from __future__ import annotations
 
-import itertools
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,7 +32,6 @@ from ..sharding import place
 PATIENCE = timedelta(minutes=30)  # with a process that answers nothing; one that dies is noticed at once
 GRACE = 5.0  # seconds in which the process that knows more speaks first
 FAILED = "failed"  # entry of the store in which a process leaves the cause of its end
-_calls = itertools.count()  # the store outlives a training: each has entries of its own, the same in all processes
 
 
 @dataclass(frozen=True)
@@ -116,6 +115,10 @@ class Group:
             dist.all_gather_object(things, thing)
         return things
 
+    def restarted(self) -> bool:
+        """Whether torchrun has started these processes again after a failure; it counts for each machine apart."""
+        return any(self.everyones(int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))))
+
     def spread(self, *modules: nn.Module) -> None:
         """Give all processes the weights and buffers of process 0."""
         if self.world > 1:
@@ -172,14 +175,29 @@ def join(device: torch.device) -> Group:
     here = int(os.environ.get("LOCAL_WORLD_SIZE", world))
     backend = "nccl" if device.type == "cuda" and here <= torch.cuda.device_count() else "gloo"
     store, rank, world = next(iter(rendezvous("env://", timeout=PATIENCE)))
-    store = dist.PrefixStore(f"slerlib/train/{next(_calls)}", store)
+    store = _meet(store, rank, world)
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=PATIENCE)
     return Group(rank, world, device, store, f"{world} processes by {backend}")
 
 
-def restarted() -> bool:
-    """Whether torchrun has started this process again after a failure (--max-restarts)."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+def _meet(store: dist.Store, rank: int, world: int) -> dist.Store:
+    """A part of the store for these very processes: torchrun's store outlives them, and when it restarts a job the
+    addresses of the dead are still in it.
+    """
+    own = uuid.uuid4().hex
+    if rank > 0:
+        store.set(f"hello/{rank}", own)
+        common = store.get(f"welcome/{own}").decode()  # waits
+        store.set(f"here/{common}/{rank}", "")
+        return dist.PrefixStore(common, store)
+    missing = set(range(1, world))
+    while missing:
+        for other in sorted(missing):
+            hello = store.get(f"hello/{other}").decode()  # of a dead one perhaps, who will not say that it is here
+            store.set(f"welcome/{hello}", own)
+        time.sleep(0.02)
+        missing -= {other for other in missing if store.check([f"here/{own}/{other}"])}
+    return dist.PrefixStore(own, store)
 
 
 class _Gather(torch.autograd.Function):

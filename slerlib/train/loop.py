@@ -95,7 +95,8 @@ def _begin(run: Run, resume: bool, init: str | Path | None) -> None:
             f"All processes of a training need the same data; names or sizes in {run.sources.origin} of process "
             f"{group.rank} differ from those of process 0. Copy the data again."
         )
-    if group.from_first(lambda: _resumes(out, resume)):
+    again = group.restarted()
+    if group.from_first(lambda: _resumes(out, resume, again)):
         resuming.restore(run)
     elif init is not None:
         checkpoint.load_tensors(run.net, checkpoint.load_net(init)[0].state_dict(), str(init))
@@ -108,9 +109,9 @@ def _begin(run: Run, resume: bool, init: str | Path | None) -> None:
             (out / checkpoint.LOG).unlink(missing_ok=True)  # of a run that ended before its first save
 
 
-def _resumes(out: Path, asked: bool) -> bool:
-    """Whether a saved run goes on. Raises UserError when it would be overwritten."""
-    there, again = (out / checkpoint.STATE).exists(), distributed.restarted()
+def _resumes(out: Path, asked: bool, again: bool) -> bool:
+    """Whether a saved run goes on: as asked, or torchrun's restart. Raises UserError when it would be overwritten."""
+    there = (out / checkpoint.STATE).exists()
     if there and not (asked or again):
         raise UserError(f"{out} already holds a run. Go on with --resume, or choose another --out.")
     return there or (asked and not again)
