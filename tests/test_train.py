@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+from trainings import made_up, make, records
 
 from slerlib import UserError, config, load, sphere
 from slerlib.data.sources import Source, Sources
@@ -13,41 +14,10 @@ from slerlib.model.router import partitions
 from slerlib.train import checkpoint, held_out, loop, stages
 from slerlib.train import run as run_module
 
-SMALL = [
-    "model.sude=emergent",
-    "model.width=8",
-    "model.stages=1,1,1,1,1,1,1,1",
-    "model.token_width=24",
-    "model.encoder_blocks=1",
-    "model.guide_channels=8",
-    "model.embedding=16",
-    "model.context=32",
-    "data.crop=16",
-    "train.batch=4",
-    "train.grid_contents=2",
-    "train.steps=12",
-    "train.stage_a=0.34",
-    "train.stage_c=0.25",
-    "train.warmup=2",
-    "train.save_every=4",
-    "train.upcycle=0.4",
-]
-
 
 @pytest.fixture(scope="module")
 def photographs():
-    generator = torch.Generator().manual_seed(0)
-    coarse = [torch.rand(1, 3, 7, 8, generator=generator) for _ in range(8)]
-    smooth = [torch.nn.functional.interpolate(x, size=(56, 64), mode="bicubic").clamp(0, 1)[0] for x in coarse]
-    return Sources.photographs([(x * 255).to(torch.uint8) for x in smooth], list("abcdefgh"), "made up")
-
-
-def make(*overrides):
-    return config.with_overrides(config.recipe("tiny"), [*SMALL, *overrides])
-
-
-def records(folder):
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return made_up()
 
 
 def weights(folder):

@@ -125,6 +125,8 @@ def _introduce(run: Run) -> None:
         f"{len(run.training)} items from {sources.origin} ({sources.layout}), {len(run.held_out)} kept for anchors; "
         f"{run.group.name} on {run.device}, {run.precision.reason}, {torch.get_num_threads()} thread(s)"
     )
+    if run.step:
+        run.say(f"going on at step {run.step}")
     if run.compiled:
         run.say(run.compiled)
     if sources.notes:
