@@ -11,11 +11,20 @@ import os
 import sys
 from pathlib import Path
 
-from .errors import UserError
+from .errors import ProcessLost, UserError
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
+    """Run one command; returns the exit code. A process of several that torchrun started ends here instead."""
+    code = _main(argv)
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # gloo may abort while Python shuts down, after all is done
+    return code
+
+
+def _main(argv: list[str] | None) -> int:
     args = build_parser().parse_args(argv)
     debug = getattr(args, "debug", False)
     try:
@@ -35,7 +44,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _paragraph(error: Exception) -> str:
     """What went wrong and what to do next, on one paragraph."""
-    if isinstance(error, (UserError, FloatingPointError)):  # the latter: a training that diverged, and what to change
+    # a training that diverged, or lost one of its processes, says what to do
+    if isinstance(error, (UserError, FloatingPointError, ProcessLost)):
         return str(error)
     text = f"{type(error).__name__}: {' '.join(str(error).split())}"
     if "OutOfMemory" in text or isinstance(error, MemoryError):
@@ -95,7 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
         "train", _train, "train a network",
         "Train a recipe on a folder of photographs or of real pairs in any known layout, or on the bundled\n"
         "photographs. The folder of the training takes weights (*.safetensors), card.json and the state to resume\n"
-        "from (*.pt).",
+        "from (*.pt). Several GPUs or machines: torchrun --nproc_per_node 8 -m slerlib train ...",
         "slerlib train tiny --out runs/first --set train.steps=200 --set train.seed=1",
     )  # fmt: skip
     sub.add_argument("recipe", metavar="RECIPE", help="tiny, small, base, paper, paper3 or paper5")
@@ -208,6 +218,7 @@ def _train(args) -> int:
     import torch
 
     from .config import recipe, with_overrides
+    from .sharding import place
     from .train.loop import train
 
     cfg = with_overrides(recipe(args.recipe), args.set)
@@ -216,7 +227,8 @@ def _train(args) -> int:
     out = args.out or Path("runs") / args.recipe
     options = {"resume": args.resume, "init": args.init, "device": args.device}
     folder = train(cfg, data=args.data, out=out, workers=args.workers, cache=args.cache, **options)
-    print(f"Trained {args.recipe}: {folder}. Try it: slerlib restore IN OUT --checkpoint {folder}")
+    if place()[0] == 0:
+        print(f"Trained {args.recipe}: {folder}. Try it: slerlib restore IN OUT --checkpoint {folder}")
     return 0
 
 
