@@ -226,3 +226,47 @@ def test_globe_and_unrolled_map_show_the_same_places():
     np.testing.assert_allclose(again, points, atol=1e-9)
     seen, depth = _view(points, 0.7)
     np.testing.assert_allclose((seen**2).sum(axis=1) + depth**2, 1, atol=1e-9)
+
+
+# --- regions of the experts -------------------------------------------------------------------------------------------
+
+
+def routed(caps) -> Traces:
+    """Caps a, b go to expert 0, c, d to 1, e, f to 2, at every layer; the pins are the middles of the pairs."""
+    pair = np.array([NAMES.index(name) // 2 for name in caps.table.label], dtype=np.int8)
+    pins = sphere.normalise(torch.from_numpy(caps.anchors).reshape(3, 2, D).sum(dim=1)).numpy()
+    return replace(caps, path=np.repeat(pair[:, None], 8, axis=1), pins=np.repeat(pins[None], 8, axis=0))
+
+
+def test_regions_of_experts_are_those_of_their_images(globe, caps):
+    traces = routed(caps)
+    chart = replace(globe, pins=np.repeat(maps._unit(globe.anchors.reshape(3, 2, 3).sum(axis=1))[None], 8, axis=0))
+    for turn in (None, 0, 120):
+        fig = plots.cell_view(chart, traces, turn)
+        assert len(fig.axes) == 8 and fig.axes[0].get_title() == "enc1  100%"
+        assert "take the same expert: enc1 100%" in fig.alt_text and ("turned" in fig.alt_text) == (turn is not None)
+    flat = make_map(traces, "pca", cache=False, measure=False)
+    assert "PCA" in plots.cell_view(flat, traces).alt_text
+    for chart, rows, turn, message in (
+        (flat, traces, 30, "points on a sphere"),
+        (globe, traces, None, "network with pins"),
+        (flat, traces.select(np.arange(9)), None, "9 traces"),
+    ):
+        with pytest.raises(slerlib.UserError, match=message):
+            plots.cell_view(chart, rows, turn)
+
+
+def test_places_of_a_map_are_where_its_points_are_drawn():
+    from slerlib.plots.cells import _neighbours, _places, _vote
+
+    points, pins = maps._unit(np.random.default_rng(0).standard_normal((50, 3))), np.eye(3)[None]
+    for turn in (None, 70.0):
+        draw_HW2, places_HW3, flat = _places(points, pins, turn)
+        on = np.isfinite(places_HW3).all(axis=-1) & (abs(draw_HW2[..., 0]) < 3.1) & (abs(draw_HW2[..., 1]) < 1.5)
+        again, front = flat(places_HW3[on])
+        np.testing.assert_allclose(again, draw_HW2[on], atol=1e-6)
+        assert front.all()
+    near, inside = _neighbours(points, np.array([points[7], [9, 9, 9], [np.nan] * 3]))
+    assert near[0, 0] == 7 and inside.tolist() == [True, False, False]
+    assert 7 not in _neighbours(points)[0][7]
+    assert _vote(np.array([2, 2, 1, 0, 1]), np.array([[0, 1, 2], [2, 3, 4], [0, 2, 3]]), 3).tolist() == [2, 1, 0]
