@@ -26,7 +26,7 @@ from ..errors import UserError
 from ..evaluate import evaluate, modal_paths, summary
 from ..model.network import parameter_counts
 from ..restore import load
-from . import checkpoint, loop
+from . import checkpoint, loop, resuming
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -216,7 +216,7 @@ def _begin(cfg: config.RunConfig, sources: Sources, folder: Path, first: Path, s
     run.ema.load_state_dict(run.net.state_dict())
     run.step, run.anchored = step, True
     folder.mkdir(parents=True, exist_ok=True)
-    run.save(step)
+    resuming.save(run, step)
 
 
 def _time_ratio(variant: Variant, budget: Budget, sources: Sources, out: Path) -> float:

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING
 from ..config import recipe, to_json, with_overrides
 from ..errors import UserError
 from . import checkpoint
-from .run import LOG
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -80,10 +79,7 @@ def start(
         command += ["--set", *overrides] if overrides else []
         command += ["--device", device] if device else []
         command += ["--threads", str(threads)] if threads else []
-        if (out / checkpoint.STATE).is_file():
-            command += ["--resume"]
-        else:
-            (out / LOG).unlink(missing_ok=True)  # of a beginning that never came to its first save
+        command += ["--resume"] if (out / checkpoint.STATE).is_file() else []
         with open(out / CONSOLE, "ab") as console:
             child = subprocess.Popen(
                 command,
@@ -168,7 +164,7 @@ def read_validation(out: str | Path) -> DataFrame:
 
 
 def _records(out: Path) -> list[dict]:
-    log = out / LOG
+    log = out / checkpoint.LOG
     lines = log.read_text().splitlines(keepends=True) if log.is_file() else []
     return [json.loads(line) for line in lines if line.endswith("}\n")]  # the last one may be half written
 
