@@ -233,10 +233,30 @@ def test_a_loss_that_is_not_finite_stops_the_run(photographs, tmp_path):
     batch = next(iter(run.loader(5, 0)))
     batch["degraded"][0, 0, 0, 0] = math.nan
     before = {k: v.clone() for k, v in run.net.state_dict().items()}
-    with pytest.raises(FloatingPointError, match=r"step 5 of stage B \(restoration = nan"):
+    said = r"step 5 of stage B \(restoration = nan\). Steps 0 to 5 are lost; there was no checkpoint yet. The 4 samples"
+    with pytest.raises(FloatingPointError, match=said):
         run.train_step(5, batch)
     assert all(torch.equal(before[k], v) for k, v in run.net.state_dict().items())
     assert torch.load(tmp_path / "nonfinite.pt")["label"].tolist() == batch["label"].tolist()
+
+
+def test_pieces_that_are_not_finite_are_told_from_the_others(photographs, tmp_path):
+    """Of 4 pieces the second is bad: its sample alone is saved. A gradient is refused like a loss."""
+    run = run_module.Run(make("train.accumulate=4"), photographs, tmp_path, torch.device("cpu"))
+    run.saved_at = 4
+    batch = next(iter(run.loader(5, 0)))
+    spoilt = {key: value.clone() for key, value in batch.items()}
+    spoilt["clean"][1, 0, 0, 0] = math.inf
+    before = {k: v.clone() for k, v in run.net.state_dict().items()}
+    with pytest.raises(FloatingPointError, match="Steps 4 to 5 are lost; the checkpoint of step 4 is whole. The 1 sam"):
+        run.train_step(5, spoilt)
+    saved = torch.load(tmp_path / "nonfinite.pt")
+    assert saved["label"].tolist() == [batch["label"][1]] and saved["rows"].tolist() == [0]
+    assert not saved["clean"].isfinite().all() and torch.equal(saved["degraded"], batch["degraded"][1:2])
+    run.net.outro.weight.register_hook(lambda gradient: gradient * math.inf)
+    with pytest.raises(FloatingPointError, match=r"The gradient stopped .* \(norm = (nan|inf)\)"):
+        run.train_step(5, batch)
+    assert all(torch.equal(before[k], v) for k, v in run.net.state_dict().items())
 
 
 def test_warm_up_never_starts_at_zero_and_ends_at_the_floor():

@@ -137,7 +137,9 @@ def embedding_terms(
     weight = part.share
     if mode in ("emergent", "linear"):
         z, labels, weight = group.gather(z, part.total), group.gather(labels, part.total), 1 / group.world
-    terms = losses.sude(z, labels, cfg.train, mode, net.router.anchors, logits, triplet)
+    with torch.autocast(z.device.type, enabled=False):  # the sphere needs float32: in bf16 near points coincide
+        logits = None if logits is None else logits.float()
+        terms = losses.sude(z, labels, cfg.train, mode, net.router.anchors, logits, triplet)
     return {name: weight * term for name, term in terms.items()} | {"consistency": cfg.train.consistency_weight * pull}
 
 
