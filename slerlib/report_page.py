@@ -30,7 +30,7 @@ body, body.jp-Notebook { max-width: 62rem; margin: 0 auto; padding: 1.5rem; over
 .jp-Cell { padding: 0.15rem 0; } .jp-Cell .jp-RenderedMarkdown { padding: 0; }
 .jp-InputPrompt, .jp-OutputPrompt { display: none; }
 .jp-RenderedImage img, .jp-RenderedHTML img { max-width: 100%; height: auto; }
-.jp-RenderedHTMLCommon table { font-size: 0.85rem; } .jp-RenderedHTMLCommon tbody th { text-align: left; }
+.jp-RenderedHTMLCommon table { font-size: 0.85rem; } .jp-RenderedHTMLCommon table tbody tr th { text-align: left; }
 .jp-OutputArea-output { overflow-x: auto; } .jp-OutputArea-output pre { white-space: pre-wrap; }
 details.code > summary { cursor: pointer; color: #57606a; font-size: 0.8rem; padding: 0.1rem 0; }
 details.code[open] > summary { margin-bottom: 0.3rem; }

@@ -143,7 +143,7 @@ SPHERE = {"images": 2, "severities": "[0.5]"}
 def test_the_report_of_the_sphere_draws_maps_with_their_quality(run):
     record, page, text = run(NOTEBOOKS / "report_embedding.ipynb", extra='["snow"]', **SPHERE)
     starts = [" ".join(alt.split()[:2]) for alt in alt_texts(page)]
-    assert starts == ["Map of", "Map of", "A globe", "Mean angle"]
+    assert starts == ["Map of", "Map of", "A globe", "Regions of", "Regions of", "Mean angle"]
     assert "68 points of 2 photographs: 34 whole images and as many crops. 60 of them show" in text
     traces = Traces.load(record["folder"] / "traces.npz")
     table = geometry.measures(traces.select(traces.table.label != "snow"))
@@ -157,7 +157,7 @@ def test_the_lesson_on_maps_runs_with_its_solution(run, tmp_path):
     _, page, text = run(solved("06_embeddings_umap", tmp_path), redraws=1, **SPHERE)
     assert "Yes. Trustworthiness" in text and "nothing of the scene: not measured" in text
     assert re.search(r"The claim (fails|is open) for this", text)
-    assert len(alt_texts(page)) == 3
+    assert len(alt_texts(page)) == 4
 
 
 def test_the_report_of_the_routes_counts_and_changes_them(run):

@@ -244,8 +244,14 @@ def test_the_picture_of_the_readme(untrained, monkeypatch):
     fig = readme_picture.draw(str(untrained))
     pictures = [ax for ax in fig.findobj(matplotlib.axes.Axes) if ax.images]
     assert [ax.images[0].get_array().shape for ax in pictures] == [(256, 256, 3)] * 8
-    assert all(re.fullmatch(r"\d+\.\d dB", ax.get_xlabel()) for ax in pictures)
+    assert all(re.fullmatch(r"PSNR \d+\.\d dB", ax.get_xlabel()) for ax in pictures)
     assert all(f"{name} " in fig.alt_text for name in readme_picture.SHOWN) and list(STAGE_NAMES)[0] in words(fig)
+
+
+def test_a_degradation_looks_the_same_whatever_stands_beside_it():
+    every = style.class_looks(CLASSES, ())
+    assert style.class_looks(("rain", "clean", "rain+blur"), ())["clean"] == every["clean"]
+    assert len({tuple(look.values()) for look in style.class_looks(("odd", *CLASSES[1:]), ()).values()}) == len(CLASSES)
 
 
 @pytest.mark.parametrize("colours", [style.EXPERT_COLOURS[:3], style.CLASS_COLOURS])

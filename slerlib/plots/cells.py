@@ -18,8 +18,8 @@ import torch
 from .. import sphere
 from ..config import LAYERS, STAGE_NAMES
 from ..errors import UserError
-from .sphere import NAMES, TILT, _emptiest, _unrolled, _view
-from .style import BLACK, DPI, EXPERT_COLOURS, SMALL, WIDTH, finished, styled, tint
+from .sphere import TILT, _emptiest, _unrolled, _view, belief
+from .style import BLACK, DPI, EXPERT_COLOURS, SMALL, VERMILLION, WIDTH, finished, styled, tint
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,15 +55,15 @@ def cell_view(chart: Map, traces: Traces, turn: float | None = None) -> Figure:
     if turn is not None and not on_sphere:
         raise UserError(f"A globe needs points on a sphere; this map is {chart.method!r}. Leave out turn.")
     whole = on_sphere and turn is None
-    rows, columns, height = (4, 2, 8.2) if whole else (2, 4, 4.6)
+    rows, columns, height = (4, 2, 8.6) if whole else (2, 4, 5.0)
     fig = Figure((WIDTH, height), dpi=DPI)
     axes = fig.subplots(rows, columns, subplot_kw={"projection": "mollweide"} if whole else {}).ravel()
-    strip = 0.75 / height
+    strip = 1.08 / height
     fig.subplots_adjust(left=0.01, right=0.99, bottom=strip, top=1 - 0.3 / height, wspace=0.04, hspace=0.22)
     draw_HW2, places_HWm, flat = _places(points, pins, turn)
     near, inside = _neighbours(points, places_HWm.reshape(-1, points.shape[1]))
     others, _ = _neighbours(points)
-    experts, told = pins.shape[1], []
+    experts, kept_by = pins.shape[1], []
     for layer, ax in enumerate(axes[:LAYERS]):
         cell = np.where(inside, _vote(path_nL[:, layer], near, experts), -1).reshape(draw_HW2.shape[:2])
         kept = float((_vote(path_nL[:, layer], others, experts) == path_nL[:, layer]).mean())
@@ -83,7 +83,7 @@ def cell_view(chart: Map, traces: Traces, turn: float | None = None) -> Figure:
                 digit = {"ha": "center", "va": "center", "fontsize": SMALL - 0.5, "weight": "bold", "zorder": 5}
                 ax.annotate(str(expert), place[0], color="white" if expert == 0 else BLACK, **digit)
         ax.set_title(f"{STAGE_NAMES[layer]}  {kept:.0%}", fontsize=10.5, loc="center", pad=5)
-        told.append(f"{STAGE_NAMES[layer]} {kept:.0%}")
+        kept_by.append(f"{STAGE_NAMES[layer]} {kept:.0%}")
         ax.set(xticks=[], yticks=[])
         if not whole:
             ax.set_aspect("equal")
@@ -93,13 +93,20 @@ def cell_view(chart: Map, traces: Traces, turn: float | None = None) -> Figure:
             ax.set(xlim=(-1.08, 1.08), ylim=(-1.08, 1.08))
     handles = [Line2D([], [], linestyle="", marker="*", markersize=13, markeredgecolor=BLACK, label=f"expert {e}",
                       color=EXPERT_COLOURS[e % len(EXPERT_COLOURS)]) for e in range(experts)]  # fmt: skip
-    fig.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 0.27 / height), ncols=experts,
+    fig.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 0.63 / height), ncols=experts,
                handletextpad=0.1)  # fmt: skip
-    note = f"{NAMES[chart.method]}" + ("" if turn is None else f", turned {turn:.0f}°")
-    fig.text(0.5, 0.1 / height, f"{note}; stars: pins; %: images whose neighbours on the map take the same expert",
-             ha="center", fontsize=SMALL, color="#333333")  # fmt: skip
-    alt = f"Regions of each layer's experts on a map of {len(points)} images ({note}). Images whose nearest others on "
-    return finished(fig, f"{alt}the map take the same expert: {', '.join(told)}.")
+    told, warning = belief(chart)
+    note = "star: pin; %: images whose neighbours on the map take the same expert"
+    note = note if turn is None else f"turned {turn:.0f}°; {note}"
+    grey = {"ha": "center", "fontsize": SMALL, "color": "#333333"}
+    fig.text(0.5, 0.46 / height, note, **grey)
+    fig.text(0.5, 0.27 / height, told, **grey)
+    fig.text(0.5, 0.08 / height, warning, ha="center", fontsize=SMALL, color=VERMILLION, weight="bold")
+    alt = (
+        f"Regions of each layer's experts on a map{'' if turn is None else f' turned by {turn:.0f} degrees'}. {told}. "
+    )
+    alt += f"{warning}. " if warning else ""
+    return finished(fig, f"{alt}Images whose nearest others on the map take the same expert: {', '.join(kept_by)}.")
 
 
 def _places(points: np.ndarray, pins: np.ndarray, turn: float | None):

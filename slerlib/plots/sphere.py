@@ -135,15 +135,20 @@ def _described(fig: Figure, chart: Map, labels, names, looks: dict, what: str) -
         handles.append(Line2D([], [], linestyle="", markersize=7, label=kind, markeredgecolor=edge, **look))
     columns = -(-len(handles) // -(-len(handles) // 6))  # at most 6 in a row, rows alike
     fig.strip.legend(handles=handles, loc="upper center", ncols=columns, handletextpad=0.1, columnspacing=1.2)
-    numbers = [f"{name.replace('_', ' ')} {value:.2f}" for name, value in (chart.quality or {}).items()]
-    told = f"{NAMES[chart.method]}, {len(labels)} points: {', '.join(numbers) or 'quality not measured'}"
+    told, warning = belief(chart)
     fig.strip.text(0.5, 0.32, told, ha="center", fontsize=SMALL, color="#333333")
-    warning = f"Not to be trusted: {'; '.join(chart.warnings)}" if chart.warnings else ""
     fig.strip.text(0.5, 0.25, textwrap.fill(warning, 76), ha="center", va="top", fontsize=SMALL, color=VERMILLION,
                    weight="bold")  # fmt: skip
     count = ", ".join(f"{number} {kind}" for kind, number in Counter(labels).items())
     near = _nearest_kinds(chart, labels)
     return finished(fig, f"{what}. {told}. {warning + '. ' if warning else ''}Points: {count}. {near}")
+
+
+def belief(chart: Map) -> tuple[str, str]:
+    """Method and quality in one line, and the warning or ""."""
+    numbers = [f"{name.replace('_', ' ')} {value:.2f}" for name, value in (chart.quality or {}).items()]
+    told = f"{NAMES[chart.method]}, {len(chart.points)} points: {', '.join(numbers) or 'quality not measured'}"
+    return told, f"Not to be trusted: {'; '.join(chart.warnings)}" if chart.warnings else ""
 
 
 def _nearest_kinds(chart: Map, labels: list[str]) -> str:
