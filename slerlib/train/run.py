@@ -95,7 +95,7 @@ class Run:
                 terms, agreement = stages.embedding_terms(self.net, self.cfg, batch, step, self.classifier), {}
             else:
                 terms, trace = stages.restoration_terms(self.net, self.cfg, batch, step, stage)
-                on_path = trace.path == self.net.router.class_paths()[batch["label"]]
+                on_path = trace.path == self.net.router.label_paths(batch["parts"])
                 agreement = {"class_path": round(on_path.float().mean().item(), 3)}
         loss = sum(terms.values())
         if not bool(torch.isfinite(loss)):

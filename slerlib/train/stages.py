@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from .. import sphere
 from ..config import RunConfig
 from ..model.fusion import Encoding
 from ..model.network import SLERIR, with_path
@@ -63,19 +64,29 @@ def embedding_terms(
     """SUDE on the context views; consistency draws the embedding of a crop to that of its context.
 
     The consistency term looks at the first content of the grid, one crop of each class: all crops would cost a fifth
-    of the step.
+    of the step. Composites are drawn to the middle of their classes: of the fixed anchors (`anchored`), else of the
+    batch's class means, which take no gradient, as late as the triplets come: before, the means say nothing.
     """
-    mode, labels = cfg.model.sude, batch["label"]
-    z = net.glgf(*net.encoder(batch["context"])).embedding
+    mode, linear = cfg.model.sude, cfg.model.sude == "linear"
+    everything = net.glgf(*net.encoder(batch["context"])).embedding
+    single = batch["label"] < len(cfg.model.classes)
+    z, labels = everything[single], batch["label"][single]
     wide = z[: len(cfg.model.classes)]
     crop = net.glgf(*net.encoder(batch["degraded"][: len(wide)])).embedding
-    pull = (crop - wide.detach()).pow(2).sum(-1).mean() / 2 if mode == "linear" else losses.consistency(crop, wide)
+    pull = (crop - wide.detach()).pow(2).sum(-1).mean() / 2 if linear else losses.consistency(crop, wide)
     # the hardest pairs of an encoder that cannot tell classes apart yet may pull everything together: they come late
     done = step / max(cfg.train.stage_steps()[0], 1)
     triplet = min(max((done - cfg.train.triplet_start) / 0.25, 0.0), 1.0)
     logits = None if classifier is None else classifier(z)
     terms = losses.sude(z, labels, cfg.train, mode, net.router.anchors, logits, triplet)
-    return terms | {"consistency": cfg.train.consistency_weight * pull}
+    terms["consistency"] = cfg.train.consistency_weight * pull
+    if cfg.data.composite_share:
+        classes, sets = batch["parts"][single], batch["parts"][~single]
+        anchors = net.router.anchors if mode == "anchored" else sphere.middles(z.detach(), classes.T, linear)
+        weight = cfg.train.composite_weight * (1 if mode == "anchored" else triplet)
+        middles = sphere.middles(anchors, sets, linear)
+        terms["composite"] = weight * losses.composite(everything[~single], middles, linear)
+    return terms
 
 
 def restoration_terms(
@@ -85,10 +96,10 @@ def restoration_terms(
 
     Returns the terms and the trace as the router had it, before exploration.
     """
-    t, labels, x = cfg.train, batch["label"], batch["degraded"]
+    t, parts, x = cfg.train, batch["parts"], batch["degraded"]
     a, b, _ = t.stage_steps()
     encoding = net.encode(x, batch["context"], batch["rows"], batch["place"])
-    trace = routed = net.route(encoding, None, labels, x)
+    trace = routed = net.route(encoding, None, parts, x)
     alone, explore = step < a + upcycle_steps(cfg), None
     chance = t.exploration * max(0.0, 1 - (step - a) / max(0.2 * b, 1))
     if alone:
@@ -104,8 +115,12 @@ def restoration_terms(
     terms = {"restoration": losses.restoration(y, batch["clean"], t.fft_weight)}
     if stage == "C":
         linear = cfg.model.sude == "linear"
-        anchored = losses.anchor_cross_entropy(encoding.embedding, labels, net.router.anchors, t.tau, linear)
+        single, z, anchors = batch["label"] < len(cfg.model.classes), encoding.embedding, net.router.anchors
+        anchored = losses.anchor_cross_entropy(z[single], batch["label"][single], anchors, t.tau, linear)
         terms["sude"] = t.sude_weight * anchored
+        if cfg.data.composite_share:
+            pull = losses.composite(z[~single], net.router.targets(parts[~single]), linear)
+            terms["composite"] = t.sude_weight * t.composite_weight * pull
         if t.learn_pins and net.cfg.experts > 1:
             terms["balance"] = t.balance_weight * balance_loss(trace)
         if t.counterfactual and net.cfg.experts > 1:
