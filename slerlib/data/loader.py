@@ -23,7 +23,7 @@ from . import promptir
 from .degrade import NOISE_CLASSES, degrade, synthetic_depth
 from .sources import Pool, Sources
 
-WALL = 0.0  # share of the synthetic rain of a scene without depth, as it is scored and as Rain100L and DDN have it
+WALL = 0.5  # share of the synthetic rain of a scene without depth, as it is scored and as Rain100L and DDN have it
 THREE = 0.25  # share of the composites with three degradations
 MARGIN = 8  # pixels around a patch that are degraded and thrown away, so that blur and streaks have no border
 
