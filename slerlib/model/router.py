@@ -136,10 +136,12 @@ class Router(nn.Module):
         """
         if self.experts == 1:
             return torch.zeros(len(labels), LAYERS, dtype=torch.long, device=self.anchors.device)
-        similarity = self.similarity(self.anchors[labels] if labels.ndim == 1 else self.targets(labels))
+        sets = labels.ndim == 2
+        similarity = self.similarity(self.targets(labels) if sets else self.anchors[labels])
         if self.kind == "single":
             similarity = similarity[:, :1].expand(-1, LAYERS, -1)
-        return (similarity >= similarity.amax(dim=-1, keepdim=True) - TIE).int().argmax(dim=-1)
+        best = similarity.amax(dim=-1, keepdim=True)
+        return (similarity >= best - (TIE if sets else 0)).int().argmax(dim=-1)
 
     def told(self, tasks: Sequence[str]) -> Tensor | None:
         """(B, K) bool: the classes in each task ("rain", "rain+haze"), for `label_paths`; None where one is unknown."""
