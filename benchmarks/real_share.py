@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--set", nargs="+", action="extend", default=[], help="further values of the recipe tiny")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    sources, tables = Sources.of(args.data), {"start": scored(args.init, args.val, args.tasks)}
+    sources, result, first = Sources.of(args.data), {}, None
     fixed = [f"train.steps={args.steps}", "train.stage_a=0", "train.stage_c=0.2", "train.upcycle=0"]
     fixed += ["train.exploration=0", "train.lr=1.5e-3", "train.save_every=1000000", *args.set]
     for share in args.shares:
@@ -40,17 +40,10 @@ def main() -> None:
         if not (out / checkpoint.STATE).is_file():
             cfg = config.with_overrides(config.recipe("tiny"), [*fixed, f"data.real_share={share}"])
             loop.train(cfg, sources, out, init=args.init)
-        tables[f"share {share:g}"] = scored(out, args.val, args.tasks)
-    result, first = {}, tables[f"share {args.shares[0]:g}"]
-    for name, table in tables.items():
-        gain = table.psnr - first.psnr
-        for task in args.tasks:
-            of_task = table.task == task
-            row = {"n": int(of_task.sum()), "psnr_input": round(table.psnr_input[of_task].mean(), 3)}
-            row |= {"psnr": rounded(table.psnr[of_task]), "gain": rounded(gain[of_task])}
-            result.setdefault(task, {})[name] = row
-            spans = "  ".join("{} {:.2f} ({:.2f} to {:.2f})".format(key, *row[key]) for key in ("psnr", "gain"))
-            print(f"{task:9s} {name:12s} n {row['n']:3d}  input {row['psnr_input']:.2f}  {spans}", flush=True)
+        table = scored(out, args.val, args.tasks)
+        first = table if first is None else first
+        result[f"share {share:g}"] = shown(f"share {share:g}", table, first, args.tasks)
+    result["start"] = shown("start", scored(args.init, args.val, args.tasks), first, args.tasks)
     checkpoint.write_atomically(args.out / "real_share.json", (json.dumps(result, indent=1) + "\n").encode())
 
 
@@ -58,6 +51,19 @@ def scored(checkpoint_: str | Path, root: Path, tasks):
     """One row per pair of these tasks."""
     table = evaluate(load(checkpoint_), root, "pairs")
     return table[table.task.isin(tasks)].reset_index(drop=True)
+
+
+def shown(name: str, table, first, tasks) -> dict[str, dict]:
+    """Print and return the means of each task."""
+    result = {}
+    for task in tasks:
+        rows = table.task == task
+        row = {"n": int(rows.sum()), "psnr_input": round(table.psnr_input[rows].mean(), 3)}
+        row |= {"psnr": rounded(table.psnr[rows]), "gain": rounded((table.psnr - first.psnr)[rows])}
+        result[task] = row
+        spans = "  ".join("{} {:.2f} ({:.2f} to {:.2f})".format(key, *row[key]) for key in ("psnr", "gain"))
+        print(f"{task:9s} {name:12s} n {row['n']:3d}  input {row['psnr_input']:.2f}  {spans}", flush=True)
+    return result
 
 
 def rounded(values) -> list[float]:
