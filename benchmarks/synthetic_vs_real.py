@@ -1,9 +1,9 @@
 """How close the synthetic rain, haze, low light and blur are to pairs from outside.
 
-    python benchmarks/synthetic_vs_real.py --data datasets/Train [--patches 4] [--out table.json]
+    python benchmarks/synthetic_vs_real.py --data datasets/Train [--patches 4] [--rain-depth] [--out table.json]
 
-Reads the layout of docs/choices.md (Derain/{rainy,gt}, Dehaze/{synthetic,original}, Enhance/{low,gt},
-Deblur/{blur,sharp}). Every clean patch of a pair is also damaged by `slerlib.degrade`, at the severity that costs the
+Takes the pairs below --data in any layout that slerlib knows, training and test sets alike: give the folder of the one
+or the other. Every clean patch of a pair is also damaged by `slerlib.degrade`, at the severity that costs the
 same PSNR: what differs then is the kind of damage, not its strength. Printed for both, median and the range from the
 10th to the 90th percentile: statistics of the damage, and the AUC of a logistic regression that sees all of them and
 has to tell real from synthetic, cross-validated so that no content is on both sides. AUC 0.5: it cannot; 1: always.
@@ -23,33 +23,24 @@ import torch
 
 from slerlib import degrade, psnr, ssim
 from slerlib.data.degrade import synthetic_depth
+from slerlib.data.layouts import recognise
 from slerlib.images import read_image
 
 SIDE = 160  # px of a patch
-TASKS = {  # task: (folder of the damaged, folder of the clean)
-    "rain": ("Derain/rainy", "Derain/gt"),
-    "haze": ("Dehaze/synthetic", "Dehaze/original"),
-    "lowlight": ("Enhance/low", "Enhance/gt"),
-    "blur": ("Deblur/blur", "Deblur/sharp"),
-}
+TASKS = ("rain", "haze", "lowlight", "blur")
 
 
 def pairs(root: Path, task: str) -> list[tuple[Path, Path]]:
-    """(damaged, clean) files; a damaged file's partner has its name, with norain for rain, or the part before _."""
-    damaged, clean = (root / folder for folder in TASKS[task])
-    partners = {file.stem: file for file in sorted(clean.rglob("*")) if file.is_file()}
-    found = []
-    for file in sorted(file for file in damaged.rglob("*") if file.is_file()):
-        names = (file.stem, file.stem.replace("rain-", "norain-"), file.stem.split("_")[0])
-        found += [(file, partners[name]) for name in names if name in partners][:1]
-    return found
+    """(damaged, clean) files."""
+    items = [item for found in recognise(root).sets if found.task == task for item in found.items]
+    return sorted((item.input, item.target) for item in items if item.input)
 
 
 def content_of(file: Path) -> str:
     """What stands on both sides of a split: the number of a photograph, the sequence of a frame."""
     if re.match(r"gopro|reds", file.stem):
         return "_".join(file.stem.split("_")[:3])
-    return re.sub(r"\D", "", file.stem)
+    return f"{file.parent.parent.name} " + re.sub(r"\D", "", file.stem)
 
 
 def _bands(x_CHW: np.ndarray, edges=(0.02, 0.06, 0.15, 0.3, 0.5)) -> np.ndarray:
@@ -131,8 +122,8 @@ def matched(clean: torch.Tensor, task: str, target: float, seed: int, depth: tor
     return damaged, middle
 
 
-def collect(root: Path, task: str, patches: int, severity: tuple[float, float]) -> list[dict]:
-    """One row per patch: statistics of the real and of the matched synthetic damage."""
+def collect(root: Path, task: str, patches: int, severity: tuple[float, float], deep: bool) -> list[dict]:
+    """One row per patch: statistics of the real and of the matched synthetic damage; `deep` gives it a depth."""
     rows = []
     for number, (file, partner) in enumerate(pairs(root, task)):
         d_CHW, c_CHW = read_image(file)[0], read_image(partner)[0]
@@ -145,7 +136,7 @@ def collect(root: Path, task: str, patches: int, severity: tuple[float, float]) 
             window = (slice(None), slice(top, top + SIDE), slice(left, left + SIDE))
             c, d, seed = c_CHW[window].contiguous(), d_CHW[window].contiguous(), int(rng.integers(1 << 31))
             size, depth = (top, left, *c.shape[1:]), None
-            if task == "haze":
+            if deep:
                 depth = synthetic_depth(height, width, seed, window=size, guide=c_CHW)
             s, level = matched(c, task, psnr(d, c), seed, depth)
             free = degrade(c, task, float(rng.uniform(*severity)), seed, depth=depth)
@@ -157,8 +148,9 @@ def collect(root: Path, task: str, patches: int, severity: tuple[float, float]) 
     return rows
 
 
-def tell_apart(rows: list[dict]) -> float:
-    """AUC of a cross-validated logistic regression on the statistics, PSNR left out because it was matched."""
+def tell_apart(rows: list[dict], draws: int = 1000) -> tuple[float, float, float]:
+    """AUC of a cross-validated logistic regression on the statistics, PSNR (matched) left out, and its 95 %
+    bootstrap interval over contents, for the regressions as they are."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import GroupKFold, cross_val_predict
@@ -172,18 +164,26 @@ def tell_apart(rows: list[dict]) -> float:
     folds = GroupKFold(min(5, len(set(groups))))
     scale = QuantileTransformer(output_distribution="normal", n_quantiles=min(100, len(rows)))
     model = make_pipeline(scale, LogisticRegression(C=0.3, max_iter=2000))
-    return float(roc_auc_score(y, cross_val_predict(model, x, y, groups=groups, cv=folds, method="decision_function")))
+    score = cross_val_predict(model, x, y, groups=groups, cv=folds, method="decision_function")
+    contents, rng = sorted(set(groups)), np.random.default_rng(0)
+    places = [np.flatnonzero(np.array(groups) == content) for content in contents]
+    drawn = [np.concatenate([places[n] for n in rng.integers(0, len(places), len(places))]) for _ in range(draws)]
+    low, high = np.quantile([roc_auc_score(y[rows], score[rows]) for rows in drawn], [0.025, 0.975])
+    return float(roc_auc_score(y, score)), float(low), float(high)
 
 
 def table(task: str, rows: list[dict]) -> dict:
     """Print the comparison of one task and return its numbers."""
     contents = len({row["content"] for row in rows})
-    result = {"patches": len(rows), "contents": contents, "auc": tell_apart(rows), "statistics": {}}
+    auc, *interval = tell_apart(rows)
+    result = {"patches": len(rows), "contents": contents, "auc": auc, "auc_95": interval, "statistics": {}}
     free, level = ([row[name] for row in rows] for name in ("free", "severity"))
     real = [row["real"]["PSNR"] for row in rows]
     ends = [np.percentile(x, (5, 95)) for x in (real, free)]
     result |= {"severity": float(np.median(level)), "beyond_severity_1": float(np.mean(np.array(level) > 0.99))}
-    print(f"\n{task}: {len(rows)} patches of {contents} contents; AUC {result['auc']:.3f}")
+    print(
+        f"\n{task}: {len(rows)} patches of {contents} contents; AUC {auc:.3f} ({interval[0]:.3f} to {interval[1]:.3f})"
+    )
     print(
         f"  severity that matches: median {np.median(level):.2f}, above 1 in {result['beyond_severity_1']:.0%}; input "
         f"PSNR (5..95 %) real {ends[0][0]:.1f}..{ends[0][1]:.1f}, as trained {ends[1][0]:.1f}..{ends[1][1]:.1f} dB"
@@ -202,7 +202,8 @@ def table(task: str, rows: list[dict]) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
+    parser.add_argument("--rain-depth", action="store_true", help="rain with depth, and not that of a wall 10 m away")
     parser.add_argument("--patches", type=int, default=4, help="patches of each pair")
     parser.add_argument("--severity", type=float, nargs=2, default=(0.3, 1.0), help="range drawn in training")
     parser.add_argument("--out", type=Path)
@@ -210,9 +211,10 @@ def main() -> None:
     torch.set_num_threads(1)
     result = {}
     for task in args.tasks:
-        rows = collect(args.data, task, args.patches, tuple(args.severity))
+        deep = task == "haze" or (task == "rain" and args.rain_depth)
+        rows = collect(args.data, task, args.patches, tuple(args.severity), deep)
         if len({row["content"] for row in rows}) < 2:
-            print(f"\n{task}: fewer than 2 contents below {args.data / TASKS[task][0]}, left out")
+            print(f"\n{task}: fewer than 2 contents below {args.data}, left out")
             continue
         result[task] = table(task, rows)
     if args.out:

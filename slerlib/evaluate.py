@@ -145,8 +145,8 @@ def _scorer(model, path, files) -> Callable[[Case, Tensor, Tensor], tuple[Tensor
 
 
 def _restored(model: SLERIR, case: Case, x_CHW: Tensor, path) -> tuple[Tensor, tuple]:
-    if path is None and model.cfg.router == "oracle" and case.task in model.router.names:
-        path = model.router.class_paths()[model.router.names.index(case.task)].tolist()  # what the oracle is told
+    if path is None and model.cfg.router == "oracle" and (parts := model.router.told([case.task])) is not None:
+        path = model.router.label_paths(parts)[0].tolist()  # what the oracle is told
     start = time.perf_counter()
     y_CHW, trace = restore(model, x_CHW, path=path, return_trace=True)
     seconds = time.perf_counter() - start

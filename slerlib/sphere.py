@@ -75,6 +75,16 @@ def centroids(z: Tensor, labels: Tensor, k: int) -> Tensor:
     return normalise(one_hot.T @ z)
 
 
+def middles(points: Tensor, members: Tensor, linear: bool = False) -> Tensor:
+    """Normalised sum of the member points of each row: `(K, d)` points, `(n, K)` bool -> `(n, d)`.
+
+    The geodesic mean of two points, and one point itself; zeros where the members cancel out, as the two antipodes of
+    K = 2 do. `linear`: the mean, without the sphere.
+    """
+    total = members.to(points) @ points
+    return total / members.sum(dim=1, keepdim=True).clamp(min=1) if linear else normalise(total)
+
+
 def to_angles(xyz: Tensor) -> tuple[Tensor, Tensor]:
     """`(..., 3)` unit vectors -> colatitude 0..pi (from the +z pole) and longitude -pi..pi, radians."""
     return torch.atan2(xyz[..., :2].norm(dim=-1), xyz[..., 2]), torch.atan2(xyz[..., 1], xyz[..., 0])

@@ -29,6 +29,7 @@ run.Run.train_step = train_step
 """
 # a batch that 2 processes do not share evenly; of stage B (steps 5 to 11) one step alone, the next one exploring
 UNEVEN = "train.steps=16 train.batch=5 train.weight_decay=0.1 train.upcycle=0.15 train.exploration=0.9".split()
+UNEVEN.append("data.composite_share=0.2")
 
 
 def numbers(folder):
@@ -87,17 +88,18 @@ def test_a_process_that_fails_ends_all_with_its_rank_and_cause(tmp_path):
 
 
 def test_processes_split_every_batch(photographs):
-    """Grids with rows of real samples and restoration batches; 3 processes do not divide them evenly."""
-    cfg = make("train.batch=5")
-    for grid in (0, 2):
+    """Grids with rows of real samples, restoration batches, composites; 3 processes do not divide them evenly."""
+    for grid, share in ((0, 0), (2, 0), (0, 0.3), (2, 0.3)):
+        cfg = make("train.batch=5", f"data.composite_share={share}")
         whole, *parts = (
             Batches(photographs, cfg.model.classes, cfg.data, 32, 5, 0, grid, 0.5, part=part)
             for part in ((0, 1), (0, 3), (1, 3), (2, 3))
         )
         joined = together([part[7] for part in parts])
         assert all(torch.equal(joined[key], value) for key, value in whole[7].items())
-        assert [list(part.own) for part in parts] == [list(Group(r, 3).rows(whole.size)) for r in range(3)]
-        cut = pieces(whole[7], Part(0, whole.size, whole.size), 3)
+        assert [list(part.own(7)) for part in parts] == [list(Group(r, 3).rows(whole.size(7))) for r in range(3)]
+        cut = pieces(whole[7], Part.whole(whole[7]), 3)
+        assert Part.whole(whole[7]) == Part(0, whole.size(7), whole.size(7), whole.composites(7))
         assert sum(part.share for part, _ in cut) == pytest.approx(1)
         joined = together([piece for _, piece in cut])
         assert all(torch.equal(joined[key], value) for key, value in whole[7].items())

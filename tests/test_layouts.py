@@ -206,6 +206,19 @@ def test_links(tmp_path):
     assert counts(found) == {("root", "noise", "train"): 3} and kinds(found) == [("gone.png", "unreadable")]
 
 
+def test_a_linked_partner_folder_serves_every_set_and_only_circles_are_cut(tmp_path):
+    root = tree(tmp_path / "root", "a/rainy/1.png a/gt/1.png b/rainy/1.png c/rainy/1.png")
+    for name in "bc":
+        (root / name / "gt").symlink_to(root / "a" / "gt")  # the same real folder, three times
+    (root / "a" / "rainy" / "up").symlink_to(root)
+    (root / "a" / "over").symlink_to(tmp_path)  # above the root: a circle too
+    found = recognise(root)
+    assert counts(found) == {(name, "rain", "train"): 1 for name in "abc"} and not found.problems
+    photos = tree(tmp_path / "photos", "x/1.png x/2.png")
+    (photos / "again").symlink_to(photos / "x")  # photographs count once
+    assert counts(recognise(photos)) == {("photos", "noise", "train"): 2}
+
+
 def test_no_folder_and_no_image(tmp_path):
     for root, pattern in ((tmp_path / "no", "does not exist"), (Path(__file__), "is a file"), (tmp_path, "holds none")):
         with pytest.raises(UserError, match=pattern):

@@ -6,6 +6,8 @@ import torch
 from PIL import Image
 
 from slerlib import UserError, config
+from slerlib.data import loader
+from slerlib.data.degrade import degrade
 from slerlib.data.loader import Batches
 from slerlib.data.sources import Sources
 
@@ -71,6 +73,22 @@ def test_a_grid_shares_contents_across_classes_and_not_damage():
     degraded = batch["degraded"].unflatten(0, (3, 8))
     assert torch.equal(degraded[:, 7], clean[:, 7])  # the clean class is its own target
     assert all(not torch.equal(degraded[0, k], clean[0, k]) for k in range(7))
+
+
+def test_half_of_the_rain_is_that_of_a_wall_as_it_is_scored(monkeypatch):
+    """`slerlib.evaluate` damages without a depth map; haze makes one up by itself, rain does not."""
+    given = {"haze": [], "rain": []}
+
+    def spy(clean, names, severity, seed, depth=None):
+        for name in set(names) & set(given):
+            given[name].append(depth is not None)
+        return degrade(clean, names, severity, seed, depth=depth)
+
+    monkeypatch.setattr(loader, "degrade", spy)
+    data = batches(batch=22)
+    for step in range(14):
+        data[step]
+    assert all(given["haze"]) and len(given["rain"]) == 42 and 13 <= sum(given["rain"]) <= 29
 
 
 def test_all_contents_come_before_any_repeats():

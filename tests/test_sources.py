@@ -106,31 +106,6 @@ def test_the_plan_is_what_is_drawn():
     assert rows["myrain"]["samples"] == pytest.approx(rows["myrain"]["share"] * (6 + 3 * 4 + 8))
 
 
-# --- held-out contents
-
-
-def test_hold_out_keeps_contents_of_every_set():
-    sources = Sources([clean(40), clean(8, "more"), pairs("rain", 16), pairs("haze", 4)], "made up")
-    training, held = sources.hold_out(24)
-    assert [(s.name, len(s)) for s in held] == [("photographs", 10), ("more", 2), ("myrain", 2)]
-    assert [(s.name, len(s)) for s in training] == [("photographs", 30), ("more", 6), ("myrain", 14), ("myhaze", 4)]
-    assert not {n for s in held for n in (s.name + n for n in s.names)} & {
-        s.name + n for s in training for n in s.names
-    }
-
-
-def test_inputs_of_one_clean_image_stay_together(tmp_path):
-    cache = Cache()
-    for n in range(16):
-        Image.fromarray(np.full((40, 40, 3), n, np.uint8)).save(tmp_path / f"{n}.png")
-    files = [tmp_path / f"{n}.png" for n in range(16)]
-    hazy = Source("hazy", "haze", tuple(map(str, range(48))), Files(files * 3, cache), Files(files * 3, cache))
-    training, held = Sources([clean(), hazy], "made up").hold_out(24)
-    kept, rest = held.sets[1], training.sets[1]
-    assert len(kept) == 6 and len(rest) == 42
-    assert not set(kept.targets.paths) & set(rest.targets.paths)
-
-
 def test_without_photographs_the_clean_sides_are_the_contents():
     sources = Sources([pairs("rain", 8)], "made up")
     batch = batches(sources, batch=44)[0]

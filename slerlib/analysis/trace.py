@@ -160,13 +160,16 @@ def encode(model: SLERIR, x_BCHW: Tensor, labels: Tensor | None = None) -> Trace
 
 def _collected(model: SLERIR, cases: Iterable[Case], severity, seed, restore, views, side, batch) -> Traces:
     """Rows in the order of the cases. Waiting images of a view have one size, so that at most two batches are held."""
-    told = model.router.names if model.cfg.router == "oracle" else ()
     parts, order, waiting = [], [], {view: [] for view in views}
+
+    def told(case: LoadedCase) -> bool:
+        """Whether the router is the oracle and knows the classes of the case."""
+        return model.cfg.router == "oracle" and model.router.told([case.task]) is not None
 
     def run(view: str) -> None:
         if waiting[view]:
             numbers, group = zip(*waiting[view], strict=True)
-            parts.append(_run(model, view, group, restore, told, severity, seed))
+            parts.append(_run(model, view, group, restore, told(group[0]), severity, seed))
             order.extend(numbers)
             waiting[view].clear()
 
@@ -174,9 +177,9 @@ def _collected(model: SLERIR, cases: Iterable[Case], severity, seed, restore, vi
     for case in loaded(cases):
         for view in views:
             seen = _cut(case, side) if view == "crop" else case
-            key = (seen.input.shape, seen.task in told)
+            key = (seen.input.shape, told(seen))
             held = waiting[view]
-            if held and (len(held) == batch or key != (held[0][1].input.shape, held[0][1].task in told)):
+            if held and (len(held) == batch or key != (held[0][1].input.shape, told(held[0][1]))):
                 run(view)
             held.append((row, seen))
             row += 1
@@ -199,14 +202,12 @@ def _run(model, view, cases: Sequence[LoadedCase], restore, told, severity, seed
 
     x_BCHW = torch.stack([case.input for case in cases])
     scores = np.full((len(cases), 2), math.nan)
+    labels = model.router.told([case.task for case in cases]) if told else None  # as in evaluate
     if restore:
-        path = None
-        if cases[0].task in told:  # as in evaluate: the oracle is told the degradation
-            path = model.router.class_paths()[[told.index(case.task) for case in cases]]
+        path = None if labels is None else model.router.label_paths(labels)
         y_BCHW, trace = restore_batch(model, x_BCHW, path=path, tile=0 if model.cfg.router == "sphere_stage" else None)
         scores[:, 1] = [psnr(y, case.target) for y, case in zip(y_BCHW, cases, strict=True)]
     else:
-        labels = torch.tensor([told.index(c.task) for c in cases]) if cases[0].task in told else None
         trace = encode(model, x_BCHW, labels)
     scores[:, 0] = [psnr(case.input, case.target) for case in cases]
     rows = [(f"{case.dataset}/{case.image}", case.dataset, case.task) for case in cases]

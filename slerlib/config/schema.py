@@ -99,6 +99,7 @@ class DataConfig:
     clean_share: float = 0.05  # share of samples whose input is clean already; all other classes are equally frequent
     anchor_contents: int = 24  # photographs kept out of training, for the anchors
     real_share: float = 0.5  # of the samples of a class that has real pairs (promptir: in stage A); 0 = synthesis alone
+    composite_share: float = 0.0  # of all samples: two or three degradations at once [ours]; no recipe has them yet
     repeats: tuple[str, ...] = ()  # "NAME=N": how often a set, or every set of a task, counts; 1 where nothing is said
     protocol: str = "slerlib"  # slerlib: balanced over degradations | promptir: by repeats, cut as the peers cut
 
@@ -107,6 +108,13 @@ class DataConfig:
         self.repeat_counts()
         if not 0 <= self.real_share <= 1:
             raise UserError(f"data.real_share must lie in 0..1; got {self.real_share}.")
+        if not 0 <= self.composite_share < 1:
+            raise UserError(f"data.composite_share must lie in 0..1 (1 excluded); got {self.composite_share}.")
+        if self.composite_share and self.protocol == "promptir":
+            raise UserError(
+                f"data.protocol=promptir has no composites; got data.composite_share={self.composite_share}. "
+                "Set it to 0, or use data.protocol=slerlib."
+            )
         low, high = self.severity
         if not 0 <= low <= high <= 1:
             raise UserError(f"data.severity is a range low,high within 0..1; got {self.severity}.")
@@ -152,6 +160,7 @@ class TrainConfig:
     margin: float = 0.5
     uniformity_weight: float = 0.1
     consistency_weight: float = 0.1
+    composite_weight: float = 1.0  # pull of composites to the middle of their anchors; stage C: times sude_weight
     context_share: float = 1.0  # of the samples of stages B and C: route and guide map from their context view
     exploration: float = 0.1  # random expert, falling to 0 over the first 20 % of stage B
     upcycle: float = 0.15  # share of stage B with one expert, copied to all afterwards

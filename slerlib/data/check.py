@@ -39,6 +39,15 @@ KINDS = {  # kind -> whether it is an error
     "greyscale": False,  # where colour is usual
     "ignored": False,  # images that belong to no set
 }
+MEANING = {  # what a person who sees a kind for the first time should know
+    "missing-partner": "training needs both images of a pair",
+    "duplicate-train-test": "scores on pictures that were trained on are worth nothing",
+    "duplicate": "usual for Rain100L, Rain100H and DDN, whose backgrounds are BSDS photographs: nothing to do",
+    "misaligned": "a network learns the shift too; a pair that shows two scenes teaches nothing",
+    "greyscale": "fine if you want it so",
+    "ignored": "fine for masks, depth maps and photographs without a clean version; pairs lie in two folders side by "
+    "side, such as input/ and target/ (data/README.md)",
+}
 ERRORS = frozenset(kind for kind, error in KINDS.items() if error)
 SHIFT_GAIN = 0.02  # by how much a shift must improve the correlation of a pair; aligned LOL pairs have no gain
 UNLIKE = 0.25  # correlation below which a pair shows different things; aligned LOL pairs have 0.49 and more
@@ -241,32 +250,44 @@ def _rows(report: Report) -> Iterator[tuple[ImageSet, str, int | None, int]]:
         yield images, entry.title if entry else images.name, usual, sum(count[file] for file in files)
 
 
-def as_text(report: Report, most: int = 10) -> str:
-    """The report for a person; of each kind of problem the first `most` are written out."""
+def as_text(report: Report, most: int = 5) -> str:
+    """The report for a person, paths relative to the root; of each kind of problem the first `most` are written out."""
     found = report.found
     lines = [f"{found.root}: layout {found.layout} ({LAYOUTS[found.layout]})", ""]
-    lines.append(f"{'set':14} {'task':14} {'split':6} {'images':>12} {'usual':>7} {'problems':>9}")
+    lines.append(f"{'set':14} {'task':14} {'split':6} {'images':>12} {'full':>7} {'problems':>9}")
     for images, _, usual, count in _rows(report):
         lines.append(
             f"{images.name:14} {images.task:14} {images.split:6} {_counted(images):>12} {usual or '-':>7} {count:>9}"
         )
+    lines.append("full: images of the whole published set. noise: clean photographs, damaged while training runs.")
     gaps = missing_sets(found)
     if gaps:
-        lines += ["", "not found: " + "; ".join(f"{gap.name} ({gap.title.partition(':')[0]})" for gap in gaps)]
+        lines += [
+            "",
+            "not found of the three- and five-task settings: "
+            + "; ".join(f"{gap.name} ({gap.title.partition(':')[0]})" for gap in gaps),
+        ]
     for kind in dict.fromkeys(problem.kind for problem in report.problems):
         some = [problem for problem in report.problems if problem.kind == kind]
-        lines += ["", f"{'error' if report.is_error(some[0]) else 'warning'}: {kind} ({len(some)})"]
-        lines += [f"  {problem.path}\n      {problem.message}" for problem in some[:most]]
+        meaning = f": {MEANING[kind]}." if kind in MEANING else ""
+        lines += ["", f"{'error' if report.is_error(some[0]) else 'warning'}: {kind} ({len(some)}){meaning}"]
+        shown = (
+            (os.path.relpath(one.path, found.root), one.message.removeprefix(one.path.name)) for one in some[:most]
+        )
+        lines += [f"  {path}{message}" for path, message in shown]
         if len(some) > most:
             lines.append(f"  ... and {len(some) - most} more; --json names all")
     errors = sum(map(report.is_error, report.problems))
     verdict = "Training can start." if report.ok else "Training should not start: see the errors above."
+    if report.ok and all(images.split == "test" for images in found.sets):
+        verdict = "These are test sets alone: they can be scored (slerlib eval), not trained on."
     lines += ["", f"{errors} errors, {len(report.problems) - errors} warnings. {verdict}"]
     return "\n".join(lines)
 
 
 def _counted(images: ImageSet) -> str:
-    return f"{len(images.items)}{' pairs' if images.paired else ''}"
+    pairs = "pair" if len(images.items) == 1 else "pairs"
+    return f"{len(images.items)} {pairs if images.paired else ''}".rstrip()
 
 
 def list_sets() -> list[dict]:

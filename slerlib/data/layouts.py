@@ -88,7 +88,8 @@ def recognise(root: str | os.PathLike) -> Found:
     search.leftovers()
     layout = search.layouts.most_common(1)[0][0] if search.layouts else "clean"
     sets = [_image_set(*key, items) for key, items in search.found.items()]
-    return Found(layout, folder, tuple(sorted(sets, key=_order)), tuple(sorted(search.problems, key=_by_path)))
+    problems = sorted(search.problems, key=lambda problem: (problem.path, problem.kind))
+    return Found(layout, folder, tuple(sorted(sets, key=_order)), tuple(problems))
 
 
 class _Search:
@@ -217,9 +218,12 @@ class _Search:
 
     def leftovers(self) -> None:
         """Clean photographs where nothing else was found, or in a folder for denoising; the rest is left out."""
-        nothing = not self.layouts
+        nothing, seen = not self.layouts, set()
         for folder, files in self.files.items():
             left = [file for file in files if file not in self.used]
+            if left and os.path.realpath(folder) in seen:  # photographs that a link leads to count once
+                continue
+            seen.add(os.path.realpath(folder))
             clean = nothing or self.own_task(folder) == "noise"
             if left and clean:
                 name = self.root.name if nothing else self.own_name(folder)
@@ -258,14 +262,14 @@ class _Search:
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, list[Path]]]:
-    """(folder, image files) at and below the root, sorted, hidden ones left out; links are followed, once."""
-    seen = set()
+    """(folder, image files) below the root, sorted, hidden ones left out; links are followed, but not back upwards."""
+    around = {os.path.dirname(root): frozenset(map(str, Path(os.path.realpath(root)).parents))}
     for place, folders, names in os.walk(root, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen:
+        real, outer = os.path.realpath(place), around[os.path.dirname(place)]
+        if real in outer:
             folders.clear()
             continue
-        seen.add(real)
+        around[place] = outer | {real}  # what a link below this folder must not lead to
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         images = sorted(n for n in names if not n.startswith(".") and Path(n).suffix.lower() in SUFFIXES)
         yield Path(place), [Path(place) / name for name in images]
@@ -286,10 +290,6 @@ def _image_set(name: str, task: str, split: str, rows: list[tuple[Path, Path | N
 def _order(found: ImageSet) -> tuple:
     known = list(registry())
     return found.split == "test", known.index(found.name) if found.name in known else len(known), found.name, found.task
-
-
-def _by_path(problem: Problem) -> tuple:
-    return problem.path, problem.kind
 
 
 def missing_sets(found: Found) -> list[Entry]:

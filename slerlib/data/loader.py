@@ -2,7 +2,7 @@
 
 Batch number `step` is the same with 0 or N workers and after a resume: every sample draws from its own seed.
 Crop and wider context view are cut from the *same* degraded patch: degrade first, crop after. A real pair is cut in the
-same way.
+same way. A share of the samples are composites [ours]: two or three degradations of the classes on one photograph.
 Legend: B batch, N rows with a context view, c crop, C context, H W pixels, K classes.
 """
 
@@ -18,17 +18,20 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..config import DataConfig
+from ..errors import UserError
 from . import promptir
 from .degrade import NOISE_CLASSES, degrade, synthetic_depth
 from .sources import Pool, Sources
 
+WALL = 0.5  # share of the synthetic rain of a scene without depth, as it is scored and as Rain100L and DDN have it
+THREE = 0.25  # share of the composites with three degradations
 MARGIN = 8  # pixels around a patch that are degraded and thrown away, so that blur and streaks have no border
 
 
 class Sample(NamedTuple):
     degraded: Tensor  # (3, c, c)
     clean: Tensor  # (3, c, c)
-    label: int
+    parts: tuple[int, ...]  # labels: one, or those of a composite
     view: Tensor | None  # (3, C, C)
     place: tuple[int, int]  # of the crop in the view
     real: bool  # the input is no synthesis
@@ -37,14 +40,18 @@ class Sample(NamedTuple):
 class Batches(Dataset):
     """`batches[step]` is a dict: degraded, clean (B, 3, c, c), label (B,), real (B,) whether the input is no synthesis,
     context (N, 3, C, C) of images rows (N,), whose crops lie at place (N, 2), pixels from the top left of the view.
+    parts (B, K) bool are the classes in each image: its label alone, or the several of a composite, whose label is K.
 
     grid_contents = 0: restoration batches. Protocol `slerlib` takes labels in turn, so that classes stay balanced, and
-    of a class with real pairs data.real_share from them; `promptir` takes every item as often as its set is repeated.
+    of a class with real pairs data.real_share from them, and data.composite_share of all samples are composites;
+    `promptir` takes every item as often as its set is repeated.
 
     Otherwise a grid of that many contents x all classes, every class of one content cut from the same place: a negative
     shares the content and a positive does not. A share of the contents are the clean sides of real pairs, whose real
     inputs then stand in the cells of their class. `real_rows` more rows hold one real sample of every class that has
-    any, so that the encoder sees real rain each time it sees synthetic rain. Stage A has this grid in both protocols.
+    any, so that the encoder sees real rain each time it sees synthetic rain. Composites come on top, until they are
+    their share of grid and composites. Stage A has this grid in both protocols. Raises UserError where composites are
+    asked for and the classes have fewer than two degradations.
 
     part = (rank, world): of each batch only the consecutive samples that belong to process `rank` of `world`.
     """
@@ -74,20 +81,42 @@ class Batches(Dataset):
         peers = cfg.protocol == "promptir" and not grid_contents
         self.real_cells = bool(self.real)  # rows of a grid may be clean sides of real pairs
         self.peers = promptir.Entries(self.sources, self.classes) if peers else None
+        kinds: dict[str, list[int]] = {}  # noise levels are one kind: no image has two
+        for label, name in enumerate(self.classes):
+            kinds.setdefault("noise" if name in NOISE_CLASSES else name, []).append(label)
+        self.kinds = [labels for name, labels in kinds.items() if name != "clean"]
+        if cfg.composite_share and len(self.kinds) < 2:
+            raise UserError(
+                f"A composite needs two kinds of degradation; model.classes has {', '.join(self.classes)}. "
+                "Add one, or set data.composite_share=0."
+            )
 
     def __len__(self) -> int:
         return self.length
 
-    @property
-    def size(self) -> int:
+    def size(self, step: int) -> int:
         """Samples of a whole batch, those of other processes included."""
-        return self.grid * len(self.classes) + self.real_rows * len(self.real) if self.grid else self.batch
+        if not self.grid:
+            return self.batch
+        return self.grid * len(self.classes) + self.real_rows * len(self.real) + self.composites(step)
+
+    def composites(self, step: int) -> int:
+        """How many of them are composites."""
+        share, per_step = self.cfg.composite_share, self.batch
+        if self.grid:
+            share, per_step = self._composites_of_a_grid, 1
+        return _share((step + 1) * per_step, share) - _share(step * per_step, share)
 
     @property
-    def own(self) -> range:
+    def _composites_of_a_grid(self) -> float:
+        """On average."""
+        share = self.cfg.composite_share
+        return self.grid * len(self.classes) * share / (1 - share)
+
+    def own(self, step: int) -> range:
         """The samples of a whole batch that are made here."""
         rank, world = self.part
-        return range(self.size * rank // world, self.size * (rank + 1) // world)
+        return range(self.size(step) * rank // world, self.size(step) * (rank + 1) // world)
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         with _one_thread():
@@ -98,13 +127,14 @@ class Batches(Dataset):
             samples = self._grid(step)
         else:
             draw = self._balanced if self.peers is None else self._by_repeats
-            samples = [draw(step * self.batch + number) for number in self.own]
+            samples = [draw(step * self.batch + number) for number in self.own(step)]
         rows = [n for n, sample in enumerate(samples) if sample.view is not None]
         views = [samples[n].view for n in rows]
         return {
             "degraded": torch.stack([s.degraded for s in samples]),
             "clean": torch.stack([s.clean for s in samples]),
-            "label": torch.tensor([s.label for s in samples]),
+            "label": torch.tensor([s.parts[0] if len(s.parts) == 1 else len(self.classes) for s in samples]),
+            "parts": torch.tensor([[k in s.parts for k in range(len(self.classes))] for s in samples]),
             "real": torch.tensor([s.real for s in samples]),
             "context": torch.stack(views) if views else torch.empty(0, 3, self.context, self.context),
             "rows": torch.tensor(rows, dtype=torch.long),
@@ -114,7 +144,12 @@ class Batches(Dataset):
     # --- which sample
 
     def _balanced(self, number: int) -> Sample:
-        """Sample `number`: labels in turn, within a turn in random order; real pairs take their share of a class."""
+        """Sample `number`: composites take their share; of the others labels come in turn, within a turn in random
+        order, and real pairs take their share of a class."""
+        mixed = _share(number, self.cfg.composite_share)
+        if _share(number + 1, self.cfg.composite_share) > mixed:
+            return self._composite(mixed)
+        number -= mixed
         turn, place = divmod(number, len(self.cycle))
         order = np.random.default_rng([self.seed, 1, turn]).permutation(len(self.cycle))
         label = self.cycle[order[place]]
@@ -123,8 +158,16 @@ class Batches(Dataset):
             count = turn * len(of_label) + of_label.index(order[place])  # samples of this class so far
             taken = _share(count, self.cfg.real_share)
             if _share(count + 1, self.cfg.real_share) > taken:
-                return self._cut(*self.real[label].shuffled(taken, self.seed, 5, label), label, number)
-        return self._cut(None, self.sources.clean.shuffled(number, self.seed, 4)[1], label, number)
+                return self._cut(*self.real[label].shuffled(taken, self.seed, 5, label), (label,), number)
+        return self._cut(None, self.sources.clean.shuffled(number, self.seed, 4)[1], (label,), number)
+
+    def _composite(self, number: int) -> Sample:
+        """Composite `number`: a photograph with two kinds of degradation, now and then three."""
+        rng = np.random.default_rng([self.seed, 10, number])
+        count = 3 if len(self.kinds) > 2 and rng.random() < THREE else 2
+        kinds = rng.choice(len(self.kinds), count, replace=False)
+        parts = tuple(sorted(int(rng.choice(self.kinds[kind])) for kind in kinds))
+        return self._cut(None, self.sources.clean.shuffled(number, self.seed, 10)[1], parts, number)
 
     def _by_repeats(self, number: int) -> Sample:
         """Sample `number` of the peers' epochs."""
@@ -132,10 +175,10 @@ class Batches(Dataset):
         rng, sigma = np.random.default_rng([self.seed, 9, number]), NOISE_CLASSES.get(self.classes[label])
         cut = (self.cfg.crop, self.context, self.stride, self.share)
         x, y, view, place = promptir.sample(degraded, clean, sigma, *cut, rng)
-        return Sample(x, y, label, view, place, degraded is not None)
+        return Sample(x, y, (label,), view, place, degraded is not None)
 
     def _grid(self, step: int) -> list[Sample]:
-        samples, own_rows, width = [], self.own, len(self.classes)
+        samples, own_rows, width = [], self.own(step), len(self.classes)
         for n, content in enumerate(range(step * self.grid, (step + 1) * self.grid)):
             cells = [cell for cell in range(n * width, (n + 1) * width) if cell in own_rows]
             if not cells:
@@ -150,21 +193,26 @@ class Batches(Dataset):
                 clean = self.sources.clean.shuffled(content - taken, self.seed, 4)[1]
             for cell in cells:
                 label = cell % width
-                samples.append(self._cut(degraded if label == own else None, clean, label, content, cell))
+                samples.append(self._cut(degraded if label == own else None, clean, (label,), content, cell))
         cell = self.grid * width
         for row in range(step * self.real_rows, (step + 1) * self.real_rows):
             for label, pool in self.real.items():
                 if cell in own_rows:
-                    samples.append(self._cut(*pool.shuffled(row, self.seed, 7, label), label, row, cell))
+                    samples.append(self._cut(*pool.shuffled(row, self.seed, 7, label), (label,), row, cell))
                 cell += 1
-        return samples
+        mixed = _share(step, self._composites_of_a_grid)
+        return samples + [self._composite(mixed + n) for n in range(self.composites(step)) if cell + n in own_rows]
 
     # --- cutting it
 
-    def _cut(self, real: Tensor | None, image: Tensor, label: int, content: int, number: int = 0) -> Sample:
-        """Crop and view of a clean image (uint8) that is degraded here, unless its `real` degraded side is given."""
+    def _cut(self, real: Tensor | None, image: Tensor, parts: tuple[int, ...], content: int, number: int = 0) -> Sample:
+        """Crop and view of a clean image (uint8) that is degraded here, unless its `real` degraded side is given.
+
+        The parts of a composite keep to the lower half of data.severity, or little of the image would be left.
+        """
         place = np.random.default_rng([self.seed, 2, content])  # shared by all classes of one content of a grid
-        own = np.random.default_rng([self.seed, 3, content, label, number])
+        own = np.random.default_rng([self.seed, 3, content, *parts, number])
+        names, (low, high) = [self.classes[label] for label in parts], self.cfg.severity
         image = _at_least(image, self.context + 2 * MARGIN)
         mirror, depth_seed = place.integers(2), int(place.integers(1 << 31))
 
@@ -180,20 +228,22 @@ class Batches(Dataset):
         patch = side + 2 * MARGIN
         clean = _patch(image, top, left, patch)
         depth = None
-        if self.classes[label] in ("haze", "rain") and real is None:
+        if real is None and ("haze" in names or "rain" in names):
             depth = synthetic_depth(*image.shape[1:], depth_seed, window=(top, left, patch, patch), guide=image)
         if mirror:  # left to right only: turned upside down, far would no longer be up
             clean, depth, x = clean.flip(2), None if depth is None else depth.flip(1), side - crop - x
         if real is None:
-            severity, seed = float(own.uniform(*self.cfg.severity)), int(own.integers(1 << 31))
-            degraded = degrade(clean, self.classes[label], severity, seed, depth=depth)
+            high = high if len(parts) == 1 else (low + high) / 2
+            severity, seed = [float(own.uniform(low, high)) for _ in parts], int(own.integers(1 << 31))
+            wall = "haze" not in names and own.random() < WALL
+            degraded = degrade(clean, names, severity, seed, depth=None if wall else depth)
         else:
             degraded = _patch(_at_least(real, self.context + 2 * MARGIN), top, left, patch)
             degraded = degraded.flip(2) if mirror else degraded
         clean, degraded = (part[:, MARGIN:-MARGIN, MARGIN:-MARGIN] for part in (clean, degraded))
         inside = (slice(None), slice(y, y + crop), slice(x, x + crop))
         view = degraded.contiguous() if wide else None
-        return Sample(degraded[inside].contiguous(), clean[inside].contiguous(), label, view, (y, x), real is not None)
+        return Sample(degraded[inside].contiguous(), clean[inside].contiguous(), parts, view, (y, x), real is not None)
 
     def loader(self, start: int, stop: int, workers: int = 0) -> DataLoader:
         """Iterate over batches start..stop-1."""

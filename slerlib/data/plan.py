@@ -1,9 +1,9 @@
 """What an epoch holds, as a table: set, task, items, repeats, share of the samples, samples per epoch.
 
 An epoch is items x repeats, added over the sets that are used; with protocol `promptir` photographs count once for each
-noise level, so that the number is the peers'. Protocol `slerlib` fills as many samples differently: classes stay
-balanced, real pairs take data.real_share of their class, and repeats decide between sets of one class. The table holds
-for stages B and C; stage A draws from the same sets in its grid.
+noise level, so that the number is the peers'. Protocol `slerlib` fills as many samples differently: composites take
+data.composite_share of all, other classes stay balanced, real pairs take data.real_share of their class, and repeats
+decide between sets of one class. The table holds for stages B and C; stage A draws from the same sets in its grid.
 """
 
 from __future__ import annotations
@@ -50,9 +50,12 @@ def _by_repeats(batches: Batches) -> list[float]:
 
 
 def _balanced(batches: Batches) -> list[float]:
-    shares = dict.fromkeys((s.name for s in batches.sources), 0.0)
+    mixed = batches.cfg.composite_share
+    shares = {s.name: 0.0 for s in batches.sources}
+    for s in batches.sources.clean.sets:
+        shares[s.name] += mixed * len(s) * s.repeats / len(batches.sources.clean)
     for label in set(batches.cycle):
-        part = batches.cycle.count(label) / len(batches.cycle)
+        part = (1 - mixed) * batches.cycle.count(label) / len(batches.cycle)
         real = batches.cfg.real_share if label in batches.real else 0.0
         for pool, share in ((batches.sources.clean, part * (1 - real)), (batches.real.get(label), part * real)):
             for s in pool.sets if pool is not None else ():

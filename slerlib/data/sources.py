@@ -12,7 +12,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +26,7 @@ from torch import Tensor
 from ..errors import UserError
 from .decode import GIB, Cache, Files, look_at
 from .degrade import DEGRADATIONS
+from .likeness import SIDE, pictures, small_copy
 
 CLEAN = "noise"  # the task of clean photographs, as the layouts name it
 
@@ -66,8 +70,11 @@ class Source:
         return replace(self, names=names, targets=take(self.targets), inputs=take(self.inputs))
 
     def contents(self) -> list[list[int]]:
-        """Indices of the items, those with the same clean image together."""
-        keys = self.targets.paths if isinstance(self.targets, Files) else range(len(self))
+        """Indices of the items, those with the same clean image together (the same file, links followed)."""
+        keys = range(len(self))
+        if isinstance(self.targets, Files):
+            real = {path: os.path.realpath(path) for path in set(self.targets.paths)}
+            keys = [real[path] for path in self.targets.paths]
         groups: dict = {}
         for index, key in enumerate(keys):
             groups.setdefault(key, []).append(index)
@@ -109,8 +116,16 @@ def _order(size: int, *key: int) -> np.ndarray:
 class Sources:
     """All sets of a training run. Raises UserError for fewer than 2 clean images."""
 
-    def __init__(self, sets: Sequence[Source], origin: str, layout: str = "in memory", notes: tuple[str, ...] = ()):
-        self.sets, self.origin, self.layout, self.notes = tuple(s for s in sets if len(s)), origin, layout, notes
+    def __init__(
+        self,
+        sets: Sequence[Source],
+        origin: str,
+        layout: str = "in memory",
+        notes: tuple[str, ...] = (),
+        tests: tuple[str, ...] = (),
+    ):
+        self.sets, self.origin, self.layout = tuple(s for s in sets if len(s)), origin, layout
+        self.notes, self.tests = notes, tests  # what was left out, and the test sets that lie beside the training sets
         if len(self.clean) < 2:
             raise UserError(
                 f"Training needs at least 2 photographs; {origin} has {len(self.clean)}. "
@@ -169,15 +184,15 @@ class Sources:
                 f"({', '.join(DEGRADATIONS)}); got {unknown[0]!r}."
             )
         sets = [replace(s, repeats=repeats.get(s.name, repeats.get(s.task, 1))) for s in self.sets]
-        return Sources(sets, self.origin, self.layout, self.notes)
+        return Sources(sets, self.origin, self.layout, self.notes, self.tests)
 
     def hold_out(self, count: int) -> tuple[Sources, Sources]:
         """(training, held out): a fixed shuffle keeps contents of every set for the anchors.
 
         Of all photographs about `count`, at most a quarter of a set; of a set of pairs at most an eighth, and with a
-        clean image all its inputs. The largest clean set keeps 2 at least. Contents are told apart inside a set only: a
-        photograph that two sets share (Rain100L has backgrounds of BSDS500) may be kept in one and trained on in the
-        other.
+        clean image all its inputs. The largest clean set keeps 2 at least. A photograph that several sets share
+        (Rain100L has backgrounds of BSDS500) is kept out of all of them; shared ones are taken last, so that no set
+        gives more than its part where it need not.
         """
         main = [s for s in self.sets if s.task == CLEAN] or self.sets
         total, largest = sum(map(len, main)), max(main, key=len)
@@ -185,18 +200,41 @@ class Sources:
             raise UserError(
                 f"Anchors need 2 photographs and training 2 more; {self.origin} has {total}. Add clean images."
             )
-        training, held = [], []
-        for s in self.sets:
-            groups = s.contents()
-            if s.task == CLEAN:
-                quota = min(round(count * len(s) / total), len(groups) // 4)
+        contents = []  # of each set: (picture, items) in the order of its shuffle
+        for groups, shown in zip(*self._pictures(), strict=True):
+            order = np.random.default_rng(0).permutation(len(groups))
+            contents.append([(shown[i], groups[i]) for i in order])
+        owners = Counter(picture for mine in contents for picture in {picture for picture, _ in mine})
+        kept: set[int] = set()
+        for s, mine in sorted(zip(self.sets, contents, strict=True), key=lambda pair: pair[0].task == CLEAN):
+            if s.task == CLEAN:  # after the pairs, whose photographs among these count
+                quota = min(round(count * len(s) / total), len(mine) // 4)
             else:
-                quota = min(count, len(groups) // 8)
-            quota = max(quota, 2 if s is largest else 0)
-            order = [groups[i] for i in np.random.default_rng(0).permutation(len(groups))]
-            held.append(s.subset([i for group in order[:quota] for i in group]))
-            training.append(s.subset([i for group in order[quota:] for i in group]))
-        return tuple(Sources(part, self.origin, self.layout) for part in (training, held))
+                quota = min(count, len(mine) // 8)
+            quota = max(quota, 2 if s is largest else 0) - sum(picture in kept for picture, _ in mine)
+            free = sorted((p for p, _ in mine if p not in kept), key=lambda picture: owners[picture] > 1)
+            kept.update(free[: max(quota, 0)])
+
+        def part(out: bool) -> Sources:
+            chosen = [[i for picture, items in mine if (picture in kept) == out for i in items] for mine in contents]
+            sets = [s.subset(items) for s, items in zip(self.sets, chosen, strict=True)]
+            return Sources(sets, self.origin, self.layout)
+
+        return part(False), part(True)
+
+    def _pictures(self) -> tuple[list[list[list[int]]], list[np.ndarray]]:
+        """Contents of each set, and which picture each content shows: the same number in two sets for the same one.
+
+        Every clean image is looked at once, some milliseconds each; a single set is not, its files tell.
+        """
+        contents = [s.contents() for s in self.sets]
+        ends = np.cumsum([len(groups) for groups in contents])
+        shown = np.arange(ends[-1])
+        if len(self.sets) > 1:
+            firsts = [(s.targets, group[0]) for s, groups in zip(self.sets, contents, strict=True) for group in groups]
+            with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+                shown = pictures(list(pool.map(lambda first: _small(*first), firsts)))
+        return contents, np.split(shown, ends[:-1])
 
     def fingerprint(self) -> str:
         """sha256 over the names of all sets and items and the size of each file, or the pixels of images in memory."""
@@ -210,6 +248,16 @@ class Sources:
                     file = isinstance(image, Path)
                     digest.update(f"{image.stat().st_size}\0".encode() if file else image.numpy().tobytes())
         return digest.hexdigest()
+
+
+def _small(images: Sequence[Tensor], index: int) -> np.ndarray:
+    """(64, 64) greyscale copy of an image; one that is not in memory is read at reduced size where its format can."""
+    if isinstance(images, Files) and (path := images.paths[index]) not in images.cache.images:
+        from .probe import probe
+
+        small = probe(path)[0].small
+        return np.zeros((SIDE, SIDE), np.uint8) if small is None else small
+    return small_copy(images[index].numpy())
 
 
 def _folder(root: Path, cache: Cache) -> Sources:
@@ -229,4 +277,5 @@ def _folder(root: Path, cache: Cache) -> Sources:
         raise UserError(f"Training takes sets of the training split; {root} holds only tests ({names}).")
     look_at([(s.inputs.paths if s.inputs else None, s.targets.paths) for s in sets], cache)
     notes = tuple(f"{p.path} {p.message.removeprefix(p.path.name).strip()}" for p in found.problems)
-    return Sources(sets, str(root), f"layout {found.layout}", notes)
+    tests = tuple(dict.fromkeys(s.name for s in found.sets if s.split == "test" and s.items))
+    return Sources(sets, str(root), f"layout {found.layout}", notes, tests)

@@ -92,7 +92,8 @@ class SLERIR(nn.Module):
                     block.window = window >> level
 
     def forward(self, x_BCHW: Tensor, path=None, labels: Tensor | None = None, return_trace: bool = False):
-        """Restore a batch. `path` (B, 8) or (8,) forces the experts; `labels` (B,) serve the oracle router alone."""
+        """Restore a batch. `path` (B, 8) or (8,) forces the experts; `labels`, as `Router.label_paths` takes them,
+        serve the oracle router alone."""
         height, width = x_BCHW.shape[-2:]
         x = self.pad(x_BCHW)
         encoding = self.encode(x)

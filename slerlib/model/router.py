@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,7 @@ from .. import sphere
 from ..config import LAYERS, ModelConfig
 from ..errors import UserError
 
+TIE = 1e-4  # of a composite's target two pins may be equally far by construction: rounding must not choose
 MARGIN_LIMIT = 0.05  # a smaller margin at some layer means: two experts were almost equally near
 ANGLE_LIMIT = 45.0  # degrees; an image further than this from every anchor is unlike all trained degradations
 
@@ -123,17 +125,40 @@ class Router(nn.Module):
 
     def class_paths(self) -> Tensor:
         """(K, L) int64: the path of an image that lies exactly on each anchor."""
+        return self.label_paths(torch.arange(len(self.anchors), device=self.anchors.device))
+
+    def label_paths(self, labels: Tensor) -> Tensor:
+        """(B, L) int64: the path of an image that lies exactly where its labels say.
+
+        labels: (B,) int64, on the anchor of that class; or (B, K) bool, in the middle (`sphere.middles`) of the anchors
+        of a set of classes, which is where training wants a composite [ours]. On a regular simplex that point is
+        equally far from two pins at many layers; the lowest index within TIE then wins.
+        """
         if self.experts == 1:
-            return torch.zeros(len(self.anchors), LAYERS, dtype=torch.long, device=self.anchors.device)
-        similarity = self.similarity(self.anchors)
+            return torch.zeros(len(labels), LAYERS, dtype=torch.long, device=self.anchors.device)
+        sets = labels.ndim == 2
+        similarity = self.similarity(self.targets(labels) if sets else self.anchors[labels])
         if self.kind == "single":
             similarity = similarity[:, :1].expand(-1, LAYERS, -1)
-        return similarity.argmax(dim=-1)
+        best = similarity.amax(dim=-1, keepdim=True)
+        return (similarity >= best - (TIE if sets else 0)).int().argmax(dim=-1)
+
+    def told(self, tasks: Sequence[str]) -> Tensor | None:
+        """(B, K) bool: the classes in each task ("rain", "rain+haze"), for `label_paths`; None where one is unknown."""
+        sets = [set(task.split("+")) for task in tasks]
+        if any(names - set(self.names) for names in sets):
+            return None
+        return torch.tensor([[name in names for name in self.names] for names in sets], device=self.anchors.device)
+
+    def targets(self, parts_BK: Tensor) -> Tensor:
+        """(B, D): where images with these sets of classes (bool) belong."""
+        return sphere.middles(self.anchors, parts_BK, self.linear_space)
 
     def route(
         self, z_BD: Tensor, path: Tensor | None = None, labels: Tensor | None = None, keys: list[int] | None = None
     ) -> Trace:
-        """Trace of a batch. A given `path` (B, L) wins; then labels (`oracle`), then keys (`random`)."""
+        """Trace of a batch. A given `path` (B, L) wins; then labels, as `label_paths` takes them (`oracle`), then keys
+        (`random`)."""
         if self.experts == 1:
             similarity = z_BD.new_ones(len(z_BD), LAYERS, 1)
         else:
@@ -141,7 +166,7 @@ class Router(nn.Module):
             if self.kind == "single":
                 similarity = similarity[:, :1].expand(-1, LAYERS, -1)
         if path is None and self.kind == "oracle" and labels is not None:
-            path = self.class_paths()[labels]
+            path = self.label_paths(labels)
         if path is None and self.kind == "random" and keys is not None:
             path = torch.tensor(
                 [random.Random(key).choices(range(self.experts), k=LAYERS) for key in keys], device=z_BD.device

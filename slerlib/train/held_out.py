@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
 
 def batches(run: Run, contents: int, seed: int) -> Batches:
-    """Grids of held-out contents, and as many real views of each class that has held-out pairs."""
-    contents = min(contents, len(run.held_out.clean))
+    """Grids of held-out contents, at most data.anchor_contents of them (with pairs alone every input of a content has
+    its place in the pool), and as many real views of each class that has held-out pairs."""
+    contents = min(contents, len(run.held_out.clean), max(run.cfg.data.anchor_contents, 2))
     grid = run.batches(contents, run.held_out, 1.0, run.cfg.train.seed + seed, real_rows=contents)
+    grid.cfg = replace(grid.cfg, composite_share=0.0)  # anchors are of single classes
     grid.real_cells = False  # rows of photographs alone: the real views come on top, in equal number
     return grid
 

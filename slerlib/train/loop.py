@@ -132,6 +132,11 @@ def _introduce(run: Run) -> None:
     if sources.notes:
         more = [f"and {len(sources.notes) - 5} more"] if len(sources.notes) > 5 else []
         run.say("\n  ".join([f"Left out of {sources.origin}:", *sources.notes[:5], *more]))
+    if sources.tests:
+        run.say(
+            f"{sources.origin} also holds test sets ({', '.join(sources.tests)}), which are not trained on. "
+            f"`slerlib data check {sources.origin}` finds pictures that stand in both."
+        )
     run.say(f"protocol {cfg.data.protocol}, data {run.fingerprint[:12]}\n{table(run.plan)}")
 
 

@@ -4,6 +4,7 @@
 
     SupCon(tau = 0.2) + 1.0 batch-hard triplet (margin 0.5) + 0.1 uniformity of centroids (t = 2) + 0.1 consistency
 
+Composites stay out of these, or a set of degradations would become a vertex of its own; `composite` is theirs.
 Legend: n samples, d embedding dimension, K classes.
 """
 
@@ -62,8 +63,18 @@ def consistency(z: Tensor, z_context: Tensor) -> Tensor:
     return 1 - (z * z_context.detach()).sum(-1).mean()
 
 
+def composite(z: Tensor, targets: Tensor, linear: bool = False) -> Tensor:
+    """1 - z . target: draw composites (n, d) to the middle of their degradations' anchors; half the squared distance,
+    which on the sphere is the same, in a linear space. 0 for none."""
+    if not len(z):
+        return z.sum() * 0
+    return (z - targets).pow(2).sum(-1).mean() / 2 if linear else 1 - (z * targets).sum(-1).mean()
+
+
 def anchor_cross_entropy(z: Tensor, labels: Tensor, anchors: Tensor, tau: float, linear: bool = False) -> Tensor:
     """Cross-entropy over the anchors: mode `anchored` (fixed simplex), and stage C, where anchors stand still."""
+    if not len(z):  # a batch of composites alone
+        return z.sum() * 0
     with torch.autocast(z.device.type, enabled=False):
         similarity = -0.5 * (z[:, None] - anchors).pow(2).sum(-1) if linear else z @ anchors.T
     return F.cross_entropy(similarity / tau, labels)

@@ -13,21 +13,30 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Part:
-    """Samples `start` to `stop` - 1 of a global batch of `total`."""
+    """Samples `start` to `stop` - 1 of a global batch of `total`, of which `mixed` are composites."""
 
     start: int
     stop: int
     total: int
+    mixed: int = 0
 
     @classmethod
     def whole(cls, batch: dict[str, Tensor]) -> Part:
         """All samples of a batch that nobody shares."""
-        return cls(0, len(batch["label"]), len(batch["label"]))
+        return cls(0, len(batch["label"]), len(batch["label"]), int((batch["parts"].sum(dim=1) > 1).sum()))
 
     @property
     def share(self) -> float:
         """The factor that turns a mean over these samples into their part of the mean over the global batch."""
         return (self.stop - self.start) / self.total
+
+    def single_share(self, single: Tensor) -> float:
+        """The same for means over the samples of one class alone, marked by `single` (n,) bool."""
+        return int(single.sum()) / max(self.total - self.mixed, 1)
+
+    def mixed_share(self, single: Tensor) -> float:
+        """And over composites, which are the others."""
+        return int((~single).sum()) / max(self.mixed, 1)
 
     @property
     def rows(self) -> slice:
@@ -42,10 +51,10 @@ def pieces(batch: dict[str, Tensor], part: Part, count: int) -> list[tuple[Part,
     for n in range(count):
         a, b = own * n // count, own * (n + 1) // count
         inside = (batch["rows"] >= a) & (batch["rows"] < b)
-        piece = {key: batch[key][a:b] for key in ("degraded", "clean", "label", "real")}
+        piece = {key: batch[key][a:b] for key in ("degraded", "clean", "label", "parts", "real")}
         piece |= {"context": batch["context"][inside], "place": batch["place"][inside]}
         piece["rows"] = batch["rows"][inside] - a
-        result.append((Part(part.start + a, part.start + b, part.total), piece))
+        result.append((Part(part.start + a, part.start + b, part.total, part.mixed), piece))
     return result
 
 
@@ -55,5 +64,5 @@ def together(batches: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     for batch in batches:
         rows.append(batch["rows"] + first)
         first += len(batch["label"])
-    keys = ("degraded", "clean", "label", "real", "context", "place")
+    keys = ("degraded", "clean", "label", "parts", "real", "context", "place")
     return {key: torch.cat([batch[key] for batch in batches]) for key in keys} | {"rows": torch.cat(rows)}

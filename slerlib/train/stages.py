@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from .. import sphere
 from ..config import LAYERS, RunConfig, TrainConfig
 from ..model.fusion import Encoding
 from ..model.network import SLERIR, with_path
@@ -118,29 +119,45 @@ def embedding_terms(
     """SUDE on the context views; consistency draws the embedding of a crop to that of its context.
 
     The consistency term looks at the first content of the grid, one crop of each class: all crops would cost a fifth
-    of the step. Contrast needs all samples at once: `group` gathers the embeddings of all processes, and each works out
-    the loss of the whole global batch, of which `part` is here.
+    of the step. Composites are drawn to the middle of their classes: of the fixed anchors (`anchored`), else of the
+    batch's class means, which take no gradient, as late as the triplets come: before, the means say nothing. Contrast
+    needs all samples at once: `group` gathers the embeddings of all processes, and each works out the loss of the whole
+    global batch, of which `part` is here.
     """
     part, group = part or Part.whole(batch), group or Group()
-    mode, labels, k = cfg.model.sude, batch["label"], len(cfg.model.classes)
-    z = net.glgf(*net.encoder(batch["context"])).embedding
+    mode, linear, k = cfg.model.sude, cfg.model.sude == "linear", len(cfg.model.classes)
+    everything = net.glgf(*net.encoder(batch["context"])).embedding
+    single = batch["label"] < k
+    z, labels, weight = everything[single], batch["label"][single], part.single_share(single)
     wide = z[: max(min(k, part.stop) - part.start, 0)]  # samples 0 to K - 1 of the global batch that are here
     pull = z.sum() * 0
     if len(wide):
         crop = net.glgf(*net.encoder(batch["degraded"][: len(wide)])).embedding
-        pull = (crop - wide.detach()).pow(2).sum(-1).mean() / 2 if mode == "linear" else losses.consistency(crop, wide)
+        pull = (crop - wide.detach()).pow(2).sum(-1).mean() / 2 if linear else losses.consistency(crop, wide)
         pull = pull * (len(wide) / min(k, part.total))
     # the hardest pairs of an encoder that cannot tell classes apart yet may pull everything together: they come late
     done = step / max(cfg.train.stage_steps()[0], 1)
     triplet = min(max((done - cfg.train.triplet_start) / 0.25, 0.0), 1.0)
     logits = None if classifier is None else classifier(z)
-    weight = part.share
     if mode in ("emergent", "linear"):
-        z, labels, weight = group.gather(z, part.total), group.gather(labels, part.total), 1 / group.world
+        z, labels = group.gather(everything, part.total), group.gather(batch["label"], part.total)
+        z, labels, weight = z[labels < k], labels[labels < k], 1 / group.world
     with torch.autocast(z.device.type, enabled=False):  # the sphere needs float32: in bf16 near points coincide
         logits = None if logits is None else logits.float()
         terms = losses.sude(z, labels, cfg.train, mode, net.router.anchors, logits, triplet)
-    return {name: weight * term for name, term in terms.items()} | {"consistency": cfg.train.consistency_weight * pull}
+    terms = {name: weight * term for name, term in terms.items()}
+    terms["consistency"] = cfg.train.consistency_weight * pull
+    if cfg.data.composite_share:
+        anchors, weight = net.router.anchors, cfg.train.composite_weight * part.mixed_share(single)
+        if mode != "anchored":
+            if mode == "ce":
+                z, labels = group.gather(everything, part.total), group.gather(batch["label"], part.total)
+                z, labels = z[labels < k], labels[labels < k]
+            members = labels == torch.arange(k, device=labels.device)[:, None]
+            anchors, weight = sphere.middles(z.detach(), members, linear), triplet * weight
+        middles = sphere.middles(anchors, batch["parts"][~single], linear)
+        terms["composite"] = weight * losses.composite(everything[~single], middles, linear)
+    return terms
 
 
 def restoration_terms(
@@ -158,9 +175,9 @@ def restoration_terms(
     exploration.
     """
     part, group = part or Part.whole(batch), group or Group()
-    t, labels, x = cfg.train, batch["label"], batch["degraded"]
+    t, sets, x = cfg.train, batch["parts"], batch["degraded"]
     encoding = net.encode(x, batch["context"], batch["rows"], batch["place"])
-    trace = routed = net.route(encoding, None, labels, x)
+    trace = routed = net.route(encoding, None, sets, x)
     alone, explore = step < t.stage_steps()[0] + upcycle_steps(cfg), None
     if alone:
         routed = with_path(trace, torch.zeros_like(trace.path))
@@ -173,8 +190,12 @@ def restoration_terms(
     terms = {"restoration": part.share * losses.restoration(y, batch["clean"], t.fft_weight)}
     if stage_of(step, t) == "C":
         linear = cfg.model.sude == "linear"
-        anchored = losses.anchor_cross_entropy(encoding.embedding, labels, net.router.anchors, t.tau, linear)
-        terms["sude"] = t.sude_weight * part.share * anchored
+        single, z, anchors = batch["label"] < len(cfg.model.classes), encoding.embedding, net.router.anchors
+        anchored = losses.anchor_cross_entropy(z[single], batch["label"][single], anchors, t.tau, linear)
+        terms["sude"] = t.sude_weight * part.single_share(single) * anchored
+        if cfg.data.composite_share:
+            pull = losses.composite(z[~single], net.router.targets(sets[~single]), linear)
+            terms["composite"] = t.sude_weight * t.composite_weight * part.mixed_share(single) * pull
         if t.learn_pins and net.cfg.experts > 1:
             used = group.sum(part.share * expert_shares(trace))  # of the global batch
             terms["balance"] = t.balance_weight * part.share * balance_loss(trace, used)
