@@ -85,7 +85,7 @@ def compile_blocks(net: SLERIR, crop: int, precision: Precision) -> str:
 
 
 def _compile(module: nn.Module) -> None:
-    """Compile for any number of images, but fixed sides: open ones leave the strides of channels-last maps unordered."""
+    """Compile for any number of images, but fixed sides: open ones leave strides of channels-last maps unordered."""
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)  # shapes share their code
     compiled = torch.compile(module.forward, dynamic=False)
 
