@@ -88,7 +88,7 @@ def test_a_compiler_that_is_missing_leaves_everything_as_it_was(photographs, tmp
     def broken(*args, **kwargs):
         raise RuntimeError("no C++ compiler\nat all")
 
-    monkeypatch.setattr(torch.nn.Module, "compile", broken)
+    monkeypatch.setattr(torch, "compile", broken)
     asked = run.Run(make("train.compile=true"), photographs, tmp_path, torch.device("cpu"))
     assert asked.compiled == "not compiled: torch.compile failed with RuntimeError: no C++ compiler"
     plain = run.Run(make(), photographs, tmp_path, torch.device("cpu"))

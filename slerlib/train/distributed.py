@@ -24,7 +24,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.rendezvous import rendezvous
 
 from ..errors import ProcessLost, UserError
 from ..sharding import place
@@ -174,6 +173,8 @@ def join(device: torch.device) -> Group:
         return Group(device=device)
     here = int(os.environ.get("LOCAL_WORLD_SIZE", world))
     backend = "nccl" if device.type == "cuda" and here <= torch.cuda.device_count() else "gloo"
+    from torch.distributed.rendezvous import rendezvous  # not in every build of torch
+
     store, rank, world = next(iter(rendezvous("env://", timeout=PATIENCE)))
     store = _meet(store, rank, world)
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=PATIENCE)

@@ -64,20 +64,33 @@ class Precision:
 def compile_blocks(net: SLERIR, crop: int, precision: Precision) -> str:
     """torch.compile for the experts and the encoder, which are most of a step; returns what was done, or why not.
 
-    The routing between them stays plain Python: which experts run differs from step to step. One expert is tried first,
-    forward and backward, so that a missing compiler leaves everything as it was.
+    The routing between them stays plain Python: which experts run, and with how many images, differs from step to step.
+    An expert of each resolution is tried first, forward and backward, so that a missing compiler, or one that stumbles,
+    leaves everything as it was.
     """
-    trial = copy.deepcopy(net.stages[0].experts[0])
-    x = torch.zeros(2, net.cfg.width, crop, crop, device=precision.device).to(memory_format=torch.channels_last)
     try:
-        trial.compile(dynamic=True)
-        with precision.autocast():
-            y = trial(x)
-        torch.autograd.grad(y.float().sum(), list(trial.parameters()))
+        for level, stage in enumerate(net.stages[:4]):
+            trial, side = copy.deepcopy(stage.experts[0]), crop >> level
+            _compile(trial)
+            x = torch.zeros(2, net.cfg.width << level, side, side, device=precision.device)
+            with precision.autocast():
+                y = trial(x.to(memory_format=torch.channels_last))
+            torch.autograd.grad(y.float().sum(), list(trial.parameters()))
     except Exception as error:  # whatever the compiler meets, training goes on without it
         reason = (str(error).strip() or "no message").splitlines()[0]
         return f"not compiled: torch.compile failed with {type(error).__name__}: {reason}"
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)  # one per width and format
     for module in (net.encoder, *(expert for stage in net.stages for expert in stage.experts)):
-        module.compile(dynamic=True)
+        _compile(module)
     return "experts and encoder compiled, which takes its time in the first steps"
+
+
+def _compile(module: nn.Module) -> None:
+    """Compile for any number of images, but fixed sides: open ones leave strides of channels-last maps unordered."""
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)  # shapes share their code
+    compiled = torch.compile(module.forward, dynamic=False)
+
+    def forward(x_BCHW: Tensor):
+        torch._dynamo.maybe_mark_dynamic(x_BCHW, 0)
+        return compiled(x_BCHW)
+
+    module.forward = forward
