@@ -153,7 +153,7 @@ def _clean(root, images: int, crop: str):
         from .data.scenes import photographs
 
         return [("demo", scene.name, (), partial(_scene, scene, crop)) for scene in photographs()[: images or None]]
-    folder = Path(root).resolve()
+    folder = Path(os.path.abspath(root))  # a link to a folder stays one, as in `data_sha256`
     if not folder.is_dir():
         fault = "is a file" if folder.exists() else "does not exist"
         raise UserError(f"The data are 'demo' (bundled photographs) or a folder; {root} {fault}. Check the path.")

@@ -1,4 +1,4 @@
-"""The `slerlib` command: doctor, restore, train, eval, data, report.
+"""The `slerlib` command: doctor, restore, train, ablate, eval, data, report.
 
 Exit codes: 0 done; 1 the input was wrong or a part failed (named); 2 the command line was wrong; 130 Ctrl-C.
 Errors are one paragraph on standard error, without a traceback unless --debug is given.
@@ -11,11 +11,20 @@ import os
 import sys
 from pathlib import Path
 
-from .errors import UserError
+from .errors import ProcessLost, UserError
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
+    """Run one command; returns the exit code. A process of several that torchrun started ends here instead."""
+    code = _main(argv)
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # gloo may abort while Python shuts down, after all is done
+    return code
+
+
+def _main(argv: list[str] | None) -> int:
     args = build_parser().parse_args(argv)
     debug = getattr(args, "debug", False)
     try:
@@ -35,7 +44,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _paragraph(error: Exception) -> str:
     """What went wrong and what to do next, on one paragraph."""
-    if isinstance(error, (UserError, FloatingPointError)):  # the latter: a training that diverged, and what to change
+    # a training that diverged, or lost one of its processes, says what to do
+    if isinstance(error, (UserError, FloatingPointError, ProcessLost)):
         return str(error)
     text = f"{type(error).__name__}: {' '.join(str(error).split())}"
     if "OutOfMemory" in text or isinstance(error, MemoryError):
@@ -95,7 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
         "train", _train, "train a network",
         "Train a recipe on a folder of photographs or of real pairs in any known layout, or on the bundled\n"
         "photographs. The folder of the training takes weights (*.safetensors), card.json and the state to resume\n"
-        "from (*.pt).",
+        "from (*.pt). Several GPUs or machines: torchrun --nproc_per_node 8 -m slerlib train ...",
         "slerlib train tiny --out runs/first --set train.steps=200 --set train.seed=1",
     )  # fmt: skip
     sub.add_argument("recipe", metavar="RECIPE", help="tiny, small, base, paper, paper3 or paper5")
@@ -113,6 +123,26 @@ def build_parser() -> argparse.ArgumentParser:
                      help="processes that make batches; the batches are the same for any N (default: 0)")  # fmt: skip
     sub.add_argument("--cache", type=float, default=2.0, metavar="GIB",
                      help="memory for decoded images (default: 2)")  # fmt: skip
+
+    sub = add(
+        "ablate", _ablate, "train variants that differ in one mechanism, at equal minutes",
+        "Train variants of a recipe that differ from SLER-IR in one mechanism, at equal minutes, with several seeds;\n"
+        "score them on clean photographs and print SLER-IR minus each, with its interval over seeds. What\n"
+        "the table in --out holds is not trained again.",
+        "slerlib ablate sler dense oracle --data DIR --val DIR --seeds 0 1 2",
+    )  # fmt: skip
+    sub.add_argument("names", metavar="VARIANT", nargs="*", help="which (default: all); an unknown name lists them")
+    sub.add_argument("--data", type=Path, metavar="DIR", help="training data (default: the bundled photographs)")
+    sub.add_argument("--val", default="demo", metavar="DIR|demo", help="clean photographs to score (default: demo)")
+    sub.add_argument("--out", type=Path, default=Path("runs/ablations"), metavar="DIR",
+                     help="folder of the table and the trainings (default: runs/ablations)")  # fmt: skip
+    sub.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="default: 0 1 2")
+    sub.add_argument("--recipe", default="tiny", help="default: tiny")
+    sub.add_argument("--stage-a", type=_positive, default=600, metavar="STEPS", help="default: 600")
+    sub.add_argument("--steps", type=_positive, default=1000, help="of stages B and C of SLER-IR (default: 1000)")
+    sub.add_argument("--lr", type=float, default=4e-3, help="of stages B and C (default: 4e-3)")
+    sub.add_argument("--images", type=int, default=0, metavar="N", help="only the first N photographs; 0 = all")
+    sub.add_argument("--threads", type=_positive, default=1, metavar="N", help="processor threads (default: 1)")
 
     sub = add(
         "eval", _eval, "score a checkpoint",
@@ -188,6 +218,7 @@ def _train(args) -> int:
     import torch
 
     from .config import recipe, with_overrides
+    from .sharding import place
     from .train.loop import train
 
     cfg = with_overrides(recipe(args.recipe), args.set)
@@ -196,7 +227,20 @@ def _train(args) -> int:
     out = args.out or Path("runs") / args.recipe
     options = {"resume": args.resume, "init": args.init, "device": args.device}
     folder = train(cfg, data=args.data, out=out, workers=args.workers, cache=args.cache, **options)
-    print(f"Trained {args.recipe}: {folder}. Try it: slerlib restore IN OUT --checkpoint {folder}")
+    if place()[0] == 0:
+        print(f"Trained {args.recipe}: {folder}. Try it: slerlib restore IN OUT --checkpoint {folder}")
+    return 0
+
+
+def _ablate(args) -> int:
+    import torch
+
+    from .train.ablation import Budget, ablate
+
+    torch.set_num_threads(args.threads)
+    budget = Budget(args.recipe, args.stage_a, args.steps, args.lr, args.images)
+    table = ablate(args.data, args.val, args.out, args.names, tuple(args.seeds), budget)
+    print(table.round(3).to_string(index=False, na_rep=""))
     return 0
 
 
@@ -216,7 +260,10 @@ def _eval(args) -> int:
     table = evaluate(model, args.data, args.setting, progress=sys.stderr.isatty(), sharded=True, **options)
     if table is None:  # process 0 of several has the rows
         return 0
-    print(summary(table).round(4).to_string(index=False, na_rep=""))
+    means = summary(table)
+    print(means.round(4).to_string(index=False, na_rep=""))
+    if means.attrs["no_interval"]:
+        print(means.attrs["no_interval"])
     if table.attrs["missing"]:
         print(f"no average: {', '.join(table.attrs['missing'])} missing")
     if args.published:

@@ -90,7 +90,7 @@ def _dtype() -> str:
     import torch
 
     from .restore import best_device
-    from .train.run import choose_precision
+    from .train.precision import choose_precision
 
     dtype, reason = choose_precision("auto", torch.device(best_device()))
     return f"float32 to restore; {str(dtype).removeprefix('torch.')} to train ({reason})"

@@ -1,4 +1,4 @@
-"""The one exception that means "the input was wrong, not the program"."""
+"""Errors whose message is all that a person needs: bad input, and a lost process of several."""
 
 
 class UserError(ValueError):
@@ -6,3 +6,7 @@ class UserError(ValueError):
 
     The command line prints it without a traceback and ends with exit code 1.
     """
+
+
+class ProcessLost(ConnectionError):
+    """Of several processes that train together another one ended; the message says why, and how to go on."""

@@ -13,6 +13,7 @@ import json
 import math
 import os
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -185,31 +186,38 @@ def summary(table: DataFrame) -> DataFrame:
     Columns: dataset, task, n, psnr_input, psnr, psnr_low and psnr_high (95 % bootstrap interval over images), gain
     (psnr - psnr_input in dB, NaN for clean), ssim_input, ssim, ssim_gaussian. The last row, task "average", is the mean
     over the others except clean, each counting once; it is left out if there is none, and if a data set of a published
-    setting is missing.
+    setting is missing. Its interval draws the photographs that tasks of a set share (the same images in all of them)
+    together, so that a hard photograph is hard in all its tasks; it is NaN where a data set has a single image, and
+    `attrs["no_interval"]` then says so.
     """
     import pandas as pd
 
     rows, draws = [], []
-    for k, ((dataset, task), part) in enumerate(table.groupby(["dataset", "task"], sort=False)):
+    for (dataset, task), part in table.groupby(["dataset", "task"], sort=False):
         mean, low, high = bootstrap_interval(part.psnr)
         scores = {name: part[name].mean() for name in SCORES}
         gain = mean - scores["psnr_input"] if np.isfinite(scores["psnr_input"]) else math.nan
         interval = {"psnr_low": low, "psnr_high": high, "gain": gain}
         rows.append({"dataset": dataset, "task": task, "n": len(part)} | scores | interval)
         if task != "clean":
-            draws.append(bootstrap_means(part.psnr.to_numpy(), seed=k))
+            part = part.sort_values("image")
+            names = "\0".join([dataset, *part.image])  # equal ones give equal draws, others draws of their own
+            draws.append(bootstrap_means(part.psnr.to_numpy(), seed=zlib.crc32(names.encode())))
     result = pd.DataFrame(rows)
     damaged = result[result.task != "clean"]
+    alone = ", ".join(damaged.dataset[damaged.n == 1].unique())
     partial = table.attrs.get("setting") in SETTINGS and table.attrs.get("missing")
     if len(damaged) and not partial:
-        low, high = (
-            np.quantile(np.mean(draws, axis=0), [0.025, 0.975]) if (damaged.n > 1).all() else (math.nan, math.nan)
-        )
+        low, high = (math.nan, math.nan) if alone else np.quantile(np.mean(draws, axis=0), [0.025, 0.975])
         average = damaged[[*SCORES, "gain"]].mean().to_dict()
         total = {"dataset": "", "task": "average", "n": int(damaged.n.sum()), "psnr_low": low, "psnr_high": high}
         result.loc[len(result)] = total | average
     first = ["dataset", "task", "n", "psnr_input", "psnr", "psnr_low", "psnr_high", "gain"]
-    return result[[*first, "ssim_input", "ssim", "ssim_gaussian"]]
+    result = result[[*first, "ssim_input", "ssim", "ssim_gaussian"]]
+    result.attrs["no_interval"] = (
+        f"no interval of the average: {alone} with a single image" if alone and not partial else ""
+    )
+    return result
 
 
 def modal_paths(table: DataFrame) -> dict[str, str]:

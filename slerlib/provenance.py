@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from datetime import datetime
+from fnmatch import fnmatchcase
 from importlib import metadata
 from pathlib import Path
 
@@ -49,11 +50,11 @@ def sha256_file(path: str | os.PathLike) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def sha256_folder(folder: str | os.PathLike, pattern: str = "*") -> str:
+def sha256_folder(folder: str | os.PathLike, pattern: str = "*", without: tuple[str, ...] = ()) -> str:
     """SHA-256 over the relative names and the bytes of the files below `folder` that match `pattern`, in name order.
 
-    Hidden files and folders and `__pycache__` do not count. An empty folder has a hash too.
-    Raises OSError for an unreadable file.
+    Hidden files and folders and `__pycache__` do not count, nor names that match one of `without`, in which * also
+    stands for slashes. An empty folder has a hash too. Raises OSError for an unreadable file.
     """
     folder, total = Path(folder), hashlib.sha256()
     names = []
@@ -61,7 +62,7 @@ def sha256_folder(folder: str | os.PathLike, pattern: str = "*") -> str:
         parts = path.relative_to(folder).parts
         if path.is_file() and not any(part.startswith(".") or part == "__pycache__" for part in parts):
             names.append("/".join(parts))
-    for name in sorted(names):
+    for name in sorted(name for name in names if not any(fnmatchcase(name, pattern) for pattern in without)):
         total.update(f"{name}\0{sha256_file(folder / name)}\n".encode())
     return total.hexdigest()
 

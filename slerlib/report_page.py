@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import uuid
 from html import escape
 from pathlib import Path
@@ -19,6 +20,8 @@ STATES = {
     "killed": "was stopped before its end",
 }
 
+_INTERVAL = re.compile(r"(\([-−+]?[\d.]+%?) to ([-−+]?[\d.]+%?\))")  # a line may end before an interval, not in one
+
 _STYLE = """
 :root { color-scheme: light; }
 body, body.jp-Notebook { max-width: 62rem; margin: 0 auto; padding: 1.5rem; overflow: visible; background: #fff;
@@ -27,9 +30,12 @@ body, body.jp-Notebook { max-width: 62rem; margin: 0 auto; padding: 1.5rem; over
 .jp-Cell { padding: 0.15rem 0; } .jp-Cell .jp-RenderedMarkdown { padding: 0; }
 .jp-InputPrompt, .jp-OutputPrompt { display: none; }
 .jp-RenderedImage img, .jp-RenderedHTML img { max-width: 100%; height: auto; }
+.jp-RenderedHTMLCommon table { font-size: 0.85rem; } .jp-RenderedHTMLCommon table tbody tr th { text-align: left; }
 .jp-OutputArea-output { overflow-x: auto; } .jp-OutputArea-output pre { white-space: pre-wrap; }
 details.code > summary { cursor: pointer; color: #57606a; font-size: 0.8rem; padding: 0.1rem 0; }
 details.code[open] > summary { margin-bottom: 0.3rem; }
+.jp-CodeCell.jp-mod-noOutputs:not(:has(details[open])) { display: inline-block; margin-right: 1.2rem; }
+@media (max-width: 40rem) { body, body.jp-Notebook { padding: 0.8rem; } }
 .run { border: 1px solid #d0d7de; border-left-width: 6px; border-radius: 4px; padding: 0.8rem 1.1rem; }
 section.run { margin: 1.5rem 0; }
 .run.done { border-left-color: #1a7f37; } .run.running { border-left-color: #9a6700; }
@@ -117,7 +123,7 @@ def _export(executed: Path, record: dict, top: str, bottom: str) -> str:
     html, _ = exporter.from_notebook_node(
         notebook, resources={"page": parts, "metadata": {"path": str(executed.parent)}}
     )
-    return html
+    return _INTERVAL.sub(r"\1&nbsp;to&nbsp;\2", html)
 
 
 def _document(title: str, body: str) -> str:

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from slerlib import SLERIR, UserError, config
-from slerlib.analysis import causal, chance
+from slerlib.analysis import causal, chance, guide
 from slerlib.cases import LoadedCase
 from slerlib.config import LAYERS, STAGE_NAMES
 from slerlib.model.fusion import Encoding
@@ -90,6 +90,33 @@ def test_no_image_is_restored_twice_along_a_path(toy, monkeypatch):
     assert sum(ran) == 4
 
 
+def test_an_interrupted_run_leaves_nothing_half_known(toy, monkeypatch):
+    bench = causal.PathBench(toy, cases(2), batch=2)
+    runs, restored = [], bench.restored
+
+    def interrupted(*args):
+        runs.append(args)
+        if len(runs) == 2:
+            raise KeyboardInterrupt
+        return restored(*args)
+
+    monkeypatch.setattr(bench, "restored", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        bench.along([2] * 8)
+    again = bench.along([2] * 8)
+    assert np.isfinite(again).all() and len(runs) == 3, "what was done is kept, the rest is done now"
+
+
+def test_an_oracle_is_told_the_degradation(toy):
+    toy.router.kind, toy.cfg = "oracle", replace(toy.cfg, router="oracle")
+    seen = [case for case in cases(1) if case.task == "noise15"]
+    bench = causal.PathBench(
+        toy, [*(replace(case, task="noise25") for case in seen), *(replace(case, task="snow") for case in seen)]
+    )
+    assert bench.path.tolist() == [[1] * 8, [0] * 8], "a degradation without an anchor is routed by what is seen"
+    assert bench.psnr[0] < bench.psnr[1]
+
+
 def test_images_of_different_sizes_share_a_bench(toy):
     small = [LoadedCase(c.dataset, c.task, "small", c.input[:, :17, :23], c.target[:, :17, :23]) for c in cases(1)]
     bench = causal.PathBench(toy, [*small, *cases(1)], side=32)
@@ -165,7 +192,7 @@ def test_a_guide_map_that_sees_the_place_scores_one_and_a_blind_one_a_half(toy, 
     for n in range(3):
         clean = torch.rand(3, 64, 64, generator=rng) * 0.2
         images.append(LoadedCase("toy", "rain", f"p{n}", clean + 0.6, clean))
-    table, shown = causal.guide_response(toy, images, mask, side=64)
+    table, shown = guide.guide_response(toy, images, mask, side=64)
     table = table.set_index("map")
     assert table.auc["guide change"] > 0.99 and table.auc["guide"] > 0.98 and table.auc["gate"] == 0.5
     assert 0.3 < table.clean["guide"] < 0.7 and table.gain["gate"] == 0
@@ -187,7 +214,7 @@ def test_a_sign_flip_test_is_exact_for_photographs():
         (lambda net: causal.PathBench(net, []), "at least one image"),
         (lambda net: causal.PathBench(net, cases(1)).along([3] * 8), "0 to 2"),
         (lambda net: causal.geodesic_walk(causal.PathBench(net, cases(1)), "rain", "snow"), "got 'rain' to 'snow'"),
-        (lambda net: causal.guide_response(net, cases(1), "right"), "'left' or 'disc'"),
+        (lambda net: guide.guide_response(net, cases(1), "right"), "'left' or 'disc'"),
     ],
 )
 def test_what_cannot_be_tried_is_refused_with_the_reason(toy, call, message):
@@ -200,4 +227,4 @@ def test_a_network_without_a_choice_is_refused():
     with pytest.raises(UserError, match="1 and router"):
         causal.PathBench(SLERIR(replace(cfg, experts=1)), cases(1))
     with pytest.raises(UserError, match="no guide map"):
-        causal.guide_response(SLERIR(replace(cfg, inject="none")), cases(1))
+        guide.guide_response(SLERIR(replace(cfg, inject="none")), cases(1))

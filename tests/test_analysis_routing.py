@@ -1,5 +1,6 @@
 """Statistics of routes: planted specialisation is found, chance looks like chance, oracle libraries agree."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ from sklearn.metrics import normalized_mutual_info_score
 import slerlib
 from slerlib import UserError
 from slerlib.analysis import chance, routing, sweeps
+from slerlib.analysis.store import Traces
 from slerlib.config import STAGE_NAMES
 from slerlib.model.router import Trace
 
@@ -99,6 +101,45 @@ def test_every_kind_of_trace_is_taken():
     assert len(whole) == 8 * 3 * 4  # an expert that nobody took has its rows too
     pd.testing.assert_frame_equal(slerlib.routing_table(half, labels, contents=contents, draws=5), whole)
     pd.testing.assert_frame_equal(slerlib.routing_table(traces, draws=5), whole)
+
+
+class OnGPU(torch.Tensor):
+    """A tensor that numpy cannot read where it is, as on a GPU."""
+
+    def numpy(self):
+        raise TypeError("can't convert cuda:0 device type tensor to numpy")
+
+    def __array__(self, *_, **__):
+        return self.numpy()
+
+    def cpu(self):
+        return self.as_subclass(torch.Tensor)
+
+
+def test_traces_may_lie_on_a_gpu_and_hold_gradients():
+    path, labels, contents = planted(4)
+    away = torch.as_tensor(path).as_subclass(OnGPU)
+    with pytest.raises(TypeError):
+        np.asarray(away)
+    blank = {"margin": None, "anchor_angle": None, "anchor_names": (), "probability": None}
+    z = torch.randn(12, 4, requires_grad=True)
+    trace = Trace(path=away, similarity=torch.zeros(12, 8, 3), embedding=z.as_subclass(OnGPU), **blank)
+    assert (chance.as_routes(trace, labels).path == path).all()
+    assert (chance.as_routes([trace, trace], labels * 2).path[12:] == path).all()
+    assert slerlib.embed([trace, trace]).shape == (24, 2) and slerlib.embed(trace).shape == (12, 2)
+
+
+def test_a_list_of_stores_brings_its_labels():
+    path, labels, contents = planted(4)
+    table = pd.DataFrame({"label": labels, "content": contents})
+    blank = dict.fromkeys(("embedding", "margin", "anchor_angle"), np.zeros((12, 1)))
+    store = Traces(table, path=path, similarity=np.zeros((12, 8, 3)), anchor_names=(), anchors=None, pins=None,
+                   checkpoint="a", **blank)  # fmt: skip
+    halves = [store.select(np.arange(5)), store.select(np.arange(5, 12))]
+    whole, joined = chance.as_routes(store), chance.as_routes(halves)
+    assert (joined.counts() == whole.counts()).all() and joined.names == whole.names
+    with pytest.raises(UserError, match="2 networks"):
+        chance.as_routes([halves[0], replace(halves[1], checkpoint="b")])
 
 
 @pytest.mark.parametrize(

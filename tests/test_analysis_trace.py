@@ -1,7 +1,11 @@
 """The trace store: what is collected is what the network says, the cache is exact, files are whole or refused."""
 
+import ast
 import math
+import shutil
 from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,9 +82,10 @@ def test_files_come_back_whole_or_are_refused(restored, tmp_path):
     content = bytearray(file.read_bytes())
     place = content.find(restored.embedding.tobytes()[:64])
     content[place] ^= 1
-    file.write_bytes(content)
-    with pytest.raises(slerlib.UserError, match="damaged"):
-        Traces.load(file)
+    for part in (content, content[:500]):
+        file.write_bytes(part)
+        with pytest.raises(slerlib.UserError, match="damaged"):
+            Traces.load(file)
     with pytest.raises(slerlib.UserError, match="none or is damaged"):
         Traces.load(tmp_path / "missing.npz")
 
@@ -110,6 +115,48 @@ def test_a_grid_comes_from_the_cache_and_grows_by_what_is_new(model, tmp_path, m
         file.write_bytes(b"half")
     assert same(collect(model, small, **options), first) and len(made) == 3, "damaged files are made again"
     assert collect(model, small, **(options | {"cache": False})).table.equals(first.table)
+
+
+PACKAGE = traces_module.provenance.PACKAGE
+
+
+def imported(name: str) -> set[str]:
+    """Files of the package that a file of it imports, at once or in a function."""
+    found, home = set(), (PACKAGE / name).parent
+    for node in ast.walk(ast.parse((PACKAGE / name).read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("slerlib.")):
+            base = [PACKAGE, *(node.module or "").split(".")[1:]] if not node.level else [
+                home, *[".."] * (node.level - 1), *(node.module or "").split(".")]  # fmt: skip
+            folder = Path(*base)
+            for file in (folder.with_suffix(".py"), *(folder / f"{alias.name}.py" for alias in node.names)):
+                found |= {file.resolve().relative_to(PACKAGE).as_posix()} if file.is_file() else set()
+    return found
+
+
+def test_all_code_behind_a_trace_is_in_the_key_of_its_cache():
+    seen, todo = set(), {"analysis/trace.py"}
+    while todo:
+        name = todo.pop()
+        seen.add(name)
+        todo |= imported(name) - seen if not name.startswith("train/") else set()  # loading: the network has a hash
+    apart = {name for name in seen if any(fnmatchcase(name, pattern) for pattern in traces_module.APART)}
+    assert apart <= {"train/checkpoint.py"} and {"metrics.py", "settings.py", "arrays.py", "data/weather.py"} < seen
+    names = [path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")]
+    assert all(any(fnmatchcase(name, pattern) for name in names) for pattern in traces_module.APART), "no stale name"
+
+
+def test_the_key_changes_with_code_that_matters_alone(tmp_path, monkeypatch):
+    copy = Path(shutil.copytree(PACKAGE, tmp_path / "slerlib", ignore=shutil.ignore_patterns("__pycache__")))
+    monkeypatch.setattr(traces_module.provenance, "PACKAGE", copy)
+    key = lambda: traces_module._key("net", Grid().parts()[0], {})  # noqa: E731
+    for name in ("metrics.py", "settings.py", "arrays.py", "config/schema.py", "data/registry.py", "data/camera.py"):
+        before = key()
+        (copy / name).write_text((copy / name).read_text() + "\n")
+        assert key() != before, name
+    before = key()
+    for name in ("plots/style.py", "analysis/geometry.py", "report_page.py", "cli.py"):
+        (copy / name).write_text("")
+        assert key() == before, name
 
 
 def test_noise_levels_and_clean_are_not_repeated_for_every_severity():

@@ -1,10 +1,12 @@
 """Evaluation: the same scores whatever the order or selection; inputs as the protocol has them; clear refusals."""
 
+import importlib.util
 import json
 import math
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -100,6 +102,13 @@ def test_a_folder_of_clean_images(net, folder):
     assert list(table.task) == ["noise50", "rain+blur"] * 2
     assert "clean" in table.attrs["missing"] and "noise50" not in table.attrs["missing"]
     assert len(evaluate(same, folder, images=1, classes="clean")) == 1
+
+
+def test_a_link_to_a_folder_holds_the_same_data(folder, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "photos").symlink_to(folder, target_is_directory=True)
+    tables = [evaluate(same, root, classes="clean") for root in (folder, tmp_path / "elsewhere" / "photos")]
+    assert tables[0].attrs["data"] == tables[1].attrs["data"] and tables[0].image.equals(tables[1].image)
 
 
 def test_crop(folder):
@@ -211,6 +220,54 @@ def test_summary(folder):
     assert average.n == 14 and np.isfinite(average.psnr_input)
     only = summary(evaluate(same, folder, classes="clean"))
     assert list(only.task) == ["clean"] and only.psnr[0] == math.inf
+
+
+def scored(task, psnrs, dataset="photos", names=None):
+    names = names or [f"{n:02}.png" for n in range(len(psnrs))]
+    rows = [
+        (dataset, task, name, 20.0, value, 0.5, 0.9, 0.9, None, 0.1, 1.0)
+        for name, value in zip(names, psnrs, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def width(*parts):
+    average = summary(pd.concat(parts)).iloc[-1]
+    return average.psnr_high - average.psnr_low
+
+
+def test_the_interval_of_the_average_is_over_photographs():
+    """Two tasks with equal scores tell no more than one; those of two sets of other photographs do, by sqrt 2."""
+    psnrs = np.random.default_rng(0).normal(25, 3, 40)
+    alone = width(scored("rain", psnrs))
+    assert width(scored("rain", psnrs), scored("haze", psnrs)) == pytest.approx(alone)
+    backwards = scored("haze", psnrs).iloc[::-1]  # the order of the rows plays no part
+    assert width(scored("rain", psnrs), backwards) == pytest.approx(alone)
+    other = scored("haze", psnrs, "others")
+    assert width(scored("rain", psnrs), other) == pytest.approx(alone / np.sqrt(2), rel=0.1)
+    assert width(scored("rain", psnrs), scored("haze", 50 - psnrs)) < 1e-9  # what one gains, the other loses
+
+
+def test_an_average_without_an_interval_says_why():
+    lone = summary(pd.concat([scored("rain", [25.0, 26.0]), scored("blur", [27.0], "GoPro")]))
+    assert lone.attrs["no_interval"] == "no interval of the average: GoPro with a single image"
+    assert np.isnan(lone.psnr_low.iloc[-1]) and summary(scored("rain", [25.0, 26.0])).attrs["no_interval"] == ""
+
+
+def test_a_card_says_why_an_average_has_no_interval():
+    spec = importlib.util.spec_from_file_location("make_card", Path(__file__).parent.parent / "benchmarks/make_card.py")
+    make_card = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make_card)
+    table = pd.concat([scored("rain", [25.0, 26.0]), scored("blur", [27.0], "GoPro")]).assign(path="00000000")
+    table.attrs = {"setting": "pairs", "severity": 0.5, "seed": 0, "versions": {}}
+    card = {"name": "x", "steps_done": 1, "minutes": 1, "data": {"training": 1, "held_out": 1}}
+    card |= {
+        "parameters": dict.fromkeys(("active", "total", "guidance"), 1),
+        "scores": [make_card.scored(table, "sets")],
+    }
+    card |= {"config": {"train": {"batch": 1, "seed": 0}}, "machine": {"device": "cpu", "threads": 1, "torch": "2"}}
+    text = make_card.markdown(card, "Notes.")
+    assert "| 27.00 | 7.00 |" in text and "There is no interval of the average: GoPro with a single image." in text
 
 
 def test_results_file(net, folder, tmp_path):

@@ -127,12 +127,12 @@ def test_what_cannot_be_drawn_is_refused_with_the_reason(draw, message):
 # --- one by one -------------------------------------------------------------------------------------------------------
 
 
-def test_pictures_are_shown_from_their_centre_with_the_psnr_of_the_whole():
+def test_pictures_are_shown_from_above_their_centre_with_the_psnr_of_the_whole():
     clean, degraded, restored = picture(height=40, width=60)
     fig = plots.picture_grid([("rain", clean, degraded, restored)], side=32)
     shown = [ax.images[0].get_array() for ax in fig.axes]
     for image, expected in zip(shown, (clean, degraded, restored), strict=True):
-        assert np.array_equal(image, expected[:, 4:36, 14:46].permute(1, 2, 0).numpy())
+        assert np.array_equal(image, expected[:, 2:34, 14:46].permute(1, 2, 0).numpy())
     before, after = psnr(degraded, clean), psnr(restored, clean)
     assert [ax.get_xlabel() for ax in fig.axes] == [
         "", f"input {before:.1f} dB", f"restored {after:.1f} dB (+{after - before:.1f})"
@@ -244,8 +244,14 @@ def test_the_picture_of_the_readme(untrained, monkeypatch):
     fig = readme_picture.draw(str(untrained))
     pictures = [ax for ax in fig.findobj(matplotlib.axes.Axes) if ax.images]
     assert [ax.images[0].get_array().shape for ax in pictures] == [(256, 256, 3)] * 8
-    assert all(re.fullmatch(r"\d+\.\d dB", ax.get_xlabel()) for ax in pictures)
+    assert all(re.fullmatch(r"PSNR \d+\.\d dB", ax.get_xlabel()) for ax in pictures)
     assert all(f"{name} " in fig.alt_text for name in readme_picture.SHOWN) and list(STAGE_NAMES)[0] in words(fig)
+
+
+def test_a_degradation_looks_the_same_whatever_stands_beside_it():
+    every = style.class_looks(CLASSES, ())
+    assert style.class_looks(("rain", "clean", "rain+blur"), ())["clean"] == every["clean"]
+    assert len({tuple(look.values()) for look in style.class_looks(("odd", *CLASSES[1:]), ()).values()}) == len(CLASSES)
 
 
 @pytest.mark.parametrize("colours", [style.EXPERT_COLOURS[:3], style.CLASS_COLOURS])

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from slerlib import UserError, plots
 from slerlib.analysis import routing
 from slerlib.config import STAGE_NAMES
+from slerlib.plots.causal import _short
 
 NAMES = ("rain", "lowlight")
 LABELS = ["rain", "lowlight"] * 6
@@ -98,6 +99,15 @@ def test_a_figure_of_ones_own_is_drawn_into(name):
     upper, lower = fig.subplots(2)
     assert FIGURES[name](ax=upper) is fig
     assert upper.has_data() and not lower.has_data()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1.0, "1.0"), (0.4, ".4"), (-0.26, "−.3"), (0.04, "0"), (-0.04, "0"), (-1.0, "−1.0"), (10.3, "10"), (9.97, "10"),
+     (np.nan, "·")],
+)  # fmt: skip
+def test_narrow_cells_keep_the_number(value, text):
+    assert _short(value) == text
 
 
 def test_cells_carry_their_numbers():

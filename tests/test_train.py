@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+from trainings import made_up, make, records
 
 from slerlib import UserError, config, load, sphere
 from slerlib.data.sources import Source, Sources
@@ -13,41 +14,10 @@ from slerlib.model.router import partitions
 from slerlib.train import checkpoint, held_out, loop, stages
 from slerlib.train import run as run_module
 
-SMALL = [
-    "model.sude=emergent",
-    "model.width=8",
-    "model.stages=1,1,1,1,1,1,1,1",
-    "model.token_width=24",
-    "model.encoder_blocks=1",
-    "model.guide_channels=8",
-    "model.embedding=16",
-    "model.context=32",
-    "data.crop=16",
-    "train.batch=4",
-    "train.grid_contents=2",
-    "train.steps=12",
-    "train.stage_a=0.34",
-    "train.stage_c=0.25",
-    "train.warmup=2",
-    "train.save_every=4",
-    "train.upcycle=0.4",
-]
-
 
 @pytest.fixture(scope="module")
 def photographs():
-    generator = torch.Generator().manual_seed(0)
-    coarse = [torch.rand(1, 3, 7, 8, generator=generator) for _ in range(8)]
-    smooth = [torch.nn.functional.interpolate(x, size=(56, 64), mode="bicubic").clamp(0, 1)[0] for x in coarse]
-    return Sources.photographs([(x * 255).to(torch.uint8) for x in smooth], list("abcdefgh"), "made up")
-
-
-def make(*overrides):
-    return config.with_overrides(config.recipe("tiny"), [*SMALL, *overrides])
-
-
-def records(folder):
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return made_up()
 
 
 def weights(folder):
@@ -253,7 +223,7 @@ def test_counterfactual_moves_the_pins(photographs, tmp_path):
     )
     batch = next(iter(run.loader(11, 0)))
     run._prepare(11, "C")
-    terms, _ = stages.restoration_terms(run.net, run.cfg, batch, 11, "C")
+    terms, _ = stages.restoration_terms(run.net, run.cfg, batch, 11, stages.draw(run.cfg, 11, 4))
     terms["counterfactual"].backward()
     assert run.net.router.pins.grad.abs().max() > 0
 
@@ -263,17 +233,37 @@ def test_a_loss_that_is_not_finite_stops_the_run(photographs, tmp_path):
     batch = next(iter(run.loader(5, 0)))
     batch["degraded"][0, 0, 0, 0] = math.nan
     before = {k: v.clone() for k, v in run.net.state_dict().items()}
-    with pytest.raises(FloatingPointError, match=r"step 5 of stage B \(restoration = nan"):
+    said = r"step 5 of stage B \(restoration = nan\). Steps 0 to 5 are lost; there was no checkpoint yet. The 4 samples"
+    with pytest.raises(FloatingPointError, match=said):
         run.train_step(5, batch)
     assert all(torch.equal(before[k], v) for k, v in run.net.state_dict().items())
     assert torch.load(tmp_path / "nonfinite.pt")["label"].tolist() == batch["label"].tolist()
 
 
+def test_pieces_that_are_not_finite_are_told_from_the_others(photographs, tmp_path):
+    """Of 4 pieces the second is bad: its sample alone is saved. A gradient is refused like a loss."""
+    run = run_module.Run(make("train.accumulate=4"), photographs, tmp_path, torch.device("cpu"))
+    run.saved_at = 4
+    batch = next(iter(run.loader(5, 0)))
+    spoilt = {key: value.clone() for key, value in batch.items()}
+    spoilt["clean"][1, 0, 0, 0] = math.inf
+    before = {k: v.clone() for k, v in run.net.state_dict().items()}
+    with pytest.raises(FloatingPointError, match="Steps 4 to 5 are lost; the checkpoint of step 4 is whole. The 1 sam"):
+        run.train_step(5, spoilt)
+    saved = torch.load(tmp_path / "nonfinite.pt")
+    assert saved["label"].tolist() == [batch["label"][1]] and saved["rows"].tolist() == [0]
+    assert not saved["clean"].isfinite().all() and torch.equal(saved["degraded"], batch["degraded"][1:2])
+    run.net.outro.weight.register_hook(lambda gradient: gradient * math.inf)
+    with pytest.raises(FloatingPointError, match=r"The gradient stopped .* \(norm = (nan|inf)\)"):
+        run.train_step(5, batch)
+    assert all(torch.equal(before[k], v) for k, v in run.net.state_dict().items())
+
+
 def test_warm_up_never_starts_at_zero_and_ends_at_the_floor():
-    rates = [run_module.schedule(step, 100, 600, 1e-3, 1e-5, 50) for step in range(100, 600)]
+    rates = [stages.schedule(step, 100, 600, 1e-3, 1e-5, 50) for step in range(100, 600)]
     assert rates[0] == pytest.approx(2e-5) and max(rates) == pytest.approx(1e-3)
     assert rates[-1] == pytest.approx(1e-5, rel=0.1)
-    assert run_module.schedule(0, 0, 3, 1e-3, 1e-5, 100) == 1e-3  # a short run does not warm up for ever
+    assert stages.schedule(0, 0, 3, 1e-3, 1e-5, 100) == 1e-3  # a short run does not warm up for ever
 
 
 def test_a_run_is_not_overwritten_and_not_resumed_with_another_configuration(photographs, finished, tmp_path):

@@ -72,6 +72,10 @@ class PathBench:
                     self._embeddings[n] = trace.embedding[b]
                 for name in ("path", "similarity", "anchor_angle"):
                     getattr(self, name)[rows] = getattr(trace, name).cpu().numpy()
+        if self.model.cfg.router == "oracle":  # told the degradation, as in `evaluate`
+            names, table_KL = self.model.router.names, self.model.router.class_paths().cpu().numpy()
+            told = np.isin(self.label, names)
+            self.path[told] = table_KL[[names.index(name) for name in self.label[told]]]
 
     def _groups(self, rows: Iterable[int]):
         """Lists of at most `batch` row numbers whose images have one size."""
@@ -105,11 +109,9 @@ class PathBench:
         if paths.min(initial=0) < 0 or paths.max(initial=0) >= self.experts:
             raise UserError(f"Experts are numbered 0 to {self.experts - 1}; got {path}. Correct the path.")
         keys = [(int(n), p.tobytes()) for n, p in zip(rows, paths, strict=True)]
-        wanted = {int(n): [] for n in rows}
-        for key, p in zip(keys, paths, strict=True):
-            if key not in self._known:
-                self._known[key] = np.nan
-                wanted[key[0]].append(p)
+        wanted: dict[int, list[np.ndarray]] = {}
+        for key, p in {key: p for key, p in zip(keys, paths, strict=True) if key not in self._known}.items():
+            wanted.setdefault(key[0], []).append(p)
         for n in range(max(map(len, wanted.values()), default=0)):  # each round at most one path per image
             round_ = {row: paths[n] for row, paths in wanted.items() if n < len(paths)}
             for group in self._groups(round_):

@@ -1,4 +1,4 @@
-"""What the route does to the picture: experts forbidden, paths exchanged, embeddings moved, damage put in one place.
+"""What the route does to the picture: experts forbidden, paths exchanged, embeddings moved.
 
     bench = PathBench(model, demo_cases(...), side=128)    # images encoded once, their own route and score known
     knock_out(bench); path_swap(bench); single_expert(bench); route_rules(bench)
@@ -6,27 +6,21 @@
 Use says which expert is chosen, not whether the choice matters. So here the choice is changed and nothing else: the
 guide map, the image and all other layers stay. "dB lost" is the PSNR along the image's own route minus that along the
 other, paired by image; means carry 95 % bootstrap intervals over photographs. Positive = the own route is better.
-Legend: N images, K anchors, L layers, E experts, C channels, H W pixels, h w token map.
+Legend: N images, K anchors, L layers, E experts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from .. import sphere
-from ..cases import Case, LoadedCase, centre, loaded
 from ..config import LAYERS, STAGE_NAMES
 from ..errors import UserError
-from ..model.network import SLERIR
-from ..restore import evaluating
 from .bench import PathBench
-from .chance import clustered_mean, corrected, path_string, sign_flip
+from .chance import corrected, path_string, sign_flip
 from .sweeps import modal_route
 
 if TYPE_CHECKING:
@@ -166,65 +160,3 @@ def geodesic_walk(bench: PathBench, start: str = "rain", end: str = "blur", step
             row = step | {"degradation": name, "n": len(part)} | bench.mean(score[part], part, "psnr")
             rows.append(row | bench.mean((bench.psnr - score)[part], part))
     return pd.DataFrame(rows)
-
-
-def guide_response(
-    model: SLERIR, cases: Iterable[Case | LoadedCase], mask: str = "left", side: int = 192
-) -> tuple[DataFrame, dict[str, tuple[Tensor, ...]]]:
-    """Does GLGF see *where* damage is? Each case's damage is kept inside a mask only, and maps are held against it.
-
-    mask: "left" = the left half; "disc" = a disc of a third of the side about the centre. `side`: central pixels used.
-    Maps, at token resolution: "gate" = 1 - a, the share of the local token; "guide" = length of the guide vector, less
-    its mean over the image; "guide change" = distance to the guide map of the clean image (needs the clean image; says
-    whether the change stays local). Each is told apart by the area under the ROC curve against the true mask (tokens
-    that the border of the mask crosses count to the side where more of them lies). 0.5 is chance; below, the map is
-    *lower* where the damage is. "clean": the same map of the undamaged image, what the picture itself explains.
-    Returns the table - degradation, map, n, auc, auc_low, auc_high, clean (AUC), gain (auc - clean), gain_low,
-    gain_high - and for each degradation (input (3, H, W), mask (H, W), guide change (h, w), gate (h, w)) of its first
-    image. AUC is the mean over images.
-    Raises UserError for a network without a guide map, and for an unknown mask.
-    """
-    import pandas as pd
-    from sklearn.metrics import roc_auc_score
-
-    if mask not in ("left", "disc"):
-        raise UserError(f"mask is 'left' or 'disc'; got {mask!r}. Choose one.")
-    if model.glgf.guide is None:
-        raise UserError("This network has no guide map (glgf 'off' or inject 'none'). Load another checkpoint.")
-    rows, shown, weight = [], {}, next(model.parameters())
-    for case in loaded(cases):
-        clean, damaged = centre(case.target, side), centre(case.input, side)
-        where_HW = _mask(mask, *clean.shape[1:])
-        mixed = torch.where(where_HW, damaged, clean)
-        with evaluating(model), torch.inference_mode():
-            seen = model.encode(model.pad(torch.stack([mixed, clean]).to(weight.device, weight.dtype)))
-        guide, gate = seen.guide.float().cpu(), None if seen.gate is None else 1 - seen.gate.float().cpu()
-        h, w = (length // model.cfg.stride for length in clean.shape[1:])  # tokens of the padding are left out
-        inside = F.adaptive_avg_pool2d(where_HW[None, None, : h * model.cfg.stride, : w * model.cfg.stride].float(),
-                                       (h, w))[0, 0] > 0.5  # fmt: skip
-        strength = guide.norm(dim=1)
-        maps = {"guide change": ((guide[0] - guide[1]).norm(dim=0), None), "guide": (strength[0], strength[1])}
-        maps |= {} if gate is None else {"gate": (gate[0], gate[1])}
-        for name, (map_hw, before_hw) in maps.items():
-            auc = roc_auc_score(inside.ravel(), map_hw[:h, :w].ravel())
-            before = 0.5 if before_hw is None else roc_auc_score(inside.ravel(), before_hw[:h, :w].ravel())
-            rows.append((case.task, name, f"{case.dataset}/{case.image}", auc, before))
-        shown.setdefault(case.task, (mixed, where_HW, maps["guide change"][0][:h, :w],
-                                     None if gate is None else gate[0][:h, :w]))  # fmt: skip
-    each = pd.DataFrame(rows, columns=["degradation", "map", "content", "auc", "clean"])
-    result = []
-    for (task, name), part in each.groupby(["degradation", "map"], sort=False):
-        row = {"degradation": task, "map": name, "n": len(part), "clean": part.clean.mean()}
-        for key, values in (("auc", part.auc), ("gain", part.auc - part.clean)):
-            mean, low, high = clustered_mean(values, part.content)
-            row |= {key: mean, f"{key}_low": low, f"{key}_high": high}
-        result.append(row)
-    return pd.DataFrame(result), shown
-
-
-def _mask(kind: str, height: int, width: int) -> Tensor:
-    """(H, W) bool: where the damage is kept."""
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    if kind == "left":
-        return x < width // 2
-    return (y - height / 2) ** 2 + (x - width / 2) ** 2 < (min(height, width) / 3) ** 2

@@ -14,9 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from ..config import LAYERS, STAGE_NAMES
 from ..errors import UserError
+from .store import Traces
 
 DRAWS = 1000
 
@@ -44,18 +46,21 @@ class Routes:
 
 
 def as_routes(traces, labels: Sequence[str] | None = None, contents=None, experts: int | None = None) -> Routes:
-    """Routes from `Traces` (labels and contents are in its table), a `Trace`, a list of Trace, or an (N, L) array.
+    """Routes from `Traces` (labels and contents are in its table), a `Trace`, a list of either, or an (N, L) array.
 
-    labels: the degradation of each image; may be left out for Traces. contents: the photograph of each image; left out,
-    each image counts as a photograph of its own. experts: E; left out, as the similarities say, else the largest seen.
+    A list of Traces is joined, which takes traces of one network. labels: the degradation of each image; may be left
+    out for Traces. contents: the photograph of each image; left out, each image counts as a photograph of its own.
+    experts: E; left out, as the similarities say, else the largest seen.
     Raises UserError if the numbers of paths, labels and contents differ, or if a path is no whole number from 0 up.
     """
+    if isinstance(traces, list | tuple) and traces and all(isinstance(part, Traces) for part in traces):
+        traces = Traces.concatenate(traces)
     table = getattr(traces, "table", None)
     if table is not None:
         labels = table["label"] if labels is None else labels
         contents = table["content"] if contents is None else contents
     parts = list(traces) if isinstance(traces, (list, tuple)) and hasattr((*traces, 0)[0], "path") else [traces]
-    path = np.concatenate([np.asarray(getattr(part, "path", part)) for part in parts])
+    path = np.concatenate([as_array(getattr(part, "path", part)) for part in parts])
     if experts is None:
         similarity = getattr(parts[0], "similarity", None)
         experts = similarity.shape[-1] if similarity is not None else int(path.max(initial=0)) + 1
@@ -75,6 +80,11 @@ def as_routes(traces, labels: Sequence[str] | None = None, contents=None, expert
     places = {name: k for k, name in enumerate(names)}
     content = np.unique(np.asarray([str(c) for c in contents]), return_inverse=True)[1]
     return Routes(path, np.array([places[label] for label in labels]), content, names, experts)
+
+
+def as_array(x) -> np.ndarray:
+    """Numbers as numpy has them; a tensor may be on any device."""
+    return x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
 
 
 # --- statistics of counts (..., K, L, E); leading dimensions are draws ------------------------------------------------

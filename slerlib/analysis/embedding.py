@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from torch import Tensor
 from .. import provenance, sphere
 from ..errors import UserError
 from ..model.router import Trace
+from .chance import as_array
 from .store import Traces
 from .trace import cache_folder, keep
 
@@ -101,14 +103,13 @@ def make_map(
         marks = [first.anchors, first.pins.reshape(-1, first.pins.shape[-1])]
     pooled = np.concatenate([rows, *marks])
     file = None if cache is False else cache_folder(cache) / f"map-{_key(pooled, method, seed, n, measure)}.npz"
-    if file is not None and file.is_file():
-        with np.load(file) as known:
-            points = known["points"]
-            numbers = dict(zip(known["names"].tolist(), known["values"].tolist(), strict=True)) or None
-    else:
+    known = _load(file)
+    if known is None:
         points = _fit(pooled, method, seed)
         numbers = quality(rows, points[:n], method, seed) if measure else None
         keep(file, lambda path: _save(path, points, numbers or {}))
+    else:
+        points, numbers = known
     k = len(first.anchors) if marks else 0
     anchors, pins = (
         (points[n : n + k], points[n + k :].reshape(*first.pins.shape[:2], points.shape[1])) if marks else (None, None)
@@ -251,10 +252,10 @@ def _sphere_start(rows: np.ndarray) -> np.ndarray:
 def _rows(traces: Points) -> np.ndarray:
     """(n, D) float32 of anything that `embed` takes."""
     if isinstance(traces, list | tuple) and traces and isinstance(traces[0], Traces | Trace):
-        rows = np.concatenate([np.asarray(part.embedding, dtype=np.float32) for part in traces])
+        rows = np.concatenate([as_array(part.embedding) for part in traces])
     else:
-        rows = traces.embedding if isinstance(traces, Traces | Trace) else traces
-    rows = np.asarray(rows.detach().cpu() if isinstance(rows, Tensor) else rows, dtype=np.float32)
+        rows = as_array(traces.embedding if isinstance(traces, Traces | Trace) else traces)
+    rows = rows.astype(np.float32, copy=False)
     if rows.ndim != 2 or len(rows) < 5 or rows.shape[1] < 2:
         raise UserError(f"A map needs at least 5 points of 2 or more numbers, (n, D); got {rows.shape}. Add images.")
     if not np.isfinite(rows).all():
@@ -285,14 +286,26 @@ def _disparity(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _key(*parts) -> str:
-    total = hashlib.sha256(provenance.hash_of(__file__).encode())
+    total = hashlib.sha256("".join(map(provenance.hash_of, (__file__, sphere.__file__))).encode())
     total.update(str(provenance.versions(("numpy", "scikit-learn", "umap-learn"))).encode())
     for part in parts:
         total.update(np.ascontiguousarray(part).data if isinstance(part, np.ndarray) else f"|{part}".encode())
     return total.hexdigest()[:24]
 
 
-def _save(file, points: np.ndarray, numbers: dict[str, float]) -> None:
+def _load(file: Path | None) -> tuple[np.ndarray, dict[str, float] | None] | None:
+    """Points and quality of a cached map; None without one, and with a warning for a damaged one."""
+    if file is None or not file.is_file():
+        return None
+    try:
+        with open(file, "rb") as handle, np.load(handle, allow_pickle=False) as known:
+            return known["points"], dict(zip(known["names"].tolist(), known["values"].tolist(), strict=True)) or None
+    except Exception as error:  # zipfile, numpy and zlib each have their own for a damaged file
+        warnings.warn(f"The cached map {file} is damaged ({error}); it is made again.", stacklevel=3)
+        return None
+
+
+def _save(file: Path, points: np.ndarray, numbers: dict[str, float]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
     with open(temporary, "wb") as handle:

@@ -43,8 +43,11 @@ def measures(traces: Traces, seed: int = 0) -> DataFrame:
     intra_cosine          mean cosine to rows of the own class and other contents
     inter_cosine          mean cosine between class centroids
     centroid_uniformity   log mean exp(-2 |c_i - c_j|^2) (Wang & Isola 2020); the optimum is that of a simplex
-    content_leakage       the nearest row of the same class shows the same content; a crop of the same damaged image
-                          counts, and so does its damage at another severity: part of it is no leak of the scene
+    content_leakage       the nearest row of the same class shows the same content. Only damage drawn anew may answer:
+                          rows of the same content and seed - its crop, another severity - share damage, not only the
+                          scene, and are left out. NaN without a second seed; clean, which has none, does not count.
+                          Other classes are no candidates, for nearness to them is decided by the class. It says how
+                          often, not how far: in a tight class the smallest trace of the scene decides
     view_alignment        mean squared distance of a crop to its whole image (Wang & Isola 2020)
     Raises UserError for fewer than two classes.
     """
@@ -81,9 +84,10 @@ def measures(traces: Traces, seed: int = 0) -> DataFrame:
     add("intra_cosine", lambda y: _intra(cosine_nn, y, content_n), 1.0, "optimum: one point per class")
     add_centroids("inter_cosine", _inter, -1 / (k - 1), "optimum: simplex")
     add_centroids("centroid_uniformity", _uniformity, -4 * k / (k - 1), "optimum: simplex")
-    leaks, chance = _leakage(cosine_nn, label_n, content_n)
+    draw_n = traces.table.seed.to_numpy(dtype=str)
+    leaks, chance = _leakage(cosine_nn, label_n, content_n, draw_n)
     mixed = [_within(content_n, label_n, rng) for _ in range(SHUFFLES)]
-    base = float(np.mean([_weighted(_leakage(cosine_nn, label_n, y)[0], label_n) for y in mixed]))
+    base = float(np.mean([_weighted(_leakage(cosine_nn, label_n, y, draw_n)[0], label_n) for y in mixed]))
     rows["content_leakage"] = (*_interval(leaks, label_n, content_n, seed), base, _weighted(chance, label_n), "chance")
     apart, base = _views(traces, z_nD, rng)
     rows["view_alignment"] = (*_interval(apart, label_n, content_n, seed), base, 0.0, "optimum")
@@ -138,16 +142,19 @@ def _intra(cosine_nn: np.ndarray, label_n: np.ndarray, content_n: np.ndarray) ->
     return np.where(count > 0, (cosine_nn * partners).sum(axis=1) / np.maximum(count, 1), math.nan)
 
 
-def _leakage(cosine_nn: np.ndarray, label_n: np.ndarray, content_n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) 1 where the nearest other row of the class has the same content, and the chance of it; NaN without any."""
-    own = label_n[:, None] == label_n
-    np.fill_diagonal(own, False)
-    same = own & (content_n[:, None] == content_n)
-    possible = same.any(axis=1)
-    nearest = np.where(own, cosine_nn, -np.inf).argmax(axis=1)
-    hit = content_n[nearest] == content_n
-    chance = same.sum(axis=1) / np.maximum(own.sum(axis=1), 1)
-    return np.where(possible, hit, math.nan), np.where(possible, chance, math.nan)
+def _leakage(cosine_nn, label_n, content_n, draw_n) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) 1 where the nearest row of the class has the same content, and the chance of it, the share of such rows.
+
+    Rows of the same content and draw of the damage are no candidates. NaN where the content was not drawn again, and
+    where no other content is there.
+    """
+    content = content_n[:, None] == content_n
+    candidates = (label_n[:, None] == label_n) & ~(content & (draw_n[:, None] == draw_n))
+    same = candidates & content
+    possible = same.any(axis=1) & (candidates & ~content).any(axis=1)
+    nearest = np.where(candidates, cosine_nn, -np.inf).argmax(axis=1)
+    chance = same.sum(axis=1) / np.maximum(candidates.sum(axis=1), 1)
+    return np.where(possible, content_n[nearest] == content_n, math.nan), np.where(possible, chance, math.nan)
 
 
 def _within(content_n: np.ndarray, label_n: np.ndarray, rng) -> np.ndarray:

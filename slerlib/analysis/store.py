@@ -124,7 +124,7 @@ class Traces:
         import pandas as pd
 
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             if str(arrays.pop("sha256")) != _digest(arrays):
                 raise ValueError("its contents do not have the hash written into it")

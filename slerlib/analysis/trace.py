@@ -26,6 +26,7 @@ from .. import provenance
 from ..cases import Case, LoadedCase, case_seed, checked_tasks, demo_cases, loaded
 from ..cases import cases as setting_cases
 from ..config import CLASSES
+from ..data.registry import registry_file
 from ..errors import UserError
 from ..metrics import psnr
 from ..model.network import SLERIR
@@ -37,18 +38,9 @@ __all__ = ["Grid", "Traces", "cache_folder", "collect", "encode", "network_hash"
 
 VIEWS = ("image", "crop")
 FIXED = ("noise15", "noise25", "noise50", "clean")  # tasks that a severity does not change
-#: Code that decides what is in a trace; other changes leave the cache valid.
-CODE = (
-    "model",
-    "data",
-    "analysis/trace.py",
-    "analysis/store.py",
-    "cases.py",
-    "images.py",
-    "restore.py",
-    "sphere.py",
-    "tiles.py",
-)
+#: Code that no trace depends on; a change anywhere else in the package makes the cache anew.
+APART = ("plots/*", "train/*", "report*.py", "cli.py", "__main__.py", "doctor.py", "evaluate.py", "published.py")
+APART += tuple(f"analysis/{n}.py" for n in "bench causal chance embedding geometry guide routing sweeps".split())
 
 
 @dataclass(frozen=True)
@@ -226,11 +218,11 @@ def _run(model, view, cases: Sequence[LoadedCase], restore, told, severity, seed
 
 def _key(network: str, part: Grid, options: dict) -> str:
     """What a part of a grid depends on, as a hash."""
-    root = provenance.PACKAGE
-    code = [provenance.hash_of(root / name) if name.endswith(".py") else provenance.sha256_folder(root / name, "*.py")
-            for name in CODE]  # fmt: skip
+    code = provenance.sha256_folder(provenance.PACKAGE, "*.py", APART)
+    sets = None if part.setting == "demo" else provenance.sha256_file(registry_file())
     data = None if part.root == "demo" else provenance.hash_of(part.root)
-    known = [network, str(part), data, options, code, provenance.versions(provenance.SCORING_PACKAGES)]
+    packages = provenance.versions((*provenance.SCORING_PACKAGES, "scipy", "scikit-learn"))  # depth; photographs
+    known = [network, str(part), data, options, code, sets, packages]
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:24]
 
 

@@ -19,7 +19,7 @@ _OPTIONS = {
     "router": ("sphere", "sphere_stage", "linear", "oracle", "random", "single", "dense"),
     "pin_init": ("partition", "simplex", "random"),
     "sude": ("emergent", "anchored", "linear", "ce"),
-    "precision": ("auto", "fp32", "bf16"),
+    "precision": ("auto", "fp32", "bf16", "fp16"),
     "protocol": ("slerlib", "promptir"),
 }
 
@@ -143,7 +143,8 @@ class TrainConfig:
     stage_c: float = 0.2  # share of steps at the end: everything moves, encoder and pins at lr x 0.1
     seed: int = 0
     save_every: int = 500
-    batch: int = 8
+    batch: int = 8  # samples of a step, over all processes and pieces: what a step is does not depend on the machine
+    accumulate: int = 1  # pieces of a batch of stages B and C that a process works on one after the other
     grid_contents: int = 5  # stage A batch = grid_contents x classes
     lr_encoder: float = 1e-3
     lr: float = 2e-3
@@ -167,13 +168,19 @@ class TrainConfig:
     sude_weight: float = 0.1  # stage C
     counterfactual: float = 0.0  # share of stage C samples that also try the second expert of one layer
     learn_pins: bool = False  # stage C moves the pins too
-    precision: str = "auto"  # auto | fp32 | bf16
+    precision: str = "auto"  # auto | fp32 | bf16 | fp16; weights and routing stay in float32
+    compile: bool = False  # torch.compile for experts and encoder
 
     def __post_init__(self):
         _check_options(self)
-        for name in ("steps", "save_every", "batch", "grid_contents"):
+        for name in ("steps", "save_every", "batch", "accumulate", "grid_contents"):
             if getattr(self, name) < 1:
                 raise UserError(f"train.{name} must be at least 1; got {getattr(self, name)}.")
+        if self.accumulate > 1 and self.learn_pins:
+            raise UserError(
+                f"train.learn_pins balances the experts over the whole batch, which must then be one piece; "
+                f"got train.accumulate={self.accumulate}. Use more processes instead, or a smaller train.batch."
+            )
         if min(self.stage_a, self.stage_c) < 0 or self.stage_a + self.stage_c > 1:
             raise UserError(
                 f"train.stage_a and train.stage_c are shares of train.steps with a sum of at most 1; "

@@ -49,9 +49,11 @@ class Batches(Dataset):
     Otherwise a grid of that many contents x all classes, every class of one content cut from the same place: a negative
     shares the content and a positive does not. A share of the contents are the clean sides of real pairs, whose real
     inputs then stand in the cells of their class. `real_rows` more rows hold one real sample of every class that has
-    any, so that the encoder sees real rain each time it sees synthetic rain. Composites come on top, until they are
-    their share of grid and composites. Stage A has this grid in both protocols. Raises UserError where composites are
-    asked for and the classes have fewer than two degradations.
+    any, so that the encoder sees real rain each time it sees synthetic rain. Composites come on top, `mixed_rows` of
+    them, so that they are their share. Stage A has this grid in both protocols.
+
+    part = (rank, world): of each batch only the consecutive samples that belong to process `rank` of `world`.
+    Raises UserError where composites are asked for and the classes have fewer than two kinds of degradation.
     """
 
     def __init__(
@@ -67,11 +69,12 @@ class Batches(Dataset):
         stride: int = 8,
         length: int = 1 << 62,
         real_rows: int = 0,
+        part: tuple[int, int] = (0, 1),
     ):
         self.classes, self.cfg, self.context = tuple(classes), cfg, context
         self.sources = sources
         self.batch, self.seed, self.grid, self.share, self.stride = batch, seed, grid_contents, context_share, stride
-        self.length, self.real_rows = length, real_rows
+        self.length, self.real_rows, self.part = length, real_rows, part
         self.cycle = _label_cycle(self.classes, cfg.clean_share)
         found = {label: self.sources.pairs(name) for label, name in enumerate(self.classes)}
         self.real: dict[int, Pool] = {label: pool for label, pool in found.items() if pool and cfg.real_share}
@@ -91,6 +94,24 @@ class Batches(Dataset):
     def __len__(self) -> int:
         return self.length
 
+    @property
+    def size(self) -> int:
+        """Samples of a whole batch, those of other processes included."""
+        cells = self.grid * len(self.classes)
+        return cells + self.real_rows * len(self.real) + self.mixed_rows if self.grid else self.batch
+
+    @property
+    def mixed_rows(self) -> int:
+        """Composites of a grid, so many that they are their share of grid and composites."""
+        share = self.cfg.composite_share
+        return round(self.grid * len(self.classes) * share / (1 - share))
+
+    @property
+    def own(self) -> range:
+        """The samples of a whole batch that are made here."""
+        rank, world = self.part
+        return range(self.size * rank // world, self.size * (rank + 1) // world)
+
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         with _one_thread():
             return self._batch(step)
@@ -100,7 +121,7 @@ class Batches(Dataset):
             samples = self._grid(step)
         else:
             draw = self._balanced if self.peers is None else self._by_repeats
-            samples = [draw(number) for number in range(step * self.batch, (step + 1) * self.batch)]
+            samples = [draw(step * self.batch + number) for number in self.own]
         rows = [n for n, sample in enumerate(samples) if sample.view is not None]
         views = [samples[n].view for n in rows]
         return {
@@ -151,8 +172,11 @@ class Batches(Dataset):
         return Sample(x, y, (label,), view, place, degraded is not None)
 
     def _grid(self, step: int) -> list[Sample]:
-        samples = []
-        for content in range(step * self.grid, (step + 1) * self.grid):
+        samples, own_rows, width = [], self.own, len(self.classes)
+        for n, content in enumerate(range(step * self.grid, (step + 1) * self.grid)):
+            cells = [cell for cell in range(n * width, (n + 1) * width) if cell in own_rows]
+            if not cells:
+                continue
             share, own, degraded = self.cfg.real_share if self.real_cells else 0, None, None
             taken = _share(content, share)
             if _share(content + 1, share) > taken:
@@ -161,14 +185,19 @@ class Batches(Dataset):
                 degraded, clean = self.real[own].shuffled(turn, self.seed, 6, own)
             else:
                 clean = self.sources.clean.shuffled(content - taken, self.seed, 4)[1]
-            for label in range(len(self.classes)):
-                samples.append(self._cut(degraded if label == own else None, clean, (label,), content, len(samples)))
+            for cell in cells:
+                label = cell % width
+                samples.append(self._cut(degraded if label == own else None, clean, (label,), content, cell))
+        cell = self.grid * width
         for row in range(step * self.real_rows, (step + 1) * self.real_rows):
             for label, pool in self.real.items():
-                samples.append(self._cut(*pool.shuffled(row, self.seed, 7, label), (label,), row, len(samples)))
-        share = self.cfg.composite_share
-        extra = self.grid * len(self.classes) * share / (1 - share)  # composites of a batch, on average
-        return samples + [self._composite(n) for n in range(_share(step, extra), _share(step + 1, extra))]
+                if cell in own_rows:
+                    samples.append(self._cut(*pool.shuffled(row, self.seed, 7, label), (label,), row, cell))
+                cell += 1
+        mixed = range(step * self.mixed_rows, (step + 1) * self.mixed_rows)
+        return samples + [
+            self._composite(n) for n, place in zip(mixed, range(cell, self.size), strict=True) if place in own_rows
+        ]
 
     # --- cutting it
 

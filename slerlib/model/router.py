@@ -199,11 +199,18 @@ class Router(nn.Module):
         return self._trace(trace.embedding, similarity, path)
 
 
-def balance_loss(trace: Trace) -> Tensor:
-    """Switch balance E sum_e f_e P_e, mean over layers: 1 when experts are used evenly (Fedus et al. 2022)."""
-    experts = trace.probability.shape[-1]
-    used = F.one_hot(trace.path, experts).float().mean(dim=0)
-    return experts * (used * trace.probability.mean(dim=0)).sum(dim=-1).mean()
+def expert_shares(trace: Trace) -> Tensor:
+    """f (L, E): share of the images that run through each expert."""
+    return F.one_hot(trace.path, trace.probability.shape[-1]).float().mean(dim=0)
+
+
+def balance_loss(trace: Trace, used_LE: Tensor | None = None) -> Tensor:
+    """Switch balance E sum_e f_e P_e, mean over layers: 1 when experts are used evenly (Fedus et al. 2022).
+
+    `used_LE`: f, where it comes from more images than those of the trace.
+    """
+    used = expert_shares(trace) if used_LE is None else used_LE
+    return used.shape[-1] * (used * trace.probability.mean(dim=0)).sum(dim=-1).mean()
 
 
 def partitions(k: int, experts: int, seed: int = 0, layers: int = LAYERS) -> list[list[list[int]]]:

@@ -5,18 +5,22 @@
     fig.savefig("gain.png"); print(fig.alt_text)
 
 scores.py draws restorations, scores, paths and angles; degradations.py every degradation at every severity; sphere.py
-maps and globes of embeddings; routing.py expert usage; causal.py what routes do to the picture; style.py the one style.
+maps and globes of embeddings; cells.py the regions of each layer's experts on them; routing.py expert usage; causal.py
+what routes do to the picture; training.py a training as it goes; style.py the one style.
 """
 
 from .causal import guide_maps, knockout_matrix, rules_chart, swap_matrix, walk_chart
+from .cells import cell_view
 from .degradations import degradation_grid
 from .routing import hamming_matrix, nmi_chart, path_flow, severity_chart, usage_maps
 from .scores import angle_bars, angle_table, gain_chart, path_chart, picture_grid, sphere_view
 from .sphere import globe_view, map_view
+from .training import training_curves
 
 __all__ = [
     "angle_bars",
     "angle_table",
+    "cell_view",
     "degradation_grid",
     "gain_chart",
     "globe_view",
@@ -32,6 +36,7 @@ __all__ = [
     "severity_chart",
     "sphere_view",
     "swap_matrix",
+    "training_curves",
     "usage_maps",
     "walk_chart",
 ]

@@ -6,6 +6,7 @@ Every function draws a table of `slerlib.analysis.causal` and returns a Figure w
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,12 @@ def _number(value: float) -> str:
     return f"{value:.1f}".replace("-0.0", "0.0").replace("-", "−") if np.isfinite(value) else "·"
 
 
+def _short(value: float) -> str:
+    """For narrow cells: .4 for 0.4, 0 for 0.0, and no decimal from 10 on."""
+    text = _number(value) if abs(value) < 9.95 or not np.isfinite(value) else f"{value:.0f}".replace("-", "−")
+    return "0" if text == "0.0" else re.sub(r"^(−?)0\.", r"\1.", text)
+
+
 @styled
 def knockout_matrix(table: DataFrame, ax: Axes | None = None) -> Figure:
     """dB lost by each degradation when one expert at one layer is forbidden; a point where no image took it.
@@ -53,7 +60,7 @@ def knockout_matrix(table: DataFrame, ax: Axes | None = None) -> Figure:
         raise UserError("A knock-out chart needs a table with rows; got none. Check the bench.")
     values, names, stages = cube(table.assign(shown=table.lost.where(table.chosen > 0)), "shown")
     ax = canvas(ax, 0.36 * len(names) + 1.35)
-    expert_grid(ax, values, names, stages, lambda x: _number(x).replace("0.", ".").replace(".0", "0"), **SHADES)
+    expert_grid(ax, values, names, stages, _short, **SHADES)
     sure = int((table.p_corrected < 0.05).sum())
     cells = int((table.chosen > 0).sum())
     ax.set_xlabel("expert that is forbidden; mean dB lost over all images of the degradation\n"
@@ -75,7 +82,7 @@ def swap_matrix(table: DataFrame, ax: Axes | None = None) -> Figure:
         raise UserError("A matrix of exchanged paths needs a table with rows; got none. Check the bench.")
     names, columns = list(dict.fromkeys(table.degradation)), list(dict.fromkeys(table.path_of))
     values = table.pivot(index="degradation", columns="path_of", values="lost").loc[names, columns].to_numpy()
-    ax = canvas(ax, 0.42 * len(names) + 1.3)
+    ax = canvas(ax, 0.42 * len(names) + 1.5)
     shades = ax.imshow(values, aspect="auto", **SHADES)
     for (y, x), value in np.ndenumerate(values):
         ax.text(x, y, _number(value), ha="center", va="center", color=ink(shades.cmap(shades.norm(value))[:3]))
@@ -85,7 +92,8 @@ def swap_matrix(table: DataFrame, ax: Axes | None = None) -> Figure:
     ax.set_yticks(range(len(names)), names)
     ax.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
     ax.spines[:].set_visible(False)
-    ax.set_xlabel("restored along the path of; mean dB lost against the image's own route", labelpad=8)
+    ax.set_xlabel("column: most frequent path of which degradation (framed: its own)\n"
+                  "mean dB lost against each image's own route", labelpad=8)  # fmt: skip
     ax.set_ylabel("degradation")
     told = []
     for y, name in enumerate(names):
@@ -112,7 +120,7 @@ def rules_chart(table: DataFrame, degradation: str = "all", ax: Axes | None = No
         colour, marker = (VERMILLION, "v") if better else (BLUE, "o")
         ax.plot([row.lost_low, row.lost_high], [y, y], color=colour, linewidth=2)
         ax.plot(row.lost, y, marker, color=colour, markersize=8)
-        note = f"{row.lost:+.2f} ({row.lost_low:+.2f} to {row.lost_high:+.2f})".replace("-", "−")
+        note = f"{row.lost:+z.2f} ({row.lost_low:+z.2f} to {row.lost_high:+z.2f})".replace("-", "−")
         ax.text(1.02, y, note, transform=ax.get_yaxis_transform(), va="center", fontsize=SMALL + 0.5)
         told.append(f"{row.rule} {note}, {row.differ} of {row.n} routes differ")
     ax.axvline(0, color=GREY, linewidth=1)
@@ -171,7 +179,7 @@ def walk_chart(table: DataFrame, start: str, end: str) -> Figure:
         told.append(f"{name} from {part.psnr.iloc[0]:.1f} to {part.psnr.iloc[-1]:.1f} dB")
     ax.axhline(0, color=GREY, linewidth=1)
     ax.set_xticks([0, 0.25, 0.5, 0.75, 1], [f"0\n{start}", "0.25", "0.5", "0.75", f"1\n{end}"])
-    ax.set(ylabel="dB against own route", xlim=(-0.01, 1.01))
+    ax.set(ylabel="dB gained over own route", xlim=(-0.01, 1.01))
     ax.set_xlabel("part of the way on the sphere")
     ax.legend(ncols=len(names), loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0, title=None)
     moves = "; ".join(f"{row.switched} at {row.t:.2f}" for row in steps.itertuples() if row.switched)
@@ -188,13 +196,13 @@ def _ink(colour: str) -> str:
 def guide_maps(shown: Mapping[str, tuple[Tensor, ...]]) -> Figure:
     """Damage in one place and where the guide map answers: input, true place, guide change, local share of the gate.
 
-    shown: the second result of `slerlib.analysis.causal.guide_response`.
+    shown: the second result of `slerlib.analysis.guide.guide_response`.
     """
     from matplotlib.figure import Figure
 
     if not shown:
         raise UserError("A picture of guide maps needs at least one image; got none. Check the cases.")
-    titles = ("input", "damaged place", "guide change", "1 − gate")
+    titles = ("input", "damaged place", "guide change", "gate: local share")
     fig = Figure((WIDTH, 1.95 * len(shown) + 0.3), dpi=PICTURE_DPI, layout="constrained")
     axes = fig.subplots(len(shown), len(titles), squeeze=False)
     for row, (name, pictures) in zip(axes, shown.items(), strict=True):

@@ -59,7 +59,9 @@ def expert_grid(ax: Axes, values_KLE: np.ndarray, names: Sequence[str], stages: 
         image = ax.imshow(values_KLE[:, layer], extent=box, aspect="auto", interpolation="nearest", **shades)
         for (k, expert), value in np.ndenumerate(values_KLE[:, layer]):
             colour = ink(image.cmap(image.norm(value))[:3]) if np.isfinite(value) else GREY
-            ax.text(left + expert + 0.5, k, text(value), ha="center", va="center", color=colour, fontsize=SMALL - 0.5)
+            words = text(value)
+            size = SMALL - (0.5 if len(words) < 4 else 1.8)  # wider ones would touch their neighbours
+            ax.text(left + expert + 0.5, k, words, ha="center", va="center", color=colour, fontsize=size)
     places = [layer * (experts + gap) + expert for layer in range(layers) for expert in range(experts)]
     ax.set_xticks(places, [str(expert) for _ in range(layers) for expert in range(experts)], fontsize=SMALL)
     for layer, stage in enumerate(stages):

@@ -67,7 +67,8 @@ def picture_grid(pictures: Sequence[tuple[str, Tensor, ...]], side: int = 256) -
 
     pictures: (label, clean, degraded, restored), three (3, H, W) tensors in [0, 1] of one size; all rows may do without
         restored, for a look before restoring.
-    side: at most so many pixels about the centre are shown, so that detail stays visible. The label stands at the left.
+    side: at most so many pixels are shown, so that detail stays visible: from the middle of the width and a little
+        above that of the height, where faces are. The label stands at the left.
     """
     from matplotlib.figure import Figure
 
@@ -84,7 +85,7 @@ def picture_grid(pictures: Sequence[tuple[str, Tensor, ...]], side: int = 256) -
         notes[-1] += gain
         scores.append(f"{label}: {', '.join(notes)}")
         for ax, image, note in zip(axes, images, ["", *notes], strict=True):
-            ax.imshow(_centre(image, side), interpolation="nearest", vmin=0, vmax=1)
+            ax.imshow(_part(image, side), interpolation="nearest", vmin=0, vmax=1)
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set_visible(False)
             ax.set_xlabel(note, labelpad=3)
@@ -95,10 +96,10 @@ def picture_grid(pictures: Sequence[tuple[str, Tensor, ...]], side: int = 256) -
     return finished(fig, alt, "jpeg")
 
 
-def _centre(image_CHW: Tensor, side: int) -> np.ndarray:
+def _part(image_CHW: Tensor, side: int) -> np.ndarray:
     height, width = image_CHW.shape[1:]
     h, w = min(height, side), min(width, side)
-    top, left = (height - h) // 2, (width - w) // 2
+    top, left = (height - h) // 4, (width - w) // 2
     return image_CHW[:, top : top + h, left : left + w].detach().cpu().float().clamp(0, 1).permute(1, 2, 0).numpy()
 
 

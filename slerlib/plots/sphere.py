@@ -78,7 +78,7 @@ def globe_view(chart: Map, labels: Sequence[str], names: Sequence[str] = (), fra
         _draw(ax, seen[depth >= 0], _pick(labels, depth >= 0), looks, size=6)
         if chart.anchors is not None:
             there, near = _view(chart.anchors, turn)
-            _rings(ax, there[near > 0], _pick(names, near > 0), looks)
+            _rings(ax, there[near > 0], _pick(names, near > 0), looks, inside=0.7)
         ax.set(aspect="equal", xlim=(-1.1, 1.1), ylim=(-1.25, 1.25), xticks=[], yticks=[])
         ax.text(0, -1.2, f"turned {np.degrees(turn):.0f}°", ha="center", fontsize=SMALL)
         ax.spines[:].set_visible(False)
@@ -112,14 +112,16 @@ def _draw(ax: Axes, points: np.ndarray, labels: list[str], looks: dict, size: fl
                 rasterized=len(points) > MANY, clip_on=False)  # fmt: skip
 
 
-def _rings(ax: Axes, anchors: np.ndarray, names: Sequence[str], looks: dict) -> None:
+def _rings(ax: Axes, anchors: np.ndarray, names: Sequence[str], looks: dict, inside: float = np.inf) -> None:
+    """Rings with names; a name farther than `inside` from the middle leans inwards, not into the next globe."""
     from matplotlib.patheffects import withStroke
 
     halo = [withStroke(linewidth=2.5, foreground="white")]
     for name, place in zip(names, anchors, strict=True):
         ring = {**looks[name], "markerfacecolor": "none", "markeredgewidth": 2.2, "markersize": 14, "clip_on": False}
         ax.plot(*place, **ring, path_effects=[withStroke(linewidth=4.5, foreground="white")])
-        ax.annotate(name, place, (0, 10), textcoords="offset points", ha="center", va="bottom", fontsize=SMALL + 0.5,
+        side = "center" if abs(place[0]) < inside else "right" if place[0] > 0 else "left"
+        ax.annotate(name, place, (0, 10), textcoords="offset points", ha=side, va="bottom", fontsize=SMALL + 0.5,
                     weight="bold", path_effects=halo, zorder=5, annotation_clip=False)  # fmt: skip
 
 
@@ -133,15 +135,20 @@ def _described(fig: Figure, chart: Map, labels, names, looks: dict, what: str) -
         handles.append(Line2D([], [], linestyle="", markersize=7, label=kind, markeredgecolor=edge, **look))
     columns = -(-len(handles) // -(-len(handles) // 6))  # at most 6 in a row, rows alike
     fig.strip.legend(handles=handles, loc="upper center", ncols=columns, handletextpad=0.1, columnspacing=1.2)
-    numbers = [f"{name.replace('_', ' ')} {value:.2f}" for name, value in (chart.quality or {}).items()]
-    told = f"{NAMES[chart.method]}, {len(labels)} points: {', '.join(numbers) or 'quality not measured'}"
+    told, warning = belief(chart)
     fig.strip.text(0.5, 0.32, told, ha="center", fontsize=SMALL, color="#333333")
-    warning = f"Not to be trusted: {'; '.join(chart.warnings)}" if chart.warnings else ""
     fig.strip.text(0.5, 0.25, textwrap.fill(warning, 76), ha="center", va="top", fontsize=SMALL, color=VERMILLION,
                    weight="bold")  # fmt: skip
     count = ", ".join(f"{number} {kind}" for kind, number in Counter(labels).items())
     near = _nearest_kinds(chart, labels)
     return finished(fig, f"{what}. {told}. {warning + '. ' if warning else ''}Points: {count}. {near}")
+
+
+def belief(chart: Map) -> tuple[str, str]:
+    """Method and quality in one line, and the warning or ""."""
+    numbers = [f"{name.replace('_', ' ')} {value:.2f}" for name, value in (chart.quality or {}).items()]
+    told = f"{NAMES[chart.method]}, {len(chart.points)} points: {', '.join(numbers) or 'quality not measured'}"
+    return told, f"Not to be trusted: {'; '.join(chart.warnings)}" if chart.warnings else ""
 
 
 def _nearest_kinds(chart: Map, labels: list[str]) -> str:

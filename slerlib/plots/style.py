@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from ..config import CLASSES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,9 +86,15 @@ def _show(fig: Figure, kind: str) -> None:
 
 
 def class_looks(names: Sequence[str], labels: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Marker and colour of every anchor's name, then of the labels that have no anchor."""
+    """Marker and colour of every anchor's name, then of the labels that have no anchor.
+
+    A class of ours looks the same in every figure, whatever the others are; other names take what is left, in order.
+    """
+    places = {name: k for k, name in enumerate(CLASSES) if name in names}
+    free = (k for k in itertools.count() if k not in places.values())
     looks = {}
-    for k, name in enumerate(names):
+    for name in names:
+        k = places[name] if name in places else next(free)
         looks[name] = {
             "marker": CLASS_MARKERS[k % len(CLASS_MARKERS)],
             "color": CLASS_COLOURS[k % len(CLASS_COLOURS)],

@@ -3,6 +3,7 @@
     folder/model.safetensors   weights (EMA); the metadata holds the configuration of the model
     folder/card.json           configuration, data, steps, machine, scores, sha256 of the weights
     folder/state.pt            everything needed to resume; loads with weights_only=True
+    folder/log.jsonl           one line per step, and what was found between steps
 
 Every file is written under a temporary name and renamed: a kill leaves the old file or the new one, never half of one.
 """
@@ -21,7 +22,7 @@ from .. import config
 from ..errors import UserError
 from ..model.network import SLERIR
 
-WEIGHTS, CARD, STATE = "model.safetensors", "card.json", "state.pt"
+WEIGHTS, CARD, STATE, LOG = "model.safetensors", "card.json", "state.pt", "log.jsonl"
 
 
 def search_path() -> list[Path]:
@@ -58,8 +59,10 @@ def save_weights(folder: str | Path, net: SLERIR, card: dict) -> Path:
     model = json.dumps(config.to_dict(net.cfg), sort_keys=True)
     content = save(tensors, metadata={"format": "pt", "slerlib.model": model})
     card = {**card, "weights_sha256": hashlib.sha256(content).hexdigest()}
-    write_atomically(folder / WEIGHTS, content)
-    write_atomically(folder / CARD, (json.dumps(card, indent=2) + "\n").encode())
+    text = (json.dumps(card, indent=2) + "\n").encode()
+    renames = [_write_beside(folder / name, part) for name, part in ((WEIGHTS, content), (CARD, text))]
+    for temporary, path in renames:  # both are complete: hardly a moment in which one is new and one old
+        os.replace(temporary, path)
     return folder
 
 
@@ -150,6 +153,11 @@ def load_state(path: Path, cfg: config.RunConfig) -> dict:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
+    os.replace(*_write_beside(path, content))
+
+
+def _write_beside(path: Path, content: bytes) -> tuple[Path, Path]:
+    """Write under a temporary name; returns it and the final name."""
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_bytes(content)
-    os.replace(temporary, path)
+    return temporary, path

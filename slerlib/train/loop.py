@@ -3,6 +3,7 @@
     python -m slerlib train tiny                                    bundled photographs, this machine
     python -m slerlib train tiny --data DIR --out runs/tiny         clean photographs, or any layout of real pairs
     python -m slerlib train tiny --out runs/tiny --resume           go on after an interruption
+    torchrun --nproc_per_node 8 -m slerlib train base --data DIR    one process per GPU; docs/training.md has more
 
 A  encoder + SUDE loss; at its end the anchors (class means on contents kept out of training) and the pins between them
 B  experts, shared convolutions, guide convolution and injections; everything upstream of z is frozen
@@ -12,6 +13,7 @@ C  everything, encoder at a tenth of the rate, + 0.1 SUDE
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -23,8 +25,9 @@ from ..data.plan import table
 from ..data.sources import Sources
 from ..errors import UserError
 from ..restore import working_device
-from . import checkpoint, held_out
-from .run import LOG, Run
+from ..sharding import take_own_gpu
+from . import checkpoint, distributed, held_out, resuming
+from .run import Run
 
 
 def train(
@@ -44,26 +47,88 @@ def train(
     init: checkpoint whose weights to start from. workers: loader processes; the batches do not depend on it.
     cache: GiB of memory for decoded images; what does not fit is decoded again when it is needed.
     progress: bar (True) or plain lines (False); None asks whether a person watches.
-    Raises UserError for bad input and FloatingPointError when a loss is no longer finite.
+    Processes that torchrun started share every batch; process 0 writes; torchrun's restarts resume by themselves.
+    Raises UserError for bad input, FloatingPointError when a loss or gradient is no longer finite and ProcessLost
+    when another process has ended.
     """
     out = Path(out or Path("runs") / cfg.name)
+    take_own_gpu()
     device = working_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    sources = Sources.of(data, cache * GIB)
-    run = Run(cfg, sources, out, device)
-    if resume:
-        run.restore_state()
-    elif (out / checkpoint.STATE).exists():
-        raise UserError(f"{out} already holds a run. Go on with --resume, or choose another --out.")
+    group = distributed.join(device)
+    with group.member():
+        run = Run(cfg, Sources.of(data, cache * GIB), out, device, group)
+        _begin(run, resume, init)
+        _introduce(run)
+        _go(run, workers, progress)
+    return out
+
+
+def _go(run: Run, workers: int, progress: bool | None) -> None:
+    """Evaluate, save, one step, log: from the step of the run to the end."""
+    t, first, start = run.cfg.train, run.group.first, run.step
+    a, batches = t.stage_steps()[0], iter(())
+    log_file = run.out / checkpoint.LOG if first else os.devnull
+    with open(log_file, "a", buffering=1) as log, _bar(t.steps, start, progress, first) as bar:
+        for step in range(start, t.steps + 1):
+            if step == a and not run.anchored:
+                run.finish_stage_a(log)
+            if step == a + run.upcycle_steps > run.resumed_at and run.upcycle_steps:
+                run.upcycle()
+            if step % t.save_every == 0 and step > run.resumed_at or step == t.steps:
+                if first:
+                    log.write(json.dumps({"step": step, "validation": held_out.validate(run)}) + "\n")
+                resuming.save(run, step)
+            if step == t.steps:
+                break
+            if step in (start, a):
+                batches = iter(run.loader(step, workers))
+            record = run.train_step(step, next(batches))
+            log.write(json.dumps(record) + "\n")
+            bar(step + 1, record)
+
+
+def _begin(run: Run, resume: bool, init: str | Path | None) -> None:
+    """Take up the saved state, or start: with weights from `init`, if any. All processes then hold the same."""
+    group, out = run.group, run.out
+    if group.from_first(lambda: run.fingerprint) != run.fingerprint:
+        raise UserError(
+            f"All processes of a training need the same data; names or sizes in {run.sources.origin} of process "
+            f"{group.rank} differ from those of process 0. Copy the data again."
+        )
+    again = group.restarted()
+    if group.from_first(lambda: _resumes(out, resume, again)):
+        resuming.restore(run)
     elif init is not None:
         checkpoint.load_tensors(run.net, checkpoint.load_net(init)[0].state_dict(), str(init))
         run.ema.load_state_dict(run.net.state_dict())
-    out.mkdir(parents=True, exist_ok=True)
-    checkpoint.write_atomically(out / "config.json", (config.to_json(cfg) + "\n").encode())
+    group.spread(run.net, run.ema)
+    if group.first:
+        out.mkdir(parents=True, exist_ok=True)
+        checkpoint.write_atomically(out / "config.json", (config.to_json(run.cfg) + "\n").encode())
+        if run.step == 0:
+            (out / checkpoint.LOG).unlink(missing_ok=True)  # of a run that ended before its first save
+
+
+def _resumes(out: Path, asked: bool, again: bool) -> bool:
+    """Whether a saved run goes on: as asked, or torchrun's restart. Raises UserError when it would be overwritten."""
+    there = (out / checkpoint.STATE).exists()
+    if there and not (asked or again):
+        raise UserError(f"{out} already holds a run. Go on with --resume, or choose another --out.")
+    return there or (asked and not again)
+
+
+def _introduce(run: Run) -> None:
+    """Say what runs, where, in which number format and why, on what data."""
+    cfg, sources = run.cfg, run.sources
     run.say(
         f"{cfg.name}: {cfg.train.steps} steps (stages {'/'.join(map(str, cfg.train.stage_steps()))}), "
         f"{len(run.training)} items from {sources.origin} ({sources.layout}), {len(run.held_out)} kept for anchors; "
-        f"{run.device}, {run.precision_reason}, {torch.get_num_threads()} thread(s)"
+        f"{run.group.name} on {run.device}, {run.precision.reason}, {torch.get_num_threads()} thread(s)"
     )
+    if run.step:
+        run.say(f"going on at step {run.step}")
+    if run.compiled:
+        run.say(run.compiled)
     if sources.notes:
         more = [f"and {len(sources.notes) - 5} more"] if len(sources.notes) > 5 else []
         run.say("\n  ".join([f"Left out of {sources.origin}:", *sources.notes[:5], *more]))
@@ -73,34 +138,15 @@ def train(
             f"`slerlib data check {sources.origin}` finds pictures that stand in both."
         )
     run.say(f"protocol {cfg.data.protocol}, data {run.fingerprint[:12]}\n{table(run.plan)}")
-    a = cfg.train.stage_steps()[0]
-    with open(out / LOG, "a", buffering=1) as log, _bar(cfg.train.steps, run.step, progress) as bar:
-        start, batches = run.step, iter(())
-        for step in range(run.step, cfg.train.steps + 1):
-            if step == a and not run.anchored:
-                run.finish_stage_a(log)
-            if step == a + run.upcycle_steps > run.resumed_at and run.upcycle_steps:
-                run.upcycle()
-            if step % cfg.train.save_every == 0 and step > run.resumed_at or step == cfg.train.steps:
-                log.write(json.dumps({"step": step, "validation": held_out.validate(run)}) + "\n")
-                run.save(step)
-            if step == cfg.train.steps:
-                break
-            if step in (start, a):
-                batches = iter(run.loader(step, workers))
-            record = run.train_step(step, next(batches))
-            log.write(json.dumps(record) + "\n")
-            bar(step + 1, record)
-    return out
 
 
 class _bar:
     """A tqdm bar for a person, a plain line now and then for a log file or a report."""
 
-    def __init__(self, steps: int, done: int, progress: bool | None):
-        self.steps, self.bar = steps, None
+    def __init__(self, steps: int, done: int, progress: bool | None, speak: bool = True):
+        self.steps, self.bar, self.speak = steps, None, speak
         self.every = max(1, steps // 20)
-        if sys.stderr.isatty() if progress is None else progress:
+        if speak and (sys.stderr.isatty() if progress is None else progress):
             from tqdm import tqdm
 
             self.bar = tqdm(total=steps, initial=done, unit="step", dynamic_ncols=True)
@@ -112,7 +158,7 @@ class _bar:
         if self.bar is not None:
             self.bar.update(step - self.bar.n)
             self.bar.set_postfix_str(f"stage {record['stage']} loss {record['loss']:.4f}", refresh=False)
-        elif step % self.every == 0 or step == self.steps:
+        elif self.speak and (step % self.every == 0 or step == self.steps):
             print(
                 f"step {step}/{self.steps}  stage {record['stage']}  loss {record['loss']:.4f}  "
                 f"{record['seconds']:.2f} s/step",

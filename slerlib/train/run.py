@@ -1,8 +1,9 @@
-"""The state of one training run, and what it can do: one step, the turn of a stage, validation, save and restore."""
+"""The state of one training run, and what it can do: one step, and the turns between stages."""
 
 from __future__ import annotations
 
 import copy
+import io
 import json
 import math
 import sys
@@ -14,20 +15,32 @@ from torch import Tensor, nn
 
 from .. import config, sphere
 from ..data.loader import Batches
-from ..data.plan import plan, samples_per_epoch
+from ..data.plan import plan
 from ..data.sources import Sources
 from ..errors import UserError
 from ..model.network import SLERIR
-from . import checkpoint, held_out, stages
+from . import held_out, stages
+from .checkpoint import write_atomically
+from .distributed import Group
+from .parts import Part, pieces, together
+from .precision import Precision, compile_blocks
 
-LOG = "log.jsonl"
+NONFINITE = "nonfinite.pt"
 
 
 class Run:
     """State of a training run: networks, optimiser, data. One instance per process."""
 
-    def __init__(self, cfg: config.RunConfig, sources: Sources, out: Path, device: torch.device):
-        self.cfg, self.out, self.device = cfg, out, device
+    def __init__(
+        self, cfg: config.RunConfig, sources: Sources, out: Path, device: torch.device, group: Group | None = None
+    ):
+        self.cfg, self.out, self.device, self.group = cfg, out, device, group or Group()
+        if cfg.train.batch < self.group.world * cfg.train.accumulate:
+            raise UserError(
+                f"train.batch counts all processes and pieces, each of which needs a sample; got train.batch = "
+                f"{cfg.train.batch} for {self.group.world} processes x train.accumulate = {cfg.train.accumulate}. "
+                "Raise train.batch, or use fewer of them."
+            )
         torch.manual_seed(cfg.train.seed)
         self.net = SLERIR(cfg.model).to(device, memory_format=torch.channels_last).train()
         self.ema = copy.deepcopy(self.net).eval().requires_grad_(False)
@@ -41,22 +54,27 @@ class Run:
             weight_decay=cfg.train.weight_decay,
             fused=True,
         )
+        self.precision = Precision(cfg.train.precision, device)
+        self.compiled = compile_blocks(self.net, cfg.data.crop, self.precision) if cfg.train.compile else ""
         self.sources, self.fingerprint = sources.with_repeats(cfg.data.repeat_counts()), sources.fingerprint()
         self.training, self.held_out = self.sources.hold_out(cfg.data.anchor_contents)
-        self.plan = plan(self.batches(0, self.training))
-        self.step = self.resumed_at = 0
+        self.plan, self.grid_size = plan(self.batches(0, self.training)), self._grids().size
+        self.step = self.resumed_at = self.saved_at = 0
         self.anchored, self.seconds, self.averaged = False, 0.0, 0
-        self.precision, self.precision_reason = choose_precision(cfg.train.precision, device)
         self.upcycle_steps = stages.upcycle_steps(cfg)
 
     # --- data
 
     def loader(self, step: int, workers: int):
-        """Batches from `step` to the end of its stage (A, or B and C)."""
+        """This process's samples of the batches from `step` to the end of its stage (A, or B and C)."""
         t, a = self.cfg.train, self.cfg.train.stage_steps()[0]
+        part = (self.group.rank, self.group.world)
         if step < a:
-            return self.batches(t.grid_contents, self.training, share=1.0, real_rows=1).loader(step, a, workers)
-        return self.batches(0, self.training).loader(step, t.steps, workers)
+            return self._grids(part).loader(step, a, workers)
+        return self.batches(0, self.training, part=part).loader(step, t.steps, workers)
+
+    def _grids(self, part: tuple[int, int] = (0, 1)) -> Batches:
+        return self.batches(self.cfg.train.grid_contents, self.training, share=1.0, real_rows=1, part=part)
 
     def batches(
         self,
@@ -65,6 +83,7 @@ class Run:
         share: float | None = None,
         seed: int | None = None,
         real_rows: int = 0,
+        part: tuple[int, int] = (0, 1),
     ) -> Batches:
         t, m = self.cfg.train, self.cfg.model
         return Batches(
@@ -78,55 +97,58 @@ class Run:
             t.context_share if share is None else share,
             m.stride,
             real_rows=real_rows,
+            part=part,
         )
 
     # --- one step
 
     def train_step(self, step: int, batch: dict[str, Tensor]) -> dict:
-        """Loss, backward, clip, update, average. Returns the record for the log."""
+        """Losses of this process's samples, one sum over processes, clip, update, average. Returns the log's record."""
         start = time.perf_counter()
-        t = self.cfg.train
-        a, b, _ = t.stage_steps()
-        stage = "A" if step < a else "B" if step < a + b else "C"
+        t, stage = self.cfg.train, stages.stage_of(step, self.cfg.train)
         self._prepare(step, stage)
-        batch = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
-        with torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision != torch.float32):
-            if stage == "A":
-                terms, agreement = stages.embedding_terms(self.net, self.cfg, batch, step, self.classifier), {}
-            else:
-                terms, trace = stages.restoration_terms(self.net, self.cfg, batch, step, stage)
-                on_path = trace.path == self.net.router.label_paths(batch["parts"])
-                agreement = {"class_path": round(on_path.float().mean().item(), 3)}
-        loss = sum(terms.values())
-        if not bool(torch.isfinite(loss)):
-            bad = ", ".join(f"{name} = {value.item():g}" for name, value in terms.items())
-            torch.save({key: value.cpu() for key, value in batch.items()}, self.out / "nonfinite.pt")
-            raise FloatingPointError(
-                f"The loss stopped being finite at step {step} of stage {stage} ({bad}). "
-                f"The samples are in {self.out / 'nonfinite.pt'}; the last good checkpoint is from "
-                f"before step {step}. Lower train.lr or use train.precision=fp32."
-            )
+        total = self.grid_size if stage == "A" else t.batch
+        own = self.group.rows(total)
+        # contrast needs all samples at once: stage A, an encoder alone, takes its batch in one piece
+        parts = pieces(batch, Part(own.start, own.stop, total), 1 if stage == "A" else t.accumulate)
+        draws, numbers = stages.draw(self.cfg, step, total), []
         self.optimiser.zero_grad(set_to_none=True)  # an expert nobody chose keeps grad None: no decay, no momentum step
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_([p for group in self.groups.values() for p in group], t.clip)
-        self.optimiser.step()
+        for part, samples in parts:
+            samples = {key: value.to(self.device, non_blocking=True) for key, value in samples.items()}
+            with self.precision.autocast():
+                terms, seen = self._terms(step, stage, samples, draws, part)
+            loss = sum(terms.values())
+            self.precision.backward(loss)
+            numbers.append(torch.stack([loss, *terms.values(), *seen.values()]).detach())
+        parameters = [p for group in self.groups.values() for p in group if p.requires_grad]
+        sums = self.group.sum_gradients(parameters, torch.stack(numbers).sum(dim=0)).tolist()
+        values = dict(zip(["loss", *terms, *seen], sums, strict=True))
+        if not math.isfinite(values["loss"]):
+            bad = [samples for (_, samples), n in zip(parts, numbers, strict=True) if not n.isfinite().all()]
+            self._refuse(step, stage, "loss", {name: values[name] for name in terms}, bad)
+        norm, sound = self.precision.clip(self.optimiser, parameters, t.clip)
+        if not sound:
+            self._refuse(step, stage, "gradient", {"norm": norm}, [samples for _, samples in parts])
+        self.precision.update(self.optimiser)
         if "pins" in stages.moving(stage, self.cfg):
             self.net.router.normalise_pins()
         self._average()
         self.step = step + 1
         seconds = time.perf_counter() - start
         self.seconds += seconds
-        record = {"step": step, "stage": stage, "loss": round(loss.item(), 6)}
-        record |= {name: round(value.item(), 6) for name, value in terms.items()}
-        return (
-            record
-            | {
-                "grad_norm": round(norm.item(), 4),
-                "lr": max(g["lr"] for g in self.optimiser.param_groups),
-                "seconds": round(seconds, 4),
-            }
-            | agreement
-        )
+        record = {"step": step, "stage": stage}
+        record |= {name: round(value, 3 if name in seen else 6) for name, value in values.items()}
+        rate = max(g["lr"] for g in self.optimiser.param_groups)
+        return record | {"grad_norm": round(norm, 4), "lr": rate, "seconds": round(seconds, 4)}
+
+    def _terms(self, step: int, stage: str, samples: dict[str, Tensor], draws: stages.Draws, part: Part):
+        """(terms of the loss, things to watch), by name, each as this part's share of the global batch."""
+        if stage == "A":
+            terms = stages.embedding_terms(self.net, self.cfg, samples, step, self.classifier, part, self.group)
+            return terms, {}
+        terms, trace = stages.restoration_terms(self.net, self.cfg, samples, step, draws, part, self.group)
+        on_path = trace.path == self.net.router.label_paths(samples["parts"])
+        return terms, {"class_path": part.share * on_path.float().mean()}
 
     def _prepare(self, step: int, stage: str) -> None:
         """Freeze what this stage does not train, set the rates."""
@@ -134,14 +156,29 @@ class Run:
         a = t.stage_steps()[0]
         factors = stages.moving(stage, self.cfg)
         rate = (
-            schedule(step, 0, a, t.lr_encoder, t.lr_min, t.warmup)
+            stages.schedule(step, 0, a, t.lr_encoder, t.lr_min, t.warmup)
             if stage == "A"
-            else schedule(step, a, t.steps, t.lr, t.lr_min, t.warmup)
+            else stages.schedule(step, a, t.steps, t.lr, t.lr_min, t.warmup)
         )
         for group in self.optimiser.param_groups:
             group["lr"] = rate * factors.get(group["name"], 0.0)
             for parameter in group["params"]:
                 parameter.requires_grad_(group["name"] in factors)
+
+    def _refuse(self, step: int, stage: str, what: str, values: dict[str, float], bad: list[dict[str, Tensor]]) -> None:
+        """Stop before any weight changes, in all processes, with the samples of those where it happened."""
+        found = [samples for brought in self.group.everyones(bad) for samples in brought]
+        if self.group.first:
+            file = io.BytesIO()
+            torch.save({key: value.cpu() for key, value in together(found).items()}, file)
+            write_atomically(self.out / NONFINITE, file.getvalue())
+        kept = f"the checkpoint of step {self.saved_at} is whole" if self.saved_at else "there was no checkpoint yet"
+        raise FloatingPointError(
+            f"The {what} stopped being finite at step {step} of stage {stage} "
+            f"({', '.join(f'{name} = {value:g}' for name, value in values.items())}). Steps {self.saved_at} to {step} "
+            f"are lost; {kept}. The {sum(len(s['label']) for s in found)} samples are in {self.out / NONFINITE}. "
+            "Lower train.lr or use train.precision=fp32."
+        )
 
     # --- between steps
 
@@ -167,6 +204,7 @@ class Run:
             self.net.router.set_anchors(sphere.centroids(z, labels, k))
         else:
             self.net.router.place_pins()
+        self.group.spread(self.net)  # two kinds of GPU may round the anchors differently
         self.ema.load_state_dict(self.net.state_dict())
         self.anchored, self.averaged = True, 0
         similarity = -(z[:, None] - self.net.router.anchors).pow(2).sum(-1)
@@ -187,106 +225,17 @@ class Run:
                 first = list(stage.experts[0].parameters())
                 for expert in stage.experts[1:]:
                     for mine, theirs in zip(expert.parameters(), first, strict=True):
-                        mine.copy_(theirs * (1 + 1e-3 * torch.randn_like(theirs)) if network is self.net else theirs)
-                        if network is self.net and theirs in self.optimiser.state:
+                        if network is self.ema:
+                            mine.copy_(theirs)
+                            continue
+                        # drawn on the CPU, whose generator is part of the saved state
+                        noise = torch.randn_like(theirs, device="cpu").to(theirs.device)
+                        mine.copy_(theirs * (1 + 1e-3 * noise))
+                        if theirs in self.optimiser.state:
                             self.optimiser.state[mine] = {
                                 key: value.clone() for key, value in self.optimiser.state[theirs].items()
                             }
 
-    # --- files
-
-    def save(self, step: int) -> None:
-        checkpoint.save_state(
-            self.out / checkpoint.STATE,
-            {
-                "config": config.to_json(self.cfg),
-                "data": self.fingerprint,
-                "step": step,
-                "anchored": self.anchored,
-                "seconds": self.seconds,
-                "averaged": self.averaged,
-                "net": self.net.state_dict(),
-                "ema": self.ema.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
-                "classifier": None if self.classifier is None else self.classifier.state_dict(),
-                "rng": torch.get_rng_state(),
-            },
-        )
-        checkpoint.save_weights(self.out, self.ema, self.card(step))
-
-    def card(self, step: int) -> dict:
-        return {
-            "name": self.cfg.name,
-            "config": config.to_dict(self.cfg),
-            "steps_done": step,
-            "minutes": round(self.seconds / 60, 2),
-            "data": {
-                "source": Path(self.sources.origin).name,
-                "layout": self.sources.layout,
-                "training": len(self.training),
-                "held_out": len(self.held_out),
-                "sets": [
-                    {**row, "share": round(row["share"], 4), "samples": round(row["samples"])} for row in self.plan
-                ],
-                "samples_per_epoch": samples_per_epoch(self.plan),
-                "fingerprint": self.fingerprint,
-            },
-            "machine": {
-                "device": str(self.device),
-                "threads": torch.get_num_threads(),
-                "precision": str(self.precision),
-                "torch": torch.__version__,
-            },
-        }
-
-    def restore_state(self) -> None:
-        state = checkpoint.load_state(self.out / checkpoint.STATE, self.cfg)
-        if state.get("data", self.fingerprint) != self.fingerprint:
-            raise UserError(
-                f"A run resumes with the data it began with; names or sizes of images in {self.sources.origin} "
-                f"have changed since {self.out} was saved. Restore the data, or warm-start another --out with "
-                f"--init {self.out}."
-            )
-        self.net.load_state_dict(state["net"])
-        self.ema.load_state_dict(state["ema"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        if self.classifier is not None:
-            self.classifier.load_state_dict(state["classifier"])
-        torch.set_rng_state(state["rng"])
-        self.step = self.resumed_at = state["step"]
-        self.anchored, self.seconds, self.averaged = state["anchored"], state["seconds"], state["averaged"]
-        log = self.out / LOG  # drop what was logged after the save: those steps run again
-        if log.is_file():
-            lines = [
-                line for line in log.read_text().splitlines() if line.endswith("}") and _log_step(line) < self.step
-            ]
-            checkpoint.write_atomically(log, "".join(f"{line}\n" for line in lines).encode())
-
     def say(self, message: str) -> None:
-        print(message, file=sys.stderr, flush=True)
-
-
-def _log_step(line: str) -> int:
-    record = json.loads(line)
-    return record["step"] if "loss" in record else record["step"] - 1  # notes between steps belong to the step before
-
-
-def schedule(step: int, start: int, stop: int, peak: float, floor: float, warmup: int) -> float:
-    """Linear warm-up per step, never zero, then a cosine from `peak` to `floor` at `stop`."""
-    warmup = min(warmup, max((stop - start) // 10, 1))
-    done = step - start
-    if done < warmup:
-        return peak * (done + 1) / warmup
-    return floor + (peak - floor) * (1 + math.cos(math.pi * (done - warmup) / max(stop - start - warmup, 1))) / 2
-
-
-def choose_precision(asked: str, device: torch.device) -> tuple[torch.dtype, str]:
-    """(dtype, why)."""
-    if asked != "auto":
-        return {"fp32": torch.float32, "bf16": torch.bfloat16}[asked], f"{asked}: as asked"
-    if device.type == "cuda" and torch.cuda.is_bf16_supported():
-        return (
-            torch.bfloat16,
-            f"bf16: CUDA SM {'.'.join(map(str, torch.cuda.get_device_capability(device)))} supports it",
-        )
-    return torch.float32, "fp32: the safe choice on this device"
+        if self.group.first:
+            print(message, file=sys.stderr, flush=True)

@@ -1,0 +1,260 @@
+"""Ablations: one mechanism changed at a time, equal minutes, several training seeds (the comparisons of the paper).
+
+    slerlib ablate --data DIR --val DIR                            every variant, seeds 0, 1, 2
+    slerlib ablate sler dense --seeds 0 --steps 200 --images 2     a first look
+
+Stage A runs once per seed and encoder: what follows it cannot change it. From there every variant trains stages B and C
+for as long as SLER-IR does on the same processor: the ratio of their steps' times is measured here, interleaved, so
+that another load of the machine changes nothing. Results are appended to a table after each training; what the table
+holds is not run again, and a training that was cut off resumes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from .. import config
+from ..data.sources import Sources
+from ..errors import UserError
+from ..evaluate import evaluate, modal_paths, summary
+from ..model.network import parameter_counts
+from ..restore import load
+from . import checkpoint, loop, resuming
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+REFERENCE = "sler"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What differs from SLER-IR as the recipe has it."""
+
+    meaning: str
+    encoder: tuple[str, ...] = ()  # KEY=VALUE that change stage A: encoder, fusion, embedding loss
+    rest: tuple[str, ...] = ()  # KEY=VALUE that change what follows it
+    equal: str = "minutes"  # minutes | steps: what is equal to SLER-IR in stages B and C
+    of: str = ""  # another variant, whose training is looked at in another way
+
+
+PLAIN = ("model.glgf=off", "model.inject=none")
+
+VARIANTS = {
+    REFERENCE: Variant("SLER-IR, the recipe as it is"),
+    "modal_paths": Variant("SLER-IR, each class forced onto the path most of its images take", of=REFERENCE),
+    "oracle": Variant("labels as routes, in training and in the test", rest=("model.router=oracle",)),
+    "dense": Variant("one expert, same encoder and guide map", rest=("model.experts=1",)),
+    "dense_steps": Variant("the same at equal steps", rest=("model.experts=1",), equal="steps"),
+    "dense_wide": Variant("one expert with as many parameters as three", rest=("model.experts=1", "model.width=26")),
+    "random": Variant("a random path for each image", rest=("model.router=random",)),
+    # from a dense network to SLER-IR, one mechanism at a time
+    "plain_dense": Variant("one expert, no guide map", encoder=PLAIN, rest=("model.experts=1",)),
+    "plain_linear": Variant(
+        "+ experts at every layer behind a learned linear gate; the encoder is a plain classifier",
+        encoder=(*PLAIN, "model.sude=ce"),
+        rest=("model.router=linear",),
+    ),
+    "plain_sphere": Variant("+ the sphere with its nearest pin (SLER-IR without its guide map)", encoder=PLAIN),
+    # the router
+    "linear_gate": Variant("a learned linear gate instead of the nearest pin", rest=("model.router=linear",)),
+    "single": Variant("one decision for all layers", rest=("model.router=single",)),
+    "sphere_stage": Variant("each layer also looks at its own features", rest=("model.router=sphere_stage",)),
+    "soft": Variant("all experts run, weighted by their probability", rest=("model.router=dense",)),
+    "experts_2": Variant("two experts at each layer", rest=("model.experts=2",)),
+    "experts_4": Variant("four experts at each layer", rest=("model.experts=4",)),
+    "random_pins": Variant("pins anywhere instead of between groups of anchors", rest=("model.pin_init=random",)),
+    "learned_pins": Variant("stage C moves the pins", rest=("train.learn_pins=true",)),
+    # the embedding
+    "emergent": Variant("anchors that emerge: contrastive, triplet and uniformity", encoder=("model.sude=emergent",)),
+    "contrastive": Variant(
+        "the contrastive term alone",
+        encoder=("model.sude=emergent", "train.triplet_weight=0", "train.uniformity_weight=0"),
+    ),
+    "no_triplet": Variant(
+        "contrastive and uniformity", encoder=("model.sude=emergent", "train.triplet_weight=0")
+    ),
+    "linear_space": Variant("Euclidean space instead of the sphere", encoder=("model.sude=linear",)),
+    "classifier": Variant("a plain classifier's features on the sphere", encoder=("model.sude=ce",)),
+    # the guide
+    "cls_only": Variant("the guide sees the global token alone", encoder=("model.glgf=cls_only",)),
+    "patch_only": Variant("the guide sees local tokens alone", encoder=("model.glgf=patch_only",)),
+    "guide_decoder": Variant("the guide acts in the decoder alone", rest=("model.inject=decoder",)),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every training gets. Steps of stages B and C are those of SLER-IR."""
+
+    recipe: str = "tiny"
+    stage_a: int = 600
+    steps: int = 1000
+    lr: float = 4e-3
+    images: int = 0  # of the validation folder, 0 = all
+    pairs: int = 10  # steps by which the times of two networks are compared
+
+    def configured(self, seed: int, overrides: tuple[str, ...], steps: int) -> config.RunConfig:
+        total = self.stage_a + steps
+        common = [f"train.steps={total}", f"train.stage_a={self.stage_a / total}", f"train.lr={self.lr}"]
+        common += [f"train.stage_c={0.2 if steps else 0}", f"train.seed={seed}", "train.save_every=250"]
+        return config.with_overrides(config.recipe(self.recipe), [*common, *overrides])
+
+
+def ablate(
+    data: str | Path,
+    val: str | Path,
+    out: str | Path,
+    names: list[str] | None = None,
+    seeds: tuple[int, ...] = (0, 1, 2),
+    budget: Budget | None = None,
+    say=print,
+) -> DataFrame:
+    """Train and score the variants; returns `compared(rows)` of all that the table in `out` holds.
+
+    data: training data, val: folder of clean photographs that are damaged as the demo's are. names: of VARIANTS, None
+    for all. Seeds are the outer loop: the first complete comparison is there after a third of the time.
+    Raises UserError for an unknown name, or a table made with another budget.
+    """
+    names, budget, out = list(names or VARIANTS), budget or Budget(), Path(out)
+    unknown = sorted(set(names) - set(VARIANTS))
+    if unknown:
+        raise UserError(f"An ablation is one of {', '.join(VARIANTS)}; got {', '.join(unknown)}.")
+    if REFERENCE not in names:
+        names.insert(0, REFERENCE)  # the others are measured against it
+    sources = Sources.of(data)
+    table = Table(out / "ablations.csv", {**dataclasses.asdict(budget), "data": sources.fingerprint()[:12]})
+    for seed in seeds:
+        for name in sorted(names, key=list(VARIANTS).index):
+            if not table.holds(name, seed):
+                say(f"{name}, seed {seed}: {VARIANTS[name].meaning}")
+                table.add(_trained_and_scored(name, seed, budget, sources, Path(val), out))
+    return compared(table.rows)
+
+
+class Table:
+    """Rows (variant, seed, task) in a CSV file, written whole and renamed after each training."""
+
+    def __init__(self, path: Path, made_with: dict):
+        import pandas as pd
+
+        self.path, self.made_with = path, made_with
+        self.rows = pd.read_csv(path, dtype={"data": str}) if path.is_file() else pd.DataFrame()
+        for key, value in made_with.items():
+            other = [v for v in self.rows[key].unique() if v != value] if len(self.rows) else []
+            if other:
+                raise UserError(
+                    f"All ablations of a table share one budget; {path} was made with {key} = {other[0]}, "
+                    f"this run asks for {value}. Choose another --out, or ask for the same."
+                )
+
+    def holds(self, name: str, seed: int) -> bool:
+        return len(self.rows) > 0 and bool(((self.rows.variant == name) & (self.rows.seed == seed)).any())
+
+    def add(self, rows: DataFrame) -> None:
+        import pandas as pd
+
+        self.rows = pd.concat([self.rows, rows.assign(**self.made_with)], ignore_index=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint.write_atomically(self.path, self.rows.to_csv(index=False).encode())
+
+
+def _trained_and_scored(name: str, seed: int, budget: Budget, sources: Sources, val: Path, out: Path) -> DataFrame:
+    variant = VARIANTS[name]
+    if variant.of:
+        trained = out / f"{variant.of}-{seed}"
+        own = evaluate(load(trained), val, images=budget.images)
+        table = evaluate(load(trained), val, images=budget.images, path=modal_paths(own))
+    else:
+        trained = _train(name, seed, budget, sources, out)
+        table = evaluate(load(trained), val, images=budget.images)
+    net, card = checkpoint.load_net(trained)
+    means = summary(table)
+    rows = means[means.task != "average"][["task", "n", "psnr_input", "psnr", "ssim"]].round(4)
+    counts = parameter_counts(net)
+    rows.insert(0, "variant", name)
+    rows.insert(1, "seed", seed)
+    extra = {"steps_done": card["steps_done"], "minutes": card["minutes"]}
+    return rows.assign(**extra, active=counts["active"], total=counts["total"])
+
+
+def _train(name: str, seed: int, budget: Budget, sources: Sources, out: Path) -> Path:
+    """Stage A (shared), then stages B and C from its state; resumes what was cut off."""
+    variant, folder = VARIANTS[name], out / f"{name}-{seed}"
+    first = out / f"stage_a-{'_'.join(v.split('.')[-1] for v in variant.encoder) or 'recipe'}-{seed}"
+    begun = (first / checkpoint.STATE).is_file()
+    if not begun or checkpoint.load_net(first)[1]["steps_done"] < budget.stage_a:
+        loop.train(budget.configured(seed, variant.encoder, 0), sources, first, resume=begun, progress=False)
+    if not (folder / checkpoint.STATE).is_file():
+        steps = budget.steps
+        if variant.equal == "minutes" and name != REFERENCE:
+            steps = round(steps * _time_ratio(variant, budget, sources, out))
+        _begin(budget.configured(seed, variant.encoder + variant.rest, steps), sources, folder, first, budget.stage_a)
+    card = checkpoint.load_net(folder)[1]
+    # the number of steps was settled when the training began: measured again it would differ a little
+    cfg = config.from_dict(config.RunConfig, card["config"])
+    if card["steps_done"] < cfg.train.steps:
+        loop.train(cfg, sources, folder, resume=True, progress=False)
+    return folder
+
+
+def _begin(cfg: config.RunConfig, sources: Sources, folder: Path, first: Path, step: int) -> None:
+    """Write the state of a training that has just finished stage A: encoder and anchors from `first`, pins of its own
+    kind between them."""
+    run = loop.Run(cfg, sources, folder, torch.device("cpu"))
+    own, upstream = run.net.state_dict(), checkpoint.load_net(first)[0].state_dict()
+    kept = [key for key in own if key in upstream and key.startswith(("encoder.", "glgf.", "router.anchors"))]
+    run.net.load_state_dict({**own, **{key: upstream[key] for key in kept}})
+    run.net.router.place_pins()
+    run.ema.load_state_dict(run.net.state_dict())
+    run.step, run.anchored = step, True
+    folder.mkdir(parents=True, exist_ok=True)
+    resuming.save(run, step)
+
+
+def _time_ratio(variant: Variant, budget: Budget, sources: Sources, out: Path) -> float:
+    """Processor time of SLER-IR's stages B and C over that of as many steps of the variant."""
+    configs = [budget.configured(0, overrides, budget.steps) for overrides in ((), variant.encoder + variant.rest)]
+    runs = [loop.Run(cfg, sources, out, torch.device("cpu")) for cfg in configs]
+    alone = runs[0].upcycle_steps  # steps in which expert 0 of SLER-IR trains alone, as fast as a dense network
+    parts = [(alone / budget.steps, budget.stage_a), (1 - alone / budget.steps, budget.stage_a + alone)]
+    return sum(share * _step_ratio(runs, start, budget.pairs) for share, start in parts if share)
+
+
+def _step_ratio(runs: list[loop.Run], start: int, pairs: int, warm: int = 2) -> float:
+    """Median ratio of the processor time of interleaved steps of two runs, from step `start` on."""
+    ratios = []
+    for step, batch in zip(range(start, start + pairs + warm), runs[0].loader(start, 0), strict=False):
+        begun = time.process_time()
+        runs[0].train_step(step, batch)
+        between = time.process_time()
+        runs[1].train_step(step, batch)
+        ratios.append((between - begun) / (time.process_time() - between))
+    return statistics.median(ratios[warm:])
+
+
+def compared(rows: DataFrame) -> DataFrame:
+    """One row per variant: average PSNR over the damages, SLER-IR minus it with a 95 % t interval over seeds.
+
+    Differences are paired by seed: both start from the same draw of data and, where the encoder is the same, from the
+    same stage A. With one seed there is no interval. `clean`: PSNR of a clean photograph to itself.
+    """
+    import pandas as pd
+    from scipy import stats
+
+    average = rows[rows.task != "clean"].groupby(["variant", "seed"]).psnr.mean().unstack("seed")
+    clean = rows[rows.task == "clean"].groupby("variant").psnr.mean()
+    gaps = average.loc[REFERENCE] - average.drop(index=REFERENCE)
+    n, mean = gaps.count(axis=1), gaps.mean(axis=1)
+    half = gaps.std(axis=1, ddof=1) / n**0.5 * stats.t.ppf(0.975, (n - 1).clip(lower=1))
+    columns = {"seeds": average.count(axis=1), "psnr": average.mean(axis=1), "sler_minus": mean}
+    columns |= {"low": mean - half, "high": mean + half, "clean": clean}
+    meanings = {name: variant.meaning for name, variant in VARIANTS.items() if name in average.index}
+    return pd.DataFrame(columns).reindex(meanings).assign(meaning=meanings).reset_index(names="variant")

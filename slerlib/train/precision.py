@@ -1,0 +1,83 @@
+"""Number formats: which one, why, and a step of the optimiser in it. The routing stays in float32 in all of them.
+
+Weights, gradients and moments are float32 always; bf16 and fp16 are autocast, fp16 with a scaled loss.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..model.network import SLERIR
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+SMALLEST_SCALE = 2.0**-10  # of the loss in fp16; gradients that overflow even so are no matter of scale
+
+
+def choose_precision(asked: str, device: torch.device) -> tuple[torch.dtype, str]:
+    """(dtype, why). `auto` on a GPU: bf16 where the chip has it, else fp16; fp32 on everything else."""
+    if asked != "auto":
+        return _DTYPES[asked], f"{asked}: as asked"
+    if device.type == "cuda":
+        chip = f"SM {'.'.join(map(str, torch.cuda.get_device_capability(device)))}"
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return torch.bfloat16, f"bf16: CUDA {chip} supports it"
+        return torch.float16, f"fp16 with a scaled loss: CUDA {chip} has no bf16"
+    return torch.float32, "fp32: the safe choice on this device"
+
+
+class Precision:
+    """The number format of a run."""
+
+    def __init__(self, asked: str, device: torch.device):
+        self.device = device
+        self.dtype, self.reason = choose_precision(asked, device)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
+
+    def autocast(self) -> contextlib.AbstractContextManager:
+        return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
+
+    def backward(self, loss: Tensor) -> None:
+        self.scaler.scale(loss).backward()
+
+    def clip(
+        self, optimiser: torch.optim.Optimizer, parameters: Sequence[nn.Parameter], limit: float
+    ) -> tuple[float, bool]:
+        """Clip the norm of all gradients together; returns (norm before, whether `update` may follow).
+
+        An fp16 gradient that overflows is no fault: `update` leaves the weights alone then and halves the scale.
+        """
+        self.scaler.unscale_(optimiser)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, limit).item()
+        return norm, math.isfinite(norm) or (self.scaler.is_enabled() and self.scaler.get_scale() > SMALLEST_SCALE)
+
+    def update(self, optimiser: torch.optim.Optimizer) -> None:
+        self.scaler.step(optimiser)
+        self.scaler.update()
+
+
+def compile_blocks(net: SLERIR, crop: int, precision: Precision) -> str:
+    """torch.compile for the experts and the encoder, which are most of a step; returns what was done, or why not.
+
+    The routing between them stays plain Python: which experts run differs from step to step. One expert is tried first,
+    forward and backward, so that a missing compiler leaves everything as it was.
+    """
+    trial = copy.deepcopy(net.stages[0].experts[0])
+    x = torch.zeros(2, net.cfg.width, crop, crop, device=precision.device).to(memory_format=torch.channels_last)
+    try:
+        trial.compile(dynamic=True)
+        with precision.autocast():
+            y = trial(x)
+        torch.autograd.grad(y.float().sum(), list(trial.parameters()))
+    except Exception as error:  # whatever the compiler meets, training goes on without it
+        reason = (str(error).strip() or "no message").splitlines()[0]
+        return f"not compiled: torch.compile failed with {type(error).__name__}: {reason}"
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)  # one per width and format
+    for module in (net.encoder, *(expert for stage in net.stages for expert in stage.experts)):
+        module.compile(dynamic=True)
+    return "experts and encoder compiled, which takes its time in the first steps"

@@ -1,0 +1,129 @@
+"""Ablations: every variant is what it says, stage A is shared, nothing finished runs twice, known intervals."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from slerlib import SLERIR, UserError, config, parameter_counts
+from slerlib.data.sources import Sources
+from slerlib.train import ablation, checkpoint, loop
+
+BUDGET = ablation.Budget(stage_a=2, steps=4, images=1, pairs=1)
+
+
+@pytest.fixture(scope="module")
+def photographs():
+    noise = torch.Generator().manual_seed(0)
+    tiles = [torch.randint(0, 255, (3, 18, 18), generator=noise, dtype=torch.uint8) for _ in range(6)]
+    return Sources.photographs([t.repeat(1, 8, 8) for t in tiles], list("abcdef"), "made up")
+
+
+@pytest.fixture(scope="module")
+def val(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("val")
+    pixels = np.random.default_rng(0).integers(0, 255, (48, 40, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / "a.png")
+    return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small():
+    """The recipe with few held-out views, small batches and small crops."""
+    recipe, values = config.recipe, ["data.anchor_contents=2", "train.batch=2", "train.grid_contents=2"]
+    values += ["model.context=32", "data.crop=16"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(config, "recipe", lambda name: config.with_overrides(recipe(name), values))
+        yield
+
+
+@pytest.fixture(scope="module")
+def done(small, photographs, val, tmp_path_factory):
+    out = tmp_path_factory.mktemp("ablations")
+    names = ["dense", "modal_paths", "plain_sphere"]
+    return out, ablation.ablate(photographs, val, out, names, (0,), BUDGET, say=lambda line: None)
+
+
+def test_rows_and_folders(done):
+    out, table = done
+    assert table.variant.tolist() == ["sler", "modal_paths", "dense", "plain_sphere"]
+    assert np.isfinite(table.psnr).all() and np.isnan(table.low).all()  # one seed: no interval
+    assert {p.name for p in out.iterdir()} == {
+        "ablations.csv", "stage_a-recipe-0", "stage_a-glgf=off_inject=none-0", "sler-0", "dense-0", "plain_sphere-0",
+    }  # fmt: skip
+    rows = pd.read_csv(out / "ablations.csv")
+    assert len(rows) == 4 * 8 and rows.groupby("variant").task.nunique().eq(8).all()
+    sler, dense = rows[rows.variant == "sler"].iloc[0], rows[rows.variant == "dense"].iloc[0]
+    assert sler.active == dense.active == dense.total < sler.total
+
+
+def test_variants_go_on_from_the_shared_stage_a(done, photographs, tmp_path):
+    out, _ = done
+    first = checkpoint.load_net(out / "stage_a-recipe-0")[0]
+    cfg = BUDGET.configured(0, ("model.experts=1",), 4)
+    ablation._begin(cfg, photographs, tmp_path / "begun", out / "stage_a-recipe-0", 2)
+    begun = checkpoint.load_net(tmp_path / "begun")[0]
+    for name, tensor in begun.state_dict().items():
+        if name.startswith(("encoder.", "glgf.")) or name == "router.anchors":
+            assert torch.equal(tensor, first.state_dict()[name]), name
+
+
+def test_what_is_in_the_table_does_not_run_again(done, photographs, val, monkeypatch):
+    out, table = done
+    monkeypatch.setattr(loop, "train", None)
+    again = ablation.ablate(photographs, val, out, ["dense"], (0,), BUDGET, say=print)
+    pd.testing.assert_frame_equal(again, table)
+
+
+def test_an_interrupted_suite_goes_on(photographs, val, tmp_path, monkeypatch):
+    evaluate = ablation.evaluate
+
+    def stopped(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ablation, "evaluate", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        ablation.ablate(photographs, val, tmp_path, ["sler"], (0,), BUDGET, say=lambda line: None)
+    monkeypatch.setattr(ablation, "evaluate", evaluate)
+    monkeypatch.setattr(loop, "train", None)  # trained already, only the scores are missing
+    assert ablation.ablate(photographs, val, tmp_path, ["sler"], (0,), BUDGET, say=lambda line: None).seeds.item() == 1
+
+
+def test_refusals(done, photographs, val):
+    out, _ = done
+    with pytest.raises(UserError, match="got nonsense"):
+        ablation.ablate(photographs, val, out, ["nonsense"], (0,), BUDGET)
+    with pytest.raises(UserError, match="stage_a = 2, this run asks for 3"):
+        ablation.ablate(photographs, val, out, ["sler"], (0,), ablation.Budget(stage_a=3, steps=4, images=1, pairs=1))
+
+
+@pytest.mark.parametrize("name", [n for n, v in ablation.VARIANTS.items() if not v.of])
+def test_every_variant_is_another_network_or_training(name):
+    variant, plain = ablation.VARIANTS[name], BUDGET.configured(0, (), 4)
+    cfg = BUDGET.configured(0, variant.encoder + variant.rest, 4)
+    assert (cfg == plain) == (name == "sler")
+    assert parameter_counts(SLERIR(cfg.model))["total"] > 0
+
+
+def test_the_wide_dense_network_has_the_size_of_three_experts():
+    whole, wide = (
+        parameter_counts(SLERIR(BUDGET.configured(0, ablation.VARIANTS[name].rest, 4).model))["total"]
+        for name in ("sler", "dense_wide")
+    )
+    assert abs(wide / whole - 1) < 0.02
+
+
+def test_comparison_of_known_numbers():
+    psnr = {"sler": (30.0, 31.0, 32.0), "dense": (29.0, 29.0, 29.0)}
+    rows = [
+        {"variant": name, "seed": seed, "task": task, "psnr": value + shift}
+        for name, values in psnr.items()
+        for seed, value in enumerate(values)
+        for task, shift in (("rain", -1.0), ("haze", 1.0), ("clean", 10.0))
+    ]
+    table = ablation.compared(pd.DataFrame(rows)).set_index("variant")
+    assert table.loc["sler", "psnr"] == pytest.approx(31) and table.loc["sler", "clean"] == pytest.approx(41)
+    assert table.loc["dense", "sler_minus"] == pytest.approx(2)
+    half = 4.302653 / 3**0.5  # t(0.975, 2 degrees of freedom) x standard deviation 1 / sqrt(3 seeds)
+    assert table.loc["dense", ["low", "high"]].tolist() == pytest.approx([2 - half, 2 + half])

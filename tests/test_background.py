@@ -1,0 +1,91 @@
+"""A training in a process of its own: it begins, goes on after a kill, is left alone, and says why it ended."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+import torch
+from PIL import Image
+
+from slerlib import UserError, plots
+from slerlib.train import background
+
+SMALL = [
+    "model.width=8", "model.token_width=24", "model.encoder_blocks=1", "model.guide_channels=8", "model.embedding=16",
+    "model.context=32", "data.crop=16", "data.anchor_contents=2", "train.batch=2", "train.grid_contents=2",
+    "train.stage_a=0.2", "train.save_every=10",
+]  # fmt: skip
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="file locks are those of POSIX")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photographs")
+    generator = torch.Generator().manual_seed(0)
+    for n in range(6):
+        coarse = torch.rand(1, 3, 6, 6, generator=generator)
+        pixels = torch.nn.functional.interpolate(coarse, size=(48, 48), mode="bilinear")[0]
+        Image.fromarray((pixels.permute(1, 2, 0) * 255).byte().numpy()).save(folder / f"{n}.png")
+    return folder
+
+
+def begin(out, data, steps):
+    return background.start("tiny", out, data, [*SMALL, f"train.steps={steps}"], threads=1)
+
+
+def test_it_survives_a_kill_and_ends_with_every_step_once(data, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert begin(out, data, 3000).running
+    assert begin(out, data, 3000).running  # left alone: a second process could not have the lock
+    while not (out / "state.pt").is_file() or background.progress(out).step < 15:
+        assert background.progress(out).running, (out / "console.txt").read_text()
+        time.sleep(0.1)
+    os.kill(int((out / "running.lock").read_text()), signal.SIGKILL)
+    while background.progress(out).running:
+        time.sleep(0.05)
+    steps = background.progress(out).step
+    assert 15 <= steps < 3000
+    with pytest.raises(UserError, match="ended at step"):
+        background.follow(out)
+    with pytest.raises(UserError, match="other settings"):
+        begin(out, data, 40)
+    assert begin(out, data, 3000).running
+    saved = torch.load(out / "state.pt", weights_only=True)["step"]
+    while background.progress(out).step < max(saved, steps) + 5:
+        assert background.progress(out).running, (out / "console.txt").read_text()
+        time.sleep(0.1)
+    background.stop(out)
+    log = background.read_log(out)
+    assert log.step.tolist() == list(range(len(log))) and len(log) > steps
+    assert "stage B" in capsys.readouterr().out or set(log.stage) == {"A"}
+
+
+def test_a_finished_training_is_left_alone_and_drawn(data, tmp_path):
+    out = tmp_path / "run"
+    begin(out, data, 20)
+    state = background.follow(out, every=0.1)
+    assert state.done and state.step == 20 and state.stage == "C" and not state.running
+    before = (out / "model.safetensors").stat().st_mtime_ns
+    assert begin(out, data, 20).done and (out / "model.safetensors").stat().st_mtime_ns == before
+    looks = background.read_validation(out)
+    assert looks.step.tolist() == [10, 20] and looks.rain.between(5, 60).all()
+    figure = plots.training_curves(background.read_log(out), looks)
+    assert "Loss over 20 steps" in figure.alt_text and "stages A from step 0, B from step 4" in figure.alt_text
+
+
+def test_what_went_wrong_is_told(tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(UserError, match="holds no training"):
+        background.progress(out)
+    background.start("tiny", out, tmp_path / "nothing", SMALL)
+    with pytest.raises(UserError, match=r"ended at step 0 of .*nothing"):
+        background.follow(out, every=0.1)
+
+
+def test_a_half_written_line_waits(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"train": {"steps": 9}}))
+    whole = json.dumps({"step": 0, "stage": "A", "loss": 1.0})
+    (tmp_path / "log.jsonl").write_text(f'{whole}\n{{"step": 1, "lo')
+    assert background.progress(tmp_path).step == 1 and len(background.read_log(tmp_path)) == 1
