@@ -44,7 +44,7 @@ def compare(one, other):
     """Weights, up to rounding. The bias of the keys has no gradient but rounding, which Adam scales up."""
     for key, value in one.items():
         if not key.endswith("qkv.bias"):
-            torch.testing.assert_close(other[key], value, rtol=1e-3, atol=1e-5)
+            torch.testing.assert_close(other[key], value, rtol=2e-3, atol=5e-5)
 
 
 def test_two_processes_train_as_one_and_torchrun_replaces_the_dead(tmp_path):
