@@ -132,16 +132,26 @@ def test_evaluation_tells_the_oracle_both(tmp_path):
     assert found.path.tolist() == ["".join(map(str, row)) for row in expected.tolist()]
 
 
+@pytest.mark.parametrize("grid", [0, 3])
+def test_processes_share_them(photographs, grid):
+    options = (photographs, CLASSES, config.DataConfig(crop=16, composite_share=0.3), 32, 10, 0, grid, 1.0)
+    whole, parts = Batches(*options), [Batches(*options, part=(rank, 3)) for rank in range(3)]
+    batch, shared = whole[1], [part[1] for part in parts]
+    for key in ("degraded", "label", "parts"):
+        assert torch.equal(batch[key], torch.cat([part[key] for part in shared]))
+
+
 # --- what training makes of them
 
 
 def terms_of(run, step):
     """Terms of a step and the batch they come from."""
-    a, b, _ = run.cfg.train.stage_steps()
+    a = run.cfg.train.stage_steps()[0]
     batch = next(iter(run.loader(step, 0)))
     if step < a:
         return stages.embedding_terms(run.net, run.cfg, batch, step), batch
-    return stages.restoration_terms(run.net, run.cfg, batch, step, stages.Draws())[0], batch
+    draws = stages.draw(run.cfg, step, len(batch["label"]))
+    return stages.restoration_terms(run.net, run.cfg, batch, step, draws)[0], batch
 
 
 @pytest.mark.parametrize("mode", ["anchored", "emergent", "linear", "ce"])
@@ -190,8 +200,8 @@ def test_stage_c_has_the_term_and_stage_b_restores_them(photographs, tmp_path):
     z = run.net.encode(batch["degraded"], batch["context"], batch["rows"], batch["place"]).embedding
     pull = losses.composite(z[~single], run.net.router.targets(batch["parts"][~single]))
     own = losses.anchor_cross_entropy(z[single], batch["label"][single], run.net.router.anchors, 0.2)
-    assert terms["composite"].item() == pytest.approx(0.1 * pull.item(), rel=1e-4)
-    assert terms["sude"].item() == pytest.approx(0.1 * own.item(), rel=1e-4)
+    assert terms["composite"].item() == pytest.approx(0.1 * pull.item() / 2, rel=1e-4)  # half of the samples
+    assert terms["sude"].item() == pytest.approx(0.1 * own.item() / 2, rel=1e-4)
     nothing = torch.empty(0, 16)
     assert losses.composite(nothing, nothing).item() == 0
     assert (

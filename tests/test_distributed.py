@@ -45,7 +45,7 @@ def compare(one, other):
     """Weights, up to rounding. The bias of the keys has no gradient but rounding, which Adam scales up."""
     for key, value in one.items():
         if not key.endswith("qkv.bias"):
-            torch.testing.assert_close(other[key], value, rtol=1e-3, atol=1e-5)
+            torch.testing.assert_close(other[key], value, rtol=2e-3, atol=5e-5)
 
 
 def test_two_processes_train_as_one_and_torchrun_replaces_the_dead(tmp_path):
@@ -97,9 +97,8 @@ def test_processes_split_every_batch(photographs):
         )
         joined = together([part[7] for part in parts])
         assert all(torch.equal(joined[key], value) for key, value in whole[7].items())
-        assert [list(part.own(7)) for part in parts] == [list(Group(r, 3).rows(whole.size(7))) for r in range(3)]
-        cut = pieces(whole[7], Part.whole(whole[7]), 3)
-        assert Part.whole(whole[7]) == Part(0, whole.size(7), whole.size(7), whole.composites(7))
+        assert [list(part.own) for part in parts] == [list(Group(r, 3).rows(whole.size)) for r in range(3)]
+        cut = pieces(whole[7], Part(0, whole.size, whole.size), 3)
         assert sum(part.share for part, _ in cut) == pytest.approx(1)
         joined = together([piece for _, piece in cut])
         assert all(torch.equal(joined[key], value) for key, value in whole[7].items())

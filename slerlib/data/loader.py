@@ -49,11 +49,11 @@ class Batches(Dataset):
     Otherwise a grid of that many contents x all classes, every class of one content cut from the same place: a negative
     shares the content and a positive does not. A share of the contents are the clean sides of real pairs, whose real
     inputs then stand in the cells of their class. `real_rows` more rows hold one real sample of every class that has
-    any, so that the encoder sees real rain each time it sees synthetic rain. Composites come on top, until they are
-    their share of grid and composites. Stage A has this grid in both protocols. Raises UserError where composites are
-    asked for and the classes have fewer than two degradations.
+    any, so that the encoder sees real rain each time it sees synthetic rain. Composites come on top, `mixed_rows` of
+    them, so that they are their share. Stage A has this grid in both protocols.
 
     part = (rank, world): of each batch only the consecutive samples that belong to process `rank` of `world`.
+    Raises UserError where composites are asked for and the classes have fewer than two kinds of degradation.
     """
 
     def __init__(
@@ -94,29 +94,23 @@ class Batches(Dataset):
     def __len__(self) -> int:
         return self.length
 
-    def size(self, step: int) -> int:
+    @property
+    def size(self) -> int:
         """Samples of a whole batch, those of other processes included."""
-        if not self.grid:
-            return self.batch
-        return self.grid * len(self.classes) + self.real_rows * len(self.real) + self.composites(step)
-
-    def composites(self, step: int) -> int:
-        """How many of them are composites."""
-        share, per_step = self.cfg.composite_share, self.batch
-        if self.grid:
-            share, per_step = self._composites_of_a_grid, 1
-        return _share((step + 1) * per_step, share) - _share(step * per_step, share)
+        cells = self.grid * len(self.classes)
+        return cells + self.real_rows * len(self.real) + self.mixed_rows if self.grid else self.batch
 
     @property
-    def _composites_of_a_grid(self) -> float:
-        """On average."""
+    def mixed_rows(self) -> int:
+        """Composites of a grid, so many that they are their share of grid and composites."""
         share = self.cfg.composite_share
-        return self.grid * len(self.classes) * share / (1 - share)
+        return round(self.grid * len(self.classes) * share / (1 - share))
 
-    def own(self, step: int) -> range:
+    @property
+    def own(self) -> range:
         """The samples of a whole batch that are made here."""
         rank, world = self.part
-        return range(self.size(step) * rank // world, self.size(step) * (rank + 1) // world)
+        return range(self.size * rank // world, self.size * (rank + 1) // world)
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         with _one_thread():
@@ -127,7 +121,7 @@ class Batches(Dataset):
             samples = self._grid(step)
         else:
             draw = self._balanced if self.peers is None else self._by_repeats
-            samples = [draw(step * self.batch + number) for number in self.own(step)]
+            samples = [draw(step * self.batch + number) for number in self.own]
         rows = [n for n, sample in enumerate(samples) if sample.view is not None]
         views = [samples[n].view for n in rows]
         return {
@@ -178,7 +172,7 @@ class Batches(Dataset):
         return Sample(x, y, (label,), view, place, degraded is not None)
 
     def _grid(self, step: int) -> list[Sample]:
-        samples, own_rows, width = [], self.own(step), len(self.classes)
+        samples, own_rows, width = [], self.own, len(self.classes)
         for n, content in enumerate(range(step * self.grid, (step + 1) * self.grid)):
             cells = [cell for cell in range(n * width, (n + 1) * width) if cell in own_rows]
             if not cells:
@@ -200,8 +194,10 @@ class Batches(Dataset):
                 if cell in own_rows:
                     samples.append(self._cut(*pool.shuffled(row, self.seed, 7, label), (label,), row, cell))
                 cell += 1
-        mixed = _share(step, self._composites_of_a_grid)
-        return samples + [self._composite(mixed + n) for n in range(self.composites(step)) if cell + n in own_rows]
+        mixed = range(step * self.mixed_rows, (step + 1) * self.mixed_rows)
+        return samples + [
+            self._composite(n) for n, place in zip(mixed, range(cell, self.size), strict=True) if place in own_rows
+        ]
 
     # --- cutting it
 

@@ -13,30 +13,21 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Part:
-    """Samples `start` to `stop` - 1 of a global batch of `total`, of which `mixed` are composites."""
+    """Samples `start` to `stop` - 1 of a global batch of `total`."""
 
     start: int
     stop: int
     total: int
-    mixed: int = 0
 
     @classmethod
     def whole(cls, batch: dict[str, Tensor]) -> Part:
         """All samples of a batch that nobody shares."""
-        return cls(0, len(batch["label"]), len(batch["label"]), int((batch["parts"].sum(dim=1) > 1).sum()))
+        return cls(0, len(batch["label"]), len(batch["label"]))
 
     @property
     def share(self) -> float:
         """The factor that turns a mean over these samples into their part of the mean over the global batch."""
         return (self.stop - self.start) / self.total
-
-    def single_share(self, single: Tensor) -> float:
-        """The same for means over the samples of one class alone, marked by `single` (n,) bool."""
-        return int(single.sum()) / max(self.total - self.mixed, 1)
-
-    def mixed_share(self, single: Tensor) -> float:
-        """And over composites, which are the others."""
-        return int((~single).sum()) / max(self.mixed, 1)
 
     @property
     def rows(self) -> slice:
@@ -54,7 +45,7 @@ def pieces(batch: dict[str, Tensor], part: Part, count: int) -> list[tuple[Part,
         piece = {key: batch[key][a:b] for key in ("degraded", "clean", "label", "parts", "real")}
         piece |= {"context": batch["context"][inside], "place": batch["place"][inside]}
         piece["rows"] = batch["rows"][inside] - a
-        result.append((Part(part.start + a, part.start + b, part.total, part.mixed), piece))
+        result.append((Part(part.start + a, part.start + b, part.total), piece))
     return result
 
 

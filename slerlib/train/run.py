@@ -58,7 +58,7 @@ class Run:
         self.compiled = compile_blocks(self.net, cfg.data.crop, self.precision) if cfg.train.compile else ""
         self.sources, self.fingerprint = sources.with_repeats(cfg.data.repeat_counts()), sources.fingerprint()
         self.training, self.held_out = self.sources.hold_out(cfg.data.anchor_contents)
-        self.plan = plan(self._batches("B"))
+        self.plan, self.grid_size = plan(self.batches(0, self.training)), self._grids().size
         self.step = self.resumed_at = self.saved_at = 0
         self.anchored, self.seconds, self.averaged = False, 0.0, 0
         self.upcycle_steps = stages.upcycle_steps(cfg)
@@ -68,14 +68,13 @@ class Run:
     def loader(self, step: int, workers: int):
         """This process's samples of the batches from `step` to the end of its stage (A, or B and C)."""
         t, a = self.cfg.train, self.cfg.train.stage_steps()[0]
-        own = self._batches("A" if step < a else "B", (self.group.rank, self.group.world))
-        return own.loader(step, a if step < a else t.steps, workers)
+        part = (self.group.rank, self.group.world)
+        if step < a:
+            return self._grids(part).loader(step, a, workers)
+        return self.batches(0, self.training, part=part).loader(step, t.steps, workers)
 
-    def _batches(self, stage: str, part: tuple[int, int] = (0, 1)) -> Batches:
-        """Training batches of a stage, whole ones unless `part` is (rank, world)."""
-        if stage == "A":
-            return self.batches(self.cfg.train.grid_contents, self.training, share=1.0, real_rows=1, part=part)
-        return self.batches(0, self.training, part=part)
+    def _grids(self, part: tuple[int, int] = (0, 1)) -> Batches:
+        return self.batches(self.cfg.train.grid_contents, self.training, share=1.0, real_rows=1, part=part)
 
     def batches(
         self,
@@ -108,12 +107,10 @@ class Run:
         start = time.perf_counter()
         t, stage = self.cfg.train, stages.stage_of(step, self.cfg.train)
         self._prepare(step, stage)
-        whole = self._batches(stage)
-        total = whole.size(step)
+        total = self.grid_size if stage == "A" else t.batch
         own = self.group.rows(total)
         # contrast needs all samples at once: stage A, an encoder alone, takes its batch in one piece
-        part = Part(own.start, own.stop, total, whole.composites(step))
-        parts = pieces(batch, part, 1 if stage == "A" else t.accumulate)
+        parts = pieces(batch, Part(own.start, own.stop, total), 1 if stage == "A" else t.accumulate)
         draws, numbers = stages.draw(self.cfg, step, total), []
         self.optimiser.zero_grad(set_to_none=True)  # an expert nobody chose keeps grad None: no decay, no momentum step
         for part, samples in parts:

@@ -119,16 +119,16 @@ def embedding_terms(
     """SUDE on the context views; consistency draws the embedding of a crop to that of its context.
 
     The consistency term looks at the first content of the grid, one crop of each class: all crops would cost a fifth
-    of the step. Composites are drawn to the middle of their classes: of the fixed anchors (`anchored`), else of the
-    batch's class means, which take no gradient, as late as the triplets come: before, the means say nothing. Contrast
-    needs all samples at once: `group` gathers the embeddings of all processes, and each works out the loss of the whole
-    global batch, of which `part` is here.
+    of the step. Contrast needs all samples at once: `group` gathers the embeddings of all processes, and each works out
+    the loss of the whole global batch, of which `part` is here.
+
+    Composites are drawn to the middle of their classes: of the fixed anchors (`anchored`), else of the batch's class
+    means, which take no gradient, as late as the triplets come: before, the means say nothing.
     """
     part, group = part or Part.whole(batch), group or Group()
-    mode, linear, k = cfg.model.sude, cfg.model.sude == "linear", len(cfg.model.classes)
-    everything = net.glgf(*net.encoder(batch["context"])).embedding
-    single = batch["label"] < k
-    z, labels, weight = everything[single], batch["label"][single], part.single_share(single)
+    mode, labels, k = cfg.model.sude, batch["label"], len(cfg.model.classes)
+    linear, mixed = mode == "linear", bool(cfg.data.composite_share)
+    z = net.glgf(*net.encoder(batch["context"])).embedding
     wide = z[: max(min(k, part.stop) - part.start, 0)]  # samples 0 to K - 1 of the global batch that are here
     pull = z.sum() * 0
     if len(wide):
@@ -139,25 +139,21 @@ def embedding_terms(
     done = step / max(cfg.train.stage_steps()[0], 1)
     triplet = min(max((done - cfg.train.triplet_start) / 0.25, 0.0), 1.0)
     logits = None if classifier is None else classifier(z)
-    if mode in ("emergent", "linear"):
-        z, labels = group.gather(everything, part.total), group.gather(batch["label"], part.total)
-        z, labels, weight = z[labels < k], labels[labels < k], 1 / group.world
+    weight, sets = part.share, batch["parts"]
+    if mode in ("emergent", "linear") or mixed:
+        z, labels, weight = group.gather(z, part.total), group.gather(labels, part.total), 1 / group.world
+        sets = group.gather(sets.long(), part.total).bool() if mixed else sets
+        logits = logits if logits is None else group.gather(logits, part.total)
+    single = labels < k
     with torch.autocast(z.device.type, enabled=False):  # the sphere needs float32: in bf16 near points coincide
-        logits = None if logits is None else logits.float()
-        terms = losses.sude(z, labels, cfg.train, mode, net.router.anchors, logits, triplet)
-    terms = {name: weight * term for name, term in terms.items()}
-    terms["consistency"] = cfg.train.consistency_weight * pull
-    if cfg.data.composite_share:
-        anchors, weight = net.router.anchors, cfg.train.composite_weight * part.mixed_share(single)
-        if mode != "anchored":
-            if mode == "ce":
-                z, labels = group.gather(everything, part.total), group.gather(batch["label"], part.total)
-                z, labels = z[labels < k], labels[labels < k]
-            members = labels == torch.arange(k, device=labels.device)[:, None]
-            anchors, weight = sphere.middles(z.detach(), members, linear), triplet * weight
-        middles = sphere.middles(anchors, batch["parts"][~single], linear)
-        terms["composite"] = weight * losses.composite(everything[~single], middles, linear)
-    return terms
+        logits = None if logits is None else logits[single].float()
+        terms = losses.sude(z[single], labels[single], cfg.train, mode, net.router.anchors, logits, triplet)
+        if mixed:
+            means = sphere.middles(z[single].detach(), sets[single].T, linear)
+            middles = sphere.middles(net.router.anchors if mode == "anchored" else means, sets[~single], linear)
+            late = 1 if mode == "anchored" else triplet
+            terms["composite"] = late * cfg.train.composite_weight * losses.composite(z[~single], middles, linear)
+    return {name: weight * term for name, term in terms.items()} | {"consistency": cfg.train.consistency_weight * pull}
 
 
 def restoration_terms(
@@ -190,12 +186,14 @@ def restoration_terms(
     terms = {"restoration": part.share * losses.restoration(y, batch["clean"], t.fft_weight)}
     if stage_of(step, t) == "C":
         linear = cfg.model.sude == "linear"
+        # a mean over all samples, of which each has one of the two losses: so it adds up over parts of a batch
         single, z, anchors = batch["label"] < len(cfg.model.classes), encoding.embedding, net.router.anchors
-        anchored = losses.anchor_cross_entropy(z[single], batch["label"][single], anchors, t.tau, linear)
-        terms["sude"] = t.sude_weight * part.single_share(single) * anchored
+        own = losses.anchor_cross_entropy(z[single], batch["label"][single], anchors, t.tau, linear)
+        weight = t.sude_weight * part.share * single.float().mean()
+        terms["sude"] = weight * own
         if cfg.data.composite_share:
             pull = losses.composite(z[~single], net.router.targets(sets[~single]), linear)
-            terms["composite"] = t.sude_weight * t.composite_weight * part.mixed_share(single) * pull
+            terms["composite"] = (t.sude_weight * part.share - weight) * t.composite_weight * pull
         if t.learn_pins and net.cfg.experts > 1:
             used = group.sum(part.share * expert_shares(trace))  # of the global batch
             terms["balance"] = t.balance_weight * part.share * balance_loss(trace, used)
