@@ -139,13 +139,16 @@ def follow(out: str | Path, lines: int = 10, every: float = 1.0) -> Progress:
     return state
 
 
-def stop(out: str | Path) -> None:
-    """Interrupt the training in `out`, as Ctrl-C would; steps since its last save are lost. Nothing if none runs."""
-    lock = Path(out) / LOCK
-    if progress(out).running and (pid := lock.read_text().strip()):
-        os.kill(int(pid), signal.SIGINT)
-        while progress(out).running:
-            time.sleep(0.05)
+def stop(out: str | Path, patience: float = 10.0) -> None:
+    """End the training in `out`; steps since its last save are lost. Nothing if none runs.
+
+    patience: seconds after which it is ended by force. A save in progress cannot be cut in half: it is renamed whole.
+    """
+    lock, begun = Path(out) / LOCK, time.monotonic()
+    while progress(out).running and (pid := lock.read_text().strip()):
+        # not an interrupt: processes that a shell started in the background may ignore those
+        os.kill(int(pid), signal.SIGTERM if time.monotonic() - begun < patience else signal.SIGKILL)
+        time.sleep(0.05)
 
 
 def read_log(out: str | Path) -> DataFrame:
