@@ -246,6 +246,9 @@ def test_python_m_slerlib_and_ctrl_c(tmp_path, untrained):
     while not (log.exists() and log.stat().st_size) and process.poll() is None and time.monotonic() < end:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    try:
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()  # where the tests themselves run with interrupts ignored, as a shell's background jobs do
     assert process.returncode == 130, err
     assert "Traceback" not in err
