@@ -55,7 +55,7 @@ def markdown(card: dict, notes: str) -> str:
         "(noise: the stated sigma), and the real pairs are small parts of their sets. 95 % bootstrap intervals over "
         "images; for an average, photographs that several tasks share are drawn once for all of them.",
     ]
-    header = "| set | task | n | input PSNR | restored PSNR (95 %) | gain | input SSIM | restored SSIM | modal path |"
+    header = "| set | task | n | input PSNR | restored PSNR (95 %) | gain | input SSIM | restored SSIM | modal path of the task |"
     for score in card["scores"]:
         lines += ["", f"### {score['data']}", "", header, "|---" * 9 + "|"]
         for row in score["summary"]:
@@ -82,7 +82,7 @@ def main() -> None:
     net, card = checkpoint.load_net(args.run)
     log = (args.run / "log.jsonl").read_bytes()
     records = [json.loads(line) for line in log.splitlines()]
-    card["name"] = args.out.name
+    card["name"] = card["config"]["name"]
     card["parameters"] = slerlib.parameter_counts(net)
     card["log_sha256"] = hashlib.sha256(log).hexdigest()
     card["anchor_accuracy"] = next(r["anchor_accuracy"] for r in records if "anchor_accuracy" in r)

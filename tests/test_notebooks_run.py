@@ -147,7 +147,7 @@ def test_the_report_of_the_sphere_draws_maps_with_their_quality(run):
     assert "68 points of 2 photographs: 34 whole images and as many crops. 60 of them show" in text
     traces = Traces.load(record["folder"] / "traces.npz")
     table = geometry.measures(traces.select(traces.table.label != "snow"))
-    assert f"accuracy **{table.value['knn_accuracy']:.2f}" in text and "trustworthiness" in text
+    assert f"of other photographs: **{table.value['knn_accuracy']:.2f}" in text and "trustworthiness" in text
     assert (record["folder"] / "measures.csv").is_file()
     assert f"same photograph, is **{table.value['content_leakage']:.2f} (" in text
     assert len(page) < 4_000_000

@@ -47,8 +47,9 @@ def severity_table(traces: Traces, reference: Traces) -> DataFrame:
                 f"A severity curve needs reference images of its degradation and of clean; for {label!r} there are "
                 f"{', '.join(known)}. Add them to the reference."
             )
-        for severity in np.unique(traces.table.severity.to_numpy()[where]):
-            part = where[traces.table.severity.to_numpy()[where] == severity]
+        severities = traces.table.severity.to_numpy()[where]
+        for severity in np.unique(severities):
+            part = where[np.isnan(severities) if np.isnan(severity) else severities == severity]
             content = traces.table.content.to_numpy()[part]
             row = {"degradation": label, "severity": severity, "n": len(part)}
             for name, path in (("own", known[home]), ("clean", known["clean"])):

@@ -45,9 +45,9 @@ def _number(value: float) -> str:
 
 
 def _short(value: float) -> str:
-    """For narrow cells: .4 for 0.4, 0 for 0.0, and no decimal from 10 on."""
-    text = _number(value) if abs(value) < 9.95 or not np.isfinite(value) else f"{value:.0f}".replace("-", "−")
-    return "0" if text == "0.0" else re.sub(r"^(−?)0\.", r"\1.", text)
+    """For narrow cells of three characters: .4 for 0.4, 0 for 0.0, 10 for 10.3, −1 for -1.4."""
+    text = re.sub(r"^(−?)0\.", r"\1.", _number(value))
+    return "0" if text == ".0" else text if len(text) <= 3 else f"{value:.0f}".replace("-", "−")
 
 
 @styled

@@ -130,7 +130,9 @@ def ablate(
     if REFERENCE not in names:
         names.insert(0, REFERENCE)  # the others are measured against it
     sources = Sources.of(data)
-    table = Table(out / "ablations.csv", {**dataclasses.asdict(budget), "data": sources.fingerprint()[:12]})
+    scored = "demo" if str(val) == "demo" else Sources.of(val).fingerprint()[:12]  # refused now, not after a training
+    made_with = {**dataclasses.asdict(budget), "data": sources.fingerprint()[:12], "val": scored}
+    table = Table(out / "ablations.csv", made_with)
     for seed in seeds:
         for name in sorted(names, key=list(VARIANTS).index):
             if not table.holds(name, seed):
@@ -146,7 +148,7 @@ class Table:
         import pandas as pd
 
         self.path, self.made_with = path, made_with
-        self.rows = pd.read_csv(path, dtype={"data": str}) if path.is_file() else pd.DataFrame()
+        self.rows = pd.read_csv(path, dtype={"data": str, "val": str}) if path.is_file() else pd.DataFrame()
         for key, value in made_with.items():
             other = [v for v in self.rows[key].unique() if v != value] if len(self.rows) else []
             if other:
@@ -208,7 +210,7 @@ def _train(name: str, seed: int, budget: Budget, sources: Sources, out: Path) ->
 def _begin(cfg: config.RunConfig, sources: Sources, folder: Path, first: Path, step: int) -> None:
     """Write the state of a training that has just finished stage A: encoder and anchors from `first`, pins of its own
     kind between them."""
-    run = loop.Run(cfg, sources, folder, torch.device("cpu"))
+    run = loop.Run(cfg, sources, folder, _device())
     own, upstream = run.net.state_dict(), checkpoint.load_net(first)[0].state_dict()
     kept = [key for key in own if key in upstream and key.startswith(("encoder.", "glgf.", "router.anchors"))]
     run.net.load_state_dict({**own, **{key: upstream[key] for key in kept}})
@@ -222,22 +224,35 @@ def _begin(cfg: config.RunConfig, sources: Sources, folder: Path, first: Path, s
 def _time_ratio(variant: Variant, budget: Budget, sources: Sources, out: Path) -> float:
     """Processor time of SLER-IR's stages B and C over that of as many steps of the variant."""
     configs = [budget.configured(0, overrides, budget.steps) for overrides in ((), variant.encoder + variant.rest)]
-    runs = [loop.Run(cfg, sources, out, torch.device("cpu")) for cfg in configs]
+    runs = [loop.Run(cfg, sources, out, _device()) for cfg in configs]
     alone = runs[0].upcycle_steps  # steps in which expert 0 of SLER-IR trains alone, as fast as a dense network
     parts = [(alone / budget.steps, budget.stage_a), (1 - alone / budget.steps, budget.stage_a + alone)]
     return sum(share * _step_ratio(runs, start, budget.pairs) for share, start in parts if share)
 
 
 def _step_ratio(runs: list[loop.Run], start: int, pairs: int, warm: int = 2) -> float:
-    """Median ratio of the processor time of interleaved steps of two runs, from step `start` on."""
+    """Median ratio of the time of interleaved steps of two runs, from step `start` on; processor time on a CPU."""
     ratios = []
     for step, batch in zip(range(start, start + pairs + warm), runs[0].loader(start, 0), strict=False):
-        begun = time.process_time()
-        runs[0].train_step(step, batch)
-        between = time.process_time()
-        runs[1].train_step(step, batch)
-        ratios.append((between - begun) / (time.process_time() - between))
-    return statistics.median(ratios[warm:])
+        times = [_clock(runs[0].device)]
+        for run in runs:
+            run.train_step(step, batch)
+            times.append(_clock(run.device))
+        ratios.append((times[1] - times[0]) / (times[2] - times[1]))
+    return statistics.median(ratios[min(warm, len(ratios) - 1) :])
+
+
+def _device() -> torch.device:
+    """Where `loop.train` trains."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _clock(device: torch.device) -> float:
+    if device.type == "cpu":
+        return time.process_time()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def compared(rows: DataFrame) -> DataFrame:

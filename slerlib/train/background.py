@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 LOCK, CONSOLE = "running.lock", "console.txt"
+TAIL = 1 << 16  # bytes of the log in which the last step is looked for
 _children: list[subprocess.Popen] = []  # kept until they have ended, so that none stays behind as a zombie
 
 
@@ -61,18 +62,21 @@ def start(
     out = Path(out)
     wanted = to_json(with_overrides(recipe(name), list(overrides)))
     out.mkdir(parents=True, exist_ok=True)
-    lock = _lock(out)
-    if lock is None:
-        return progress(out)
-    with lock:
-        settings = out / "config.json"
-        if settings.is_file() and settings.read_text().strip() != wanted:
+    settings = out / "config.json"
+    if settings.is_file():
+        if settings.read_text().strip() != wanted:
             raise UserError(
                 f"{out} holds a training with other settings than asked for. Choose another folder for the new one, "
                 f"or delete {out} to begin anew."
             )
-        if settings.is_file() and progress(out).done:
-            return progress(out)
+        state = progress(out)
+        if state.running or state.done:
+            return state
+    lock = _lock(out)
+    if lock is None:
+        raise UserError(f"Another process is just starting the training in {out}. Run this again.")
+    with lock:
+        lock.truncate(0)  # the number of an earlier process
         checkpoint.write_atomically(settings, (wanted + "\n").encode())
         command = [sys.executable, "-m", "slerlib", "train", name, "--out", str(out)]
         command += ["--data", str(data)] if data else []
@@ -90,7 +94,6 @@ def start(
                 pass_fds=[lock.fileno()],  # the lock is held until the last process that has it open has ended
             )
         _children.append(child)
-        lock.truncate(0)
         lock.write(str(child.pid).encode())
         lock.flush()
     return progress(out)
@@ -103,15 +106,15 @@ def progress(out: str | Path) -> Progress:
     settings = out / "config.json"
     if not settings.is_file():
         raise UserError(f"{out} holds no training. Begin one with start(recipe, {str(out)!r}).")
-    records = _records(out)
-    last = next((r for r in reversed(records) if "loss" in r), {"step": -1, "stage": ""})
+    last = next((r for r in reversed(_records(out, TAIL)) if "loss" in r), {"step": -1, "stage": ""})
     steps = json.loads(settings.read_text())["train"]["steps"]
-    lock = _lock(out)
+    card = out / checkpoint.CARD  # written after the weights: with its last save a training is done
+    saved = json.loads(card.read_text())["steps_done"] if card.is_file() else 0
+    lock = _lock(out, shared=True)
     if lock is not None:
         lock.close()
-    finished = any(r["step"] == steps and "validation" in r for r in records)
-    step = last["step"] + 1
-    return Progress(step if finished else min(step, steps - 1), steps, last["stage"], lock is None)
+    step = max(saved, min(last["step"] + 1, steps - 1))
+    return Progress(step, steps, last["stage"], lock is None)
 
 
 def follow(out: str | Path, lines: int = 10, every: float = 1.0) -> Progress:
@@ -166,14 +169,23 @@ def read_validation(out: str | Path) -> DataFrame:
     return pd.DataFrame(looks)
 
 
-def _records(out: Path) -> list[dict]:
+def _records(out: Path, tail: int | None = None) -> list[dict]:
+    """Lines of the log; of its last `tail` bytes alone, if given."""
     log = out / checkpoint.LOG
-    lines = log.read_text().splitlines(keepends=True) if log.is_file() else []
+    if not log.is_file():
+        return []
+    with open(log, "rb") as file:
+        if tail is not None and file.seek(0, os.SEEK_END) > tail:
+            file.seek(-tail, os.SEEK_END)
+            file.readline()  # the rest of a line
+        else:
+            file.seek(0)
+        lines = file.read().decode(errors="replace").splitlines(keepends=True)
     return [json.loads(line) for line in lines if line.endswith("}\n")]  # the last one may be half written
 
 
-def _lock(out: Path):
-    """The lock file, locked and open; None while a training holds it."""
+def _lock(out: Path, shared: bool = False):
+    """The lock file, locked and open; None while another process holds it. A look is shared: lookers do not disturb."""
     try:
         import fcntl
     except ImportError:
@@ -181,9 +193,9 @@ def _lock(out: Path):
             "A training in the background needs file locks, which this system's Python has not (fcntl is missing). "
             "Run `python -m slerlib train` in a terminal instead."
         ) from None
-    file = open(out / LOCK, "r+b" if (out / LOCK).exists() else "w+b")
+    file = open(out / LOCK, "a+b")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
         return None
