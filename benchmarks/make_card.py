@@ -55,7 +55,8 @@ def markdown(card: dict, notes: str) -> str:
         "(noise: the stated sigma), and the real pairs are small parts of their sets. 95 % bootstrap intervals over "
         "images; for an average, photographs that several tasks share are drawn once for all of them.",
     ]
-    header = "| set | task | n | input PSNR | restored PSNR (95 %) | gain | input SSIM | restored SSIM | modal path of the task |"
+    header = "| set | task | n | input PSNR | restored PSNR (95 %) | gain | input SSIM | restored SSIM "
+    header += "| modal path of the task |"
     for score in card["scores"]:
         lines += ["", f"### {score['data']}", "", header, "|---" * 9 + "|"]
         for row in score["summary"]:

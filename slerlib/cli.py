@@ -119,9 +119,9 @@ def build_parser() -> argparse.ArgumentParser:
                      help="change one value of the recipe, such as train.steps=200; may be repeated")  # fmt: skip
     sub.add_argument("--device", help="cuda, mps or cpu (default: cuda where there is one, else cpu)")
     sub.add_argument("--threads", type=_positive, metavar="N", help="processor threads (default: torch's choice)")
-    sub.add_argument("--workers", type=int, default=0, metavar="N",
+    sub.add_argument("--workers", type=_at_least(0), default=0, metavar="N",
                      help="processes that make batches; the batches are the same for any N (default: 0)")  # fmt: skip
-    sub.add_argument("--cache", type=float, default=2.0, metavar="GIB",
+    sub.add_argument("--cache", type=_at_least(0, float), default=2.0, metavar="GIB",
                      help="memory for decoded images (default: 2)")  # fmt: skip
 
     sub = add(
@@ -141,7 +141,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--stage-a", type=_positive, default=600, metavar="STEPS", help="default: 600")
     sub.add_argument("--steps", type=_positive, default=1000, help="of stages B and C of SLER-IR (default: 1000)")
     sub.add_argument("--lr", type=float, default=4e-3, help="of stages B and C (default: 4e-3)")
-    sub.add_argument("--images", type=int, default=0, metavar="N", help="only the first N photographs; 0 = all")
+    sub.add_argument(
+        "--images", type=_at_least(0), default=0, metavar="N", help="only the first N photographs; 0 = all"
+    )
     sub.add_argument("--threads", type=_positive, default=1, metavar="N", help="processor threads (default: 1)")
 
     sub = add(
@@ -160,7 +162,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--restored", type=Path, metavar="DIR", help="score the images in this folder instead of restoring"
     )
     sub.add_argument("--out", type=Path, metavar="results.json", help="write rows, means, definition and versions")
-    sub.add_argument("--images", type=int, default=0, metavar="N", help="only the first N images of each set; 0 = all")
+    sub.add_argument(
+        "--images", type=_at_least(0), default=0, metavar="N", help="only the first N images of each set; 0 = all"
+    )
     sub.add_argument("--seed", type=int, default=0, help="of the degradations (default: 0)")
     sub.add_argument("--crop", default="center16", help="center16, as the published scores (default), or none")
     sub.add_argument("--noise", default="slerlib", help="slerlib (default), or promptir: drawn as the peers draw it")
@@ -195,11 +199,19 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
-    return value
+def _at_least(least: int, kind: type = int):
+    """A number that argparse refuses below `least`."""
+
+    def number(text: str):
+        value = kind(text)
+        if not value >= least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}, got {text}")
+        return value
+
+    return number
+
+
+_positive = _at_least(1)
 
 
 def _doctor(args) -> int:

@@ -89,3 +89,16 @@ def test_a_half_written_line_waits(tmp_path):
     whole = json.dumps({"step": 0, "stage": "A", "loss": 1.0})
     (tmp_path / "log.jsonl").write_text(f'{whole}\n{{"step": 1, "lo')
     assert background.progress(tmp_path).step == 1 and len(background.read_log(tmp_path)) == 1
+
+
+def test_lookers_do_not_disturb_and_other_settings_are_refused(data, tmp_path):
+    out = tmp_path / "run"
+    begin(out, data, 3000)
+    try:
+        with pytest.raises(UserError, match="other settings"):
+            begin(out, data, 40)
+    finally:
+        background.stop(out)
+    looker = background._lock(out, shared=True)
+    assert not background.progress(out).running and not background.progress(out).done
+    looker.close()

@@ -186,6 +186,9 @@ class TrainConfig:
                 f"train.stage_a and train.stage_c are shares of train.steps with a sum of at most 1; "
                 f"got {self.stage_a} and {self.stage_c}."
             )
+        for name in ("lr", "lr_encoder"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"train.{name} must be above 0; got {getattr(self, name)}.")
         if self.grid_contents < 2:
             raise UserError(
                 f"train.grid_contents must be at least 2, since a positive pair needs two contents; "

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from .. import config
+from ..cases import cases, data_sha256
 from ..data.sources import Sources
 from ..errors import UserError
 from ..evaluate import evaluate, modal_paths, summary
@@ -130,8 +131,8 @@ def ablate(
     if REFERENCE not in names:
         names.insert(0, REFERENCE)  # the others are measured against it
     sources = Sources.of(data)
-    scored = "demo" if str(val) == "demo" else Sources.of(val).fingerprint()[:12]  # refused now, not after a training
-    made_with = {**dataclasses.asdict(budget), "data": sources.fingerprint()[:12], "val": scored}
+    todo, _ = cases(val, "demo", images=budget.images)  # what cannot be scored is refused before a training
+    made_with = {**dataclasses.asdict(budget), "data": sources.fingerprint()[:12], "val": data_sha256(todo, val)[:12]}
     table = Table(out / "ablations.csv", made_with)
     for seed in seeds:
         for name in sorted(names, key=list(VARIANTS).index):

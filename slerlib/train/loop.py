@@ -52,6 +52,8 @@ def train(
     when another process has ended.
     """
     out = Path(out or Path("runs") / cfg.name)
+    if out.exists() and not out.is_dir():
+        raise UserError(f"A training writes into a folder; {out} is a file. Choose another --out.")
     take_own_gpu()
     device = working_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     group = distributed.join(device)
