@@ -50,7 +50,8 @@ def test_rows_and_folders(done):
     assert table.variant.tolist() == ["sler", "modal_paths", "dense", "plain_sphere"]
     assert np.isfinite(table.psnr).all() and np.isnan(table.low).all()  # one seed: no interval
     assert {p.name for p in out.iterdir()} == {
-        "ablations.csv", "stage_a-recipe-0", "stage_a-glgf=off_inject=none-0", "sler-0", "dense-0", "plain_sphere-0",
+        "ablations.csv", "budget.json", "stage_a-recipe-0", "stage_a-glgf=off_inject=none-0",
+        "sler-0", "dense-0", "plain_sphere-0",
     }  # fmt: skip
     rows = pd.read_csv(out / "ablations.csv")
     assert len(rows) == 4 * 8 and rows.groupby("variant").task.nunique().eq(8).all()
@@ -96,6 +97,21 @@ def test_refusals(done, photographs, val):
         ablation.ablate(photographs, val, out, ["nonsense"], (0,), BUDGET)
     with pytest.raises(UserError, match="stage_a = 2, this run asks for 3"):
         ablation.ablate(photographs, val, out, ["sler"], (0,), ablation.Budget(stage_a=3, steps=4, images=1, pairs=1))
+    with pytest.raises(UserError, match="have val = "):
+        ablation.ablate(photographs, "demo", out, ["sler"], (0,), BUDGET)
+    with pytest.raises(UserError, match="does not exist"):
+        ablation.ablate(photographs, val / "nothing", out / "other", ["sler"], (0,), BUDGET)
+    assert not (out / "other").exists()
+
+
+def test_a_cut_off_training_is_not_taken_over_by_another_budget(photographs, val, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "train", lambda *args, **options: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        ablation.ablate(photographs, val, tmp_path, ["sler"], (0,), BUDGET, say=lambda line: None)
+    with pytest.raises(UserError, match="steps = 4, this run asks for 5"):
+        ablation.ablate(
+            photographs, val, tmp_path, ["sler"], (0,), ablation.Budget(stage_a=2, steps=5, images=1, pairs=1)
+        )
 
 
 @pytest.mark.parametrize("name", [n for n, v in ablation.VARIANTS.items() if not v.of])

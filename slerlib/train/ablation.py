@@ -12,6 +12,7 @@ holds is not run again, and a training that was cut off resumes.
 from __future__ import annotations
 
 import dataclasses
+import json
 import statistics
 import time
 from dataclasses import dataclass
@@ -150,13 +151,16 @@ class Table:
 
         self.path, self.made_with = path, made_with
         self.rows = pd.read_csv(path, dtype={"data": str, "val": str}) if path.is_file() else pd.DataFrame()
+        kept = path.with_name("budget.json")  # trainings that were cut off have no rows yet
+        begun = json.loads(kept.read_text()) if kept.is_file() else self.rows.iloc[0] if len(self.rows) else made_with
         for key, value in made_with.items():
-            other = [v for v in self.rows[key].unique() if v != value] if len(self.rows) else []
-            if other:
+            if begun[key] != value:
                 raise UserError(
-                    f"All ablations of a table share one budget; {path} was made with {key} = {other[0]}, "
+                    f"All ablations of a folder share one budget; those in {path.parent} have {key} = {begun[key]}, "
                     f"this run asks for {value}. Choose another --out, or ask for the same."
                 )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint.write_atomically(kept, (json.dumps(made_with, indent=1) + "\n").encode())
 
     def holds(self, name: str, seed: int) -> bool:
         return len(self.rows) > 0 and bool(((self.rows.variant == name) & (self.rows.seed == seed)).any())
@@ -165,7 +169,6 @@ class Table:
         import pandas as pd
 
         self.rows = pd.concat([self.rows, rows.assign(**self.made_with)], ignore_index=True)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         checkpoint.write_atomically(self.path, self.rows.to_csv(index=False).encode())
 
 

@@ -76,7 +76,7 @@ def _go(run: Run, workers: int, progress: bool | None) -> None:
                 run.finish_stage_a(log)
             if step == a + run.upcycle_steps > run.resumed_at and run.upcycle_steps:
                 run.upcycle()
-            if step % t.save_every == 0 and step > run.resumed_at or step == t.steps:
+            if (step % t.save_every == 0 or step == t.steps) and step > run.resumed_at:
                 if first:
                     log.write(json.dumps({"step": step, "validation": held_out.validate(run)}) + "\n")
                 resuming.save(run, step)
