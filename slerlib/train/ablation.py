@@ -51,7 +51,7 @@ PLAIN = ("model.glgf=off", "model.inject=none")
 
 VARIANTS = {
     REFERENCE: Variant("SLER-IR, the recipe as it is"),
-    "modal_paths": Variant("SLER-IR, each class forced onto the path that most of the scored images take", of=REFERENCE),
+    "modal_paths": Variant("SLER-IR, each class forced onto the path most of its scored images take", of=REFERENCE),
     "oracle": Variant("labels as routes, in training and in the test", rest=("model.router=oracle",)),
     "dense": Variant("one expert, same encoder and guide map", rest=("model.experts=1",)),
     "dense_steps": Variant("the same at equal steps", rest=("model.experts=1",), equal="steps"),
