@@ -118,7 +118,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
                      help="change one value of the recipe, such as train.steps=200; may be repeated")  # fmt: skip
     sub.add_argument("--device", help="cuda, mps or cpu (default: cuda where there is one, else cpu)")
-    sub.add_argument("--threads", type=_positive, metavar="N", help="processor threads (default: torch's choice)")
+    sub.add_argument("--threads", type=_at_least(1), metavar="N", help="processor threads (default: torch's choice)")
     sub.add_argument("--workers", type=_at_least(0), default=0, metavar="N",
                      help="processes that make batches; the batches are the same for any N (default: 0)")  # fmt: skip
     sub.add_argument("--cache", type=_at_least(0, float), default=2.0, metavar="GIB",
@@ -138,13 +138,13 @@ def build_parser() -> argparse.ArgumentParser:
                      help="folder of the table and the trainings (default: runs/ablations)")  # fmt: skip
     sub.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="default: 0 1 2")
     sub.add_argument("--recipe", default="tiny", help="default: tiny")
-    sub.add_argument("--stage-a", type=_positive, default=600, metavar="STEPS", help="default: 600")
-    sub.add_argument("--steps", type=_positive, default=1000, help="of stages B and C of SLER-IR (default: 1000)")
+    sub.add_argument("--stage-a", type=_at_least(1), default=600, metavar="STEPS", help="default: 600")
+    sub.add_argument("--steps", type=_at_least(1), default=1000, help="of stages B and C of SLER-IR (default: 1000)")
     sub.add_argument("--lr", type=float, default=4e-3, help="of stages B and C (default: 4e-3)")
     sub.add_argument(
         "--images", type=_at_least(0), default=0, metavar="N", help="only the first N photographs; 0 = all"
     )
-    sub.add_argument("--threads", type=_positive, default=1, metavar="N", help="processor threads (default: 1)")
+    sub.add_argument("--threads", type=_at_least(1), default=1, metavar="N", help="processor threads (default: 1)")
 
     sub = add(
         "eval", _eval, "score a checkpoint",
@@ -209,9 +209,6 @@ def _at_least(least: int, kind: type = int):
         return value
 
     return number
-
-
-_positive = _at_least(1)
 
 
 def _doctor(args) -> int:

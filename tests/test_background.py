@@ -7,32 +7,23 @@ import time
 
 import pytest
 import torch
-from PIL import Image
+from trainings import SMALL, write_photographs
 
 from slerlib import UserError, plots
 from slerlib.train import background
 
-SMALL = [
-    "model.width=8", "model.token_width=24", "model.encoder_blocks=1", "model.guide_channels=8", "model.embedding=16",
-    "model.context=32", "data.crop=16", "data.anchor_contents=2", "train.batch=2", "train.grid_contents=2",
-    "train.stage_a=0.2", "train.save_every=10",
-]  # fmt: skip
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="file locks are those of POSIX")
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("photographs")
-    generator = torch.Generator().manual_seed(0)
-    for n in range(6):
-        coarse = torch.rand(1, 3, 6, 6, generator=generator)
-        pixels = torch.nn.functional.interpolate(coarse, size=(48, 48), mode="bilinear")[0]
-        Image.fromarray((pixels.permute(1, 2, 0) * 255).byte().numpy()).save(folder / f"{n}.png")
-    return folder
+    return write_photographs(tmp_path_factory.mktemp("data") / "photographs")
 
 
 def begin(out, data, steps):
-    return background.start("tiny", out, data, [*SMALL, f"train.steps={steps}"], threads=1)
+    return background.start(
+        "tiny", out, data, [*SMALL, "train.stage_a=0.2", "train.save_every=10", f"train.steps={steps}"], threads=1
+    )
 
 
 def test_it_survives_a_kill_and_ends_with_every_step_once(data, tmp_path, capsys):

@@ -4,32 +4,27 @@ import json
 
 import pytest
 import torch
+import trainings
 
 from slerlib import SLERIR, UserError, config, evaluate, sphere
 from slerlib.data.degrade import NOISE_CLASSES
 from slerlib.data.loader import Batches
 from slerlib.data.plan import plan
-from slerlib.data.sources import Sources
 from slerlib.model.router import Router
 from slerlib.train import held_out, loop, losses, stages
 from slerlib.train.run import Run
 
 CLASSES = config.CLASSES
 K = len(CLASSES)
-SMALL = ["model.width=8", "model.stages=1,1,1,1,1,1,1,1", "model.token_width=24", "model.encoder_blocks=1"]
-SMALL += ["model.guide_channels=8", "model.embedding=16", "model.context=32", "data.crop=16", "train.grid_contents=2"]
 
 
 def make(*overrides):
-    return config.with_overrides(config.recipe("tiny"), [*SMALL, *overrides])
+    return trainings.make("model.sude=anchored", *overrides)
 
 
 @pytest.fixture(scope="module")
 def photographs():
-    generator = torch.Generator().manual_seed(0)
-    coarse = [torch.rand(1, 3, 7, 8, generator=generator) for _ in range(8)]
-    smooth = [torch.nn.functional.interpolate(x, size=(56, 64), mode="bicubic").clamp(0, 1)[0] for x in coarse]
-    return Sources.photographs([(x * 255).to(torch.uint8) for x in smooth], list("abcdefgh"), "made up")
+    return trainings.made_up()
 
 
 def batches(sources, share, grid=0, batch=20, classes=CLASSES):

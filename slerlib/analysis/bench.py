@@ -73,9 +73,9 @@ class PathBench:
                 for name in ("path", "similarity", "anchor_angle"):
                     getattr(self, name)[rows] = getattr(trace, name).cpu().numpy()
         if self.model.cfg.router == "oracle":  # told the degradation, as in `evaluate`
-            names, table_KL = self.model.router.names, self.model.router.class_paths().cpu().numpy()
-            told = np.isin(self.label, names)
-            self.path[told] = table_KL[[names.index(name) for name in self.label[told]]]
+            for n, task in enumerate(self.label):
+                if (parts := self.model.router.told([task])) is not None:
+                    self.path[n] = self.model.router.label_paths(parts)[0].cpu().numpy()
 
     def _groups(self, rows: Iterable[int]):
         """Lists of at most `batch` row numbers whose images have one size."""

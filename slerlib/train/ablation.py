@@ -226,7 +226,7 @@ def _begin(cfg: config.RunConfig, sources: Sources, folder: Path, first: Path, s
 
 
 def _time_ratio(variant: Variant, budget: Budget, sources: Sources, out: Path) -> float:
-    """Processor time of SLER-IR's stages B and C over that of as many steps of the variant."""
+    """Time of SLER-IR's stages B and C over that of as many steps of the variant."""
     configs = [budget.configured(0, overrides, budget.steps) for overrides in ((), variant.encoder + variant.rest)]
     runs = [loop.Run(cfg, sources, out, _device()) for cfg in configs]
     alone = runs[0].upcycle_steps  # steps in which expert 0 of SLER-IR trains alone, as fast as a dense network

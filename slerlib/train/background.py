@@ -9,6 +9,7 @@ POSIX only: the process holds a file lock, which the system takes back however t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -56,8 +57,9 @@ def start(
 ) -> Progress:
     """Begin the training of a recipe in `out`, or go on with it; a running or finished one is left alone.
 
-    overrides: KEY=VALUE of the recipe. device: cuda, cpu, ...; None lets the training choose. What it prints goes to
-    console.txt in `out`. Raises UserError if `out` holds another training, or if the system knows no file locks.
+    data is asked for at the beginning; going on with other data is refused by the training itself. overrides: KEY=VALUE
+    of the recipe. device: cuda, cpu, ...; None lets the training choose. What it prints goes to console.txt in `out`.
+    Raises UserError if `out` holds another training, or if the system knows no file locks.
     """
     out = Path(out)
     wanted = to_json(with_overrides(recipe(name), list(overrides)))
@@ -150,7 +152,8 @@ def stop(out: str | Path, patience: float = 10.0) -> None:
     lock, begun = Path(out) / LOCK, time.monotonic()
     while progress(out).running and (pid := lock.read_text().strip()):
         # not an interrupt: processes that a shell started in the background may ignore those
-        os.kill(int(pid), signal.SIGTERM if time.monotonic() - begun < patience else signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # ended since the look
+            os.kill(int(pid), signal.SIGTERM if time.monotonic() - begun < patience else signal.SIGKILL)
         time.sleep(0.05)
 
 
