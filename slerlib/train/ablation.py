@@ -5,8 +5,9 @@
 
 Stage A runs once per seed and encoder: what follows it cannot change it. From there every variant trains stages B and C
 for as long as SLER-IR does on the same processor: the ratio of their steps' times is measured here, interleaved, so
-that another load of the machine changes nothing. Results are appended to a table after each training; what the table
-holds is not run again, and a training that was cut off resumes.
+that another load of the machine changes nothing; all seeds of a variant take the steps that its first one was given.
+Results are appended to a table after each training; what the table holds is not run again, and a training that was cut
+off resumes.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ def ablate(
         for name in sorted(names, key=list(VARIANTS).index):
             if not table.holds(name, seed):
                 say(f"{name}, seed {seed}: {VARIANTS[name].meaning}")
-                table.add(_trained_and_scored(name, seed, budget, sources, Path(val), out))
+                table.add(_trained_and_scored(name, seed, budget, sources, Path(val), out, table.steps(name)))
     return compared(table.rows)
 
 
@@ -165,6 +166,11 @@ class Table:
     def holds(self, name: str, seed: int) -> bool:
         return len(self.rows) > 0 and bool(((self.rows.variant == name) & (self.rows.seed == seed)).any())
 
+    def steps(self, name: str) -> int | None:
+        """Steps of stages B and C that another seed of this variant took, if there is one."""
+        done = self.rows[self.rows.variant == name] if len(self.rows) else self.rows
+        return int(done.steps_done.iloc[0]) - self.made_with["stage_a"] if len(done) else None
+
     def add(self, rows: DataFrame) -> None:
         import pandas as pd
 
@@ -172,14 +178,17 @@ class Table:
         checkpoint.write_atomically(self.path, self.rows.to_csv(index=False).encode())
 
 
-def _trained_and_scored(name: str, seed: int, budget: Budget, sources: Sources, val: Path, out: Path) -> DataFrame:
+def _trained_and_scored(
+    name: str, seed: int, budget: Budget, sources: Sources, val: Path, out: Path, steps: int | None
+) -> DataFrame:
+    """Rows of one variant and seed. steps: of stages B and C, None to measure how many equal minutes allow."""
     variant = VARIANTS[name]
     if variant.of:
         trained = out / f"{variant.of}-{seed}"
         own = evaluate(load(trained), val, images=budget.images)
         table = evaluate(load(trained), val, images=budget.images, path=modal_paths(own))
     else:
-        trained = _train(name, seed, budget, sources, out)
+        trained = _train(name, seed, budget, sources, out, steps)
         table = evaluate(load(trained), val, images=budget.images)
     net, card = checkpoint.load_net(trained)
     means = summary(table)
@@ -191,7 +200,7 @@ def _trained_and_scored(name: str, seed: int, budget: Budget, sources: Sources, 
     return rows.assign(**extra, active=counts["active"], total=counts["total"])
 
 
-def _train(name: str, seed: int, budget: Budget, sources: Sources, out: Path) -> Path:
+def _train(name: str, seed: int, budget: Budget, sources: Sources, out: Path, steps: int | None) -> Path:
     """Stage A (shared), then stages B and C from its state; resumes what was cut off."""
     variant, folder = VARIANTS[name], out / f"{name}-{seed}"
     first = out / f"stage_a-{'_'.join(v.split('.')[-1] for v in variant.encoder) or 'recipe'}-{seed}"
@@ -199,9 +208,10 @@ def _train(name: str, seed: int, budget: Budget, sources: Sources, out: Path) ->
     if not begun or checkpoint.load_net(first)[1]["steps_done"] < budget.stage_a:
         loop.train(budget.configured(seed, variant.encoder, 0), sources, first, resume=begun, progress=False)
     if not (folder / checkpoint.STATE).is_file():
-        steps = budget.steps
-        if variant.equal == "minutes" and name != REFERENCE:
-            steps = round(steps * _time_ratio(variant, budget, sources, out))
+        if variant.equal == "steps" or name == REFERENCE:
+            steps = budget.steps
+        elif steps is None:
+            steps = round(budget.steps * _time_ratio(variant, budget, sources, out))
         _begin(budget.configured(seed, variant.encoder + variant.rest, steps), sources, folder, first, budget.stage_a)
     card = checkpoint.load_net(folder)[1]
     # the number of steps was settled when the training began: measured again it would differ a little
