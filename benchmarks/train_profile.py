@@ -1,11 +1,15 @@
 """Where the time of a training step goes, how fast the arithmetic is, and what bf16 gains, measured in one run.
 
     python benchmarks/train_profile.py [--recipe tiny] [--steps 12] [--threads 1] [--set train.batch=4] [--out x.json]
+    python benchmarks/train_profile.py --recipe paper --stages C --set train.batch=1 --steps 2 --sustained 100
 
 For a step of stage A and one of stage C (everything moves): samples per second; shares of data, forward, backward and
 optimiser (clipping and averaging included); FLOP/s of the whole step, counted by torch, beside what one large 3x3
 convolution reaches on this machine in the same minute. float32 and bf16 take turns, step by step, on the same batches;
 both are channels_last, as everywhere in slerlib. Speeds of one machine under one load: read the ratios.
+
+With --sustained T the arithmetic of a sample is multiplied up to the whole recipe, and divided by T TFLOP/s: how long a
+GPU that keeps up that rate would take. An extrapolation, not a measurement; stages B and C are taken as equally dear.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import resource
 import statistics
 import tempfile
 import time
@@ -107,9 +112,12 @@ def profile(runs: dict[str, Run], step: int, steps: int, ceilings: dict[str, flo
     result = {}
     for name, clock in clocks.items():
         medians = {phase: statistics.median(values[2:]) for phase, values in clock.spent.items()}
-        flops = clock.flops() / medians["step"]
+        total = clock.flops()
+        flops = total / medians["step"]
         result[name] = {
+            "seconds_per_step": medians["step"],
             "samples_per_second": clock.batches.size / medians["step"],
+            "flop_per_sample": total / clock.batches.size,
             "shares": {phase: medians[phase] / medians["step"] for phase in PHASES},
             "flops_per_second": flops,
             "of_the_convolution": flops / ceilings[name],
@@ -117,10 +125,20 @@ def profile(runs: dict[str, Run], step: int, steps: int, ceilings: dict[str, flo
     return result
 
 
+def recipe_flop(cfg: config.RunConfig, result: dict) -> float:
+    """FLOP of the stages that were profiled, all their steps; B counts as C."""
+    a, b, c = cfg.train.stage_steps()
+    grid = cfg.train.grid_contents * len(cfg.model.classes)
+    samples = {"A": a * grid, "C": (b + c) * cfg.train.batch}
+    return sum(samples[stage] * result[stage]["fp32"]["flop_per_sample"] for stage in samples if stage in result)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", default="tiny")
     parser.add_argument("--data", help="folder of photographs or pairs (default: the bundled photographs)")
+    parser.add_argument("--stages", default="AC", choices=("AC", "A", "C"))
+    parser.add_argument("--sustained", type=float, metavar="TFLOPS", help="extrapolate the recipe to such a processor")
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -138,15 +156,28 @@ def main() -> None:
             for name in ceilings
         }
         for stage, step in (("A", 0), ("C", cfg.train.steps - 1)):
+            if stage not in args.stages:
+                continue
             result[stage] = rows = profile(runs, step, args.steps, ceilings)
             for name, row in rows.items():
                 shares = "  ".join(f"{phase} {share:4.0%}" for phase, share in row["shares"].items())
                 print(
-                    f"stage {stage} {name}: {row['samples_per_second']:6.1f} samples/s  {shares}  "
+                    f"stage {stage} {name}: {row['seconds_per_step']:.2f} s/step  "
+                    f"{row['samples_per_second']:6.1f} samples/s  {shares}  "
                     f"{row['flops_per_second'] / 1e9:6.1f} GFLOP/s, {row['of_the_convolution']:.0%} of the convolution"
                 )
             gain = rows["bf16"]["samples_per_second"] / rows["fp32"]["samples_per_second"]
             print(f"stage {stage}: bf16 makes {gain:.2f} x the samples per second of fp32")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"peak memory of the process, both number formats together: {peak:.1f} GiB")
+    if args.sustained:
+        asked = config.with_overrides(config.recipe(args.recipe), [])
+        flop = recipe_flop(asked, result)
+        days = flop / args.sustained / 1e12 / 86400
+        print(
+            f"{args.recipe}, stages {args.stages}: {flop:.2e} FLOP, "
+            f"{days:.1f} days at {args.sustained:g} TFLOP/s (extrapolated)"
+        )
     print("convolution: " + ", ".join(f"{name} {value / 1e9:.0f} GFLOP/s" for name, value in ceilings.items()))
     if args.out:
         args.out.write_text(json.dumps(result, indent=2) + "\n")

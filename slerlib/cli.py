@@ -127,8 +127,8 @@ def build_parser() -> argparse.ArgumentParser:
     sub = add(
         "ablate", _ablate, "train variants that differ in one mechanism, at equal minutes",
         "Train variants of a recipe that differ from SLER-IR in one mechanism, at equal minutes, with several seeds;\n"
-        "score them on clean photographs and print SLER-IR minus each, with its interval over seeds. What\n"
-        "the table in --out holds is not trained again.",
+        "score them on clean photographs and print SLER-IR minus each, with its interval over seeds, and\n"
+        "what that says about the paper's claims. What the table in --out holds is not trained again.",
         "slerlib ablate sler dense oracle --data DIR --val DIR --seeds 0 1 2",
     )  # fmt: skip
     sub.add_argument("names", metavar="VARIANT", nargs="*", help="which (default: all); an unknown name lists them")
@@ -136,6 +136,8 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--val", default="demo", metavar="DIR|demo", help="clean photographs to score (default: demo)")
     sub.add_argument("--out", type=Path, default=Path("runs/ablations"), metavar="DIR",
                      help="folder of the table and the trainings (default: runs/ablations)")  # fmt: skip
+    sub.add_argument("--show", nargs="?", const="shipped", metavar="TABLE",
+                     help="train nothing: print what a table says (default: the shipped one)")  # fmt: skip
     sub.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="default: 0 1 2")
     sub.add_argument("--recipe", default="tiny", help="default: tiny")
     sub.add_argument("--stage-a", type=_at_least(1), default=600, metavar="STEPS", help="default: 600")
@@ -244,12 +246,18 @@ def _train(args) -> int:
 def _ablate(args) -> int:
     import torch
 
+    from .analysis import ablations
     from .train.ablation import Budget, ablate
 
-    torch.set_num_threads(args.threads)
-    budget = Budget(args.recipe, args.stage_a, args.steps, args.lr, args.images)
-    table = ablate(args.data, args.val, args.out, args.names, tuple(args.seeds), budget)
-    print(table.round(3).to_string(index=False, na_rep=""))
+    if args.show:
+        rows = ablations.read(None if args.show == "shipped" else args.show)
+    else:
+        torch.set_num_threads(args.threads)
+        budget = Budget(args.recipe, args.stage_a, args.steps, args.lr, args.images)
+        rows = ablate(args.data, args.val, args.out, args.names, tuple(args.seeds), budget)
+    for table in (ablations.compared(rows), ablations.claims(rows)):
+        print(table.round(3).to_string(index=False, na_rep=""))
+        print()
     return 0
 
 

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from slerlib import SLERIR, UserError, config, parameter_counts
+from slerlib.analysis import ablations
 from slerlib.data.sources import Sources
 from slerlib.train import ablation, checkpoint, loop
 
@@ -46,14 +47,15 @@ def done(small, photographs, val, tmp_path_factory):
 
 
 def test_rows_and_folders(done):
-    out, table = done
+    out, rows = done
+    table = ablations.compared(rows)
     assert table.variant.tolist() == ["sler", "modal_paths", "dense", "plain_sphere"]
     assert np.isfinite(table.psnr).all() and np.isnan(table.low).all()  # one seed: no interval
     assert {p.name for p in out.iterdir()} == {
         "ablations.csv", "budget.json", "stage_a-recipe-0", "stage_a-glgf=off_inject=none-0",
         "sler-0", "dense-0", "plain_sphere-0",
     }  # fmt: skip
-    rows = pd.read_csv(out / "ablations.csv")
+    rows = ablations.read(out)
     assert len(rows) == 4 * 8 and rows.groupby("variant").task.nunique().eq(8).all()
     sler, dense = rows[rows.variant == "sler"].iloc[0], rows[rows.variant == "dense"].iloc[0]
     assert sler.active == dense.active == dense.total < sler.total
@@ -88,7 +90,8 @@ def test_an_interrupted_suite_goes_on(photographs, val, tmp_path, monkeypatch):
         ablation.ablate(photographs, val, tmp_path, ["sler"], (0,), BUDGET, say=lambda line: None)
     monkeypatch.setattr(ablation, "evaluate", evaluate)
     monkeypatch.setattr(loop, "train", None)  # trained already, only the scores are missing
-    assert ablation.ablate(photographs, val, tmp_path, ["sler"], (0,), BUDGET, say=lambda line: None).seeds.item() == 1
+    rows = ablation.ablate(photographs, val, tmp_path, ["sler"], (0,), BUDGET, say=lambda line: None)
+    assert ablations.compared(rows).seeds.item() == 1
 
 
 def test_refusals(done, photographs, val):
@@ -128,18 +131,3 @@ def test_the_wide_dense_network_has_the_size_of_three_experts():
         for name in ("sler", "dense_wide")
     )
     assert abs(wide / whole - 1) < 0.02
-
-
-def test_comparison_of_known_numbers():
-    psnr = {"sler": (30.0, 31.0, 32.0), "dense": (29.0, 29.0, 29.0)}
-    rows = [
-        {"variant": name, "seed": seed, "task": task, "psnr": value + shift}
-        for name, values in psnr.items()
-        for seed, value in enumerate(values)
-        for task, shift in (("rain", -1.0), ("haze", 1.0), ("clean", 10.0))
-    ]
-    table = ablation.compared(pd.DataFrame(rows)).set_index("variant")
-    assert table.loc["sler", "psnr"] == pytest.approx(31) and table.loc["sler", "clean"] == pytest.approx(41)
-    assert table.loc["dense", "sler_minus"] == pytest.approx(2)
-    half = 4.302653 / 3**0.5  # t(0.975, 2 degrees of freedom) x standard deviation 1 / sqrt(3 seeds)
-    assert table.loc["dense", ["low", "high"]].tolist() == pytest.approx([2 - half, 2 + half])

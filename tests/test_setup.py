@@ -142,6 +142,8 @@ def test_the_wheel_carries_checkpoints_and_report_notebooks(tmp_path):
     made_up.mkdir(parents=True)
     (made_up / "model.safetensors").write_bytes(b"weights")
     (made_up / "state.pt").write_bytes(b"not shipped")
+    (source / "data" / "ablations").mkdir(exist_ok=True)
+    (source / "data" / "ablations" / "made_up.csv").write_text("variant,seed,task,psnr\n")
     (source / "data" / "big").mkdir()
     (source / "data" / "big" / "image.png").write_bytes(b"not shipped")
     (source / "notebooks").mkdir(exist_ok=True)
@@ -164,8 +166,10 @@ def test_the_wheel_carries_checkpoints_and_report_notebooks(tmp_path):
     zipfile.ZipFile(wheel).extractall(site)
     code = (
         "from slerlib.train.checkpoint import find; from slerlib import report_plan, provenance;"
+        "from slerlib.analysis.ablations import shipped;"
         "from slerlib.data.registry import registry, registry_file;"
         "print(find('made_up'), report_plan.notebooks_folder(), registry_file());"
+        "assert 'made_up.csv' in [path.name for path in shipped()];"
         "assert 'rain100l' in registry();"
         "assert provenance.clone_root() is None"
     )

@@ -6,9 +6,11 @@
 
 scores.py draws restorations, scores, paths and angles; degradations.py every degradation at every severity; sphere.py
 maps and globes of embeddings; cells.py the regions of each layer's experts on them; routing.py expert usage; causal.py
-what routes do to the picture; training.py a training as it goes; style.py the one style.
+what routes do to the picture; training.py a training as it goes; ablations.py what mechanisms are worth; style.py the
+one style.
 """
 
+from .ablations import ablation_gaps
 from .causal import guide_maps, knockout_matrix, rules_chart, swap_matrix, walk_chart
 from .cells import cell_view
 from .degradations import degradation_grid
@@ -18,6 +20,7 @@ from .sphere import globe_view, map_view
 from .training import training_curves
 
 __all__ = [
+    "ablation_gaps",
     "angle_bars",
     "angle_table",
     "cell_view",

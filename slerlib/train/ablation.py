@@ -34,7 +34,7 @@ from . import checkpoint, loop, resuming
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-REFERENCE = "sler"
+REFERENCE = "sler"  # what the others are compared with
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,9 @@ def ablate(
     budget: Budget | None = None,
     say=print,
 ) -> DataFrame:
-    """Train and score the variants; returns `compared(rows)` of all that the table in `out` holds.
+    """Train and score the variants; returns all rows (variant, seed, task) of the table in `out`.
+
+    `slerlib.analysis.ablations` says what they show.
 
     data: training data, val: folder of clean photographs that are damaged as the demo's are. names: of VARIANTS, None
     for all. Seeds are the outer loop: the first complete comparison is there after a third of the time.
@@ -141,7 +143,7 @@ def ablate(
             if not table.holds(name, seed):
                 say(f"{name}, seed {seed}: {VARIANTS[name].meaning}")
                 table.add(_trained_and_scored(name, seed, budget, sources, Path(val), out, table.steps(name)))
-    return compared(table.rows)
+    return table.rows
 
 
 class Table:
@@ -267,23 +269,3 @@ def _clock(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
-
-
-def compared(rows: DataFrame) -> DataFrame:
-    """One row per variant: average PSNR over the damages, SLER-IR minus it with a 95 % t interval over seeds.
-
-    Differences are paired by seed: both start from the same draw of data and, where the encoder is the same, from the
-    same stage A. With one seed there is no interval. `clean`: PSNR of a clean photograph to itself.
-    """
-    import pandas as pd
-    from scipy import stats
-
-    average = rows[rows.task != "clean"].groupby(["variant", "seed"]).psnr.mean().unstack("seed")
-    clean = rows[rows.task == "clean"].groupby("variant").psnr.mean()
-    gaps = average.loc[REFERENCE] - average.drop(index=REFERENCE)
-    n, mean = gaps.count(axis=1), gaps.mean(axis=1)
-    half = gaps.std(axis=1, ddof=1) / n**0.5 * stats.t.ppf(0.975, (n - 1).clip(lower=1))
-    columns = {"seeds": average.count(axis=1), "psnr": average.mean(axis=1), "sler_minus": mean}
-    columns |= {"low": mean - half, "high": mean + half, "clean": clean}
-    meanings = {name: variant.meaning for name, variant in VARIANTS.items() if name in average.index}
-    return pd.DataFrame(columns).reindex(meanings).assign(meaning=meanings).reset_index(names="variant")

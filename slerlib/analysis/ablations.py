@@ -1,0 +1,134 @@
+"""What a table of `slerlib ablate` says: SLER-IR minus every variant, the paper's claims, intervals over seeds.
+
+    rows = ablations.read()                  # the shipped table; or a path to an own one
+    ablations.compared(rows)                 # one row per variant
+    ablations.claims(rows)                   # one row per claim: difference, interval, verdict
+
+Differences are paired by seed: both networks start from the same draw of data and, where the encoder is the same, from
+the same stage A. Intervals are Student's t over training seeds, which intervals over photographs say nothing about.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import UserError
+from ..train.ablation import REFERENCE, VARIANTS
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
+
+COLUMNS = ("variant", "seed", "task", "psnr")  # that a table must have; it holds more
+
+# (claim, network that should be better, network it is better than). [paper] says or implies it; [ours] we ask it.
+CLAIMS = (
+    ("[paper] Experts at every layer beat one network of the same active size", REFERENCE, "dense"),
+    ("[ours] ... also one with as many parameters in all", REFERENCE, "dense_wide"),
+    ("[ours] ... also where no guide map tells the networks what is wrong", "plain_sphere", "plain_dense"),
+    ("[paper] Layer-wise experts behind a linear gate beat a dense network", "plain_linear", "plain_dense"),
+    ("[paper] The sphere and its nearest pin beat that gate", "plain_sphere", "plain_linear"),
+    ("[paper] The global-local guide map adds to experts on the sphere", REFERENCE, "plain_sphere"),
+    ("[paper] The guide needs its local tokens", REFERENCE, "cls_only"),
+    ("[paper] The guide needs its global token", REFERENCE, "patch_only"),
+    ("[paper] The nearest pin beats a learned linear gate on the same sphere", REFERENCE, "linear_gate"),
+    ("[paper] The route matters: random paths are worse", REFERENCE, "random"),
+    ("[paper] A decision per layer beats one for all layers", REFERENCE, "single"),
+    ("[ours] A route per image beats a fixed path per degradation", REFERENCE, "modal_paths"),
+    ("[ours] Routes found by the encoder are as good as true labels", REFERENCE, "oracle"),
+    ("[paper] Contrast on the sphere beats the same in a linear space", "emergent", "linear_space"),
+    ("[paper] ... and beats the features of a plain classifier", "emergent", "classifier"),
+    ("[paper] The triplet term adds to contrast and uniformity", "emergent", "no_triplet"),
+    ("[ours] The uniformity term adds to contrast", "no_triplet", "contrastive"),
+    ("[ours] Fixed anchors beat emergent ones at a short stage A", REFERENCE, "emergent"),
+    ("[ours] Pins between groups of anchors beat pins anywhere", REFERENCE, "random_pins"),
+    ("[ours] Three experts beat two", REFERENCE, "experts_2"),
+    ("[ours] Three experts beat four", REFERENCE, "experts_4"),
+)
+
+
+def shipped() -> list[Path]:
+    """Tables that come with slerlib: the clone's data/ablations, or the package's own copies."""
+    package = Path(__file__).resolve().parents[1]
+    folders = (package.parent / "data" / "ablations", package / "_ablations")
+    return next((sorted(folder.glob("*.csv")) for folder in folders if folder.is_dir()), [])
+
+
+def read(path: str | Path | None = None) -> DataFrame:
+    """Rows (variant, seed, task) of a table, by default the first shipped one. path: a CSV file, or its folder.
+
+    Raises UserError where there is none, or something else.
+    """
+    import pandas as pd
+
+    if path is None:
+        if not (tables := shipped()):
+            raise UserError("No table of ablations is shipped with this copy of slerlib. Make one: slerlib ablate.")
+        path = tables[0]
+    path = Path(path) / "ablations.csv" if Path(path).is_dir() else Path(path)
+    try:
+        rows = pd.read_csv(path, dtype={"data": str, "val": str})
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise UserError(
+            f"A table of ablations is a CSV file of `slerlib ablate`; {path} cannot be read: {error}"
+        ) from None
+    if missing := [name for name in COLUMNS if name not in rows]:
+        raise UserError(
+            f"A table of ablations has the columns {', '.join(COLUMNS)}; {path} lacks {', '.join(missing)}."
+        )
+    return rows
+
+
+def averages(rows: DataFrame) -> DataFrame:
+    """PSNR in dB, mean over the damages: one row per variant, one column per seed; NaN where a seed is missing."""
+    return rows[rows.task != "clean"].groupby(["variant", "seed"]).psnr.mean().unstack("seed")
+
+
+def compared(rows: DataFrame) -> DataFrame:
+    """One row per variant: average PSNR over the damages, SLER-IR minus it with a 95 % t interval over seeds.
+
+    With one seed there is no interval (NaN). `clean`: PSNR of a clean photograph to itself.
+    """
+    import pandas as pd
+
+    average = averages(rows)
+    clean = rows[rows.task == "clean"].groupby("variant").psnr.mean()
+    gaps = {name: _interval(average.loc[REFERENCE] - average.loc[name]) for name in average.index if name != REFERENCE}
+    columns = {"seeds": average.count(axis=1), "psnr": average.mean(axis=1)}
+    columns |= {key: pd.Series({name: gap[k] for name, gap in gaps.items()}, dtype=float)
+                for k, key in enumerate(("sler_minus", "low", "high"))}  # fmt: skip
+    meanings = {name: variant.meaning for name, variant in VARIANTS.items() if name in average.index}
+    table = pd.DataFrame({**columns, "clean": clean}).reindex(meanings)
+    return table.assign(meaning=meanings).reset_index(names="variant")
+
+
+def claims(rows: DataFrame) -> DataFrame:
+    """One row per claim whose two networks are in the table.
+
+    Columns: claim, better, worse (variants), seeds (both have), difference (dB, better minus worse), low, high (95 % t
+    interval over seeds) and verdict: holds or contradicted where the interval lies on one side of 0, else not shown.
+    """
+    import pandas as pd
+
+    average, result = averages(rows), []
+    for claim, better, worse in CLAIMS:
+        if better in average.index and worse in average.index:
+            gap = average.loc[better] - average.loc[worse]
+            mean, low, high = _interval(gap)
+            verdict = "holds" if low > 0 else "contradicted" if high < 0 else "not shown"
+            result.append((claim, better, worse, int(gap.count()), mean, low, high, verdict))
+    columns = ["claim", "better", "worse", "seeds", "difference", "low", "high", "verdict"]
+    return pd.DataFrame(result, columns=columns)
+
+
+def _interval(values: Series) -> tuple[float, float, float]:
+    """(mean, low, high) of numbers per seed, NaN left out: 95 % t interval, NaN for fewer than two."""
+    from scipy import stats
+
+    values = values.dropna()
+    mean, n = float(values.mean()), len(values)
+    if n < 2:
+        return mean, math.nan, math.nan
+    half = float(values.std(ddof=1) / n**0.5 * stats.t.ppf(0.975, n - 1))
+    return mean, mean - half, mean + half

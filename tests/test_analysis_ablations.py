@@ -1,0 +1,94 @@
+"""What a table of ablations says: known differences and intervals, claims both ways, the shipped table, bad tables."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from slerlib import UserError, plots
+from slerlib.analysis import ablations
+from slerlib.cli import main
+from slerlib.train.ablation import VARIANTS
+
+HALF = 4.302653 / 3**0.5  # t(0.975, 2 degrees of freedom) x standard deviation 1 / sqrt(3 seeds)
+
+
+def rows_of(psnr: dict[str, tuple[float, ...]]) -> pd.DataFrame:
+    """Rows whose average over the damages is the number given, for seeds 0, 1, ..."""
+    return pd.DataFrame(
+        {"variant": name, "seed": seed, "task": task, "psnr": value + shift}
+        for name, values in psnr.items()
+        for seed, value in enumerate(values)
+        for task, shift in (("rain", -1.0), ("haze", 1.0), ("clean", 10.0))
+    )
+
+
+def test_comparison_of_known_numbers():
+    table = ablations.compared(rows_of({"sler": (30.0, 31.0, 32.0), "dense": (29.0, 29.0, 29.0)})).set_index("variant")
+    assert table.loc["sler", "psnr"] == pytest.approx(31) and table.loc["sler", "clean"] == pytest.approx(41)
+    assert table.loc["dense", "sler_minus"] == pytest.approx(2) and math.isnan(table.loc["sler", "sler_minus"])
+    assert table.loc["dense", ["low", "high"]].astype(float).tolist() == pytest.approx([2 - HALF, 2 + HALF])
+
+
+def test_claims_go_either_way_or_stay_open():
+    rows = rows_of(
+        {
+            "sler": (30.0, 31.0, 32.0),
+            "random": (20.0, 21.0, 22.0),  # always 10 worse
+            "oracle": (31.0, 32.0, 33.0),  # always 1 better
+            "dense": (29.0, 29.0, 29.0),  # 1, 2 and 3 worse: the interval holds 0
+            "modal_paths": (29.0,),  # one seed
+        }
+    )
+    table = ablations.claims(rows).set_index("worse")
+    assert table.verdict.to_dict() == {
+        "dense": "not shown", "random": "holds", "modal_paths": "not shown", "oracle": "contradicted",
+    }  # fmt: skip
+    assert table.loc["oracle", "difference"] == pytest.approx(-1) and table.loc["modal_paths", "seeds"] == 1
+    assert table.loc["dense", "low"] == pytest.approx(2 - HALF)
+
+
+def test_claims_name_networks_that_can_be_trained():
+    for claim, better, worse in ablations.CLAIMS:
+        assert {better, worse} <= set(VARIANTS) and claim.startswith(("[paper]", "[ours]"))
+
+
+def test_the_shipped_table_is_whole():
+    for path in ablations.shipped():
+        rows = ablations.read(path)
+        assert not rows.duplicated(["variant", "seed", "task"]).any() and np.isfinite(rows.psnr).all()
+        assert rows.groupby(["variant", "seed"]).task.nunique().eq(8).all()
+        assert set(rows.variant) <= set(VARIANTS) and rows.recipe.nunique() == 1
+        budget = ["recipe", "stage_a", "steps", "lr", "images", "data", "val"]
+        assert (rows[budget].nunique() == 1).all()  # one budget in a table
+        same = rows.groupby("variant").steps_done.nunique()
+        assert same.eq(1).all()  # every seed of a variant had the same steps
+
+
+def test_bad_tables_are_refused(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="cannot be read"):
+        ablations.read(tmp_path / "none.csv")
+    (tmp_path / "ablations.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match="lacks variant, seed, task, psnr"):
+        ablations.read(tmp_path)
+    monkeypatch.setattr(ablations, "shipped", list)
+    with pytest.raises(UserError, match="slerlib ablate"):
+        ablations.read()
+
+
+def test_a_table_is_shown_without_training(tmp_path, capsys):
+    rows_of({"sler": (30.0, 31.0), "dense": (29.0, 29.5)}).to_csv(tmp_path / "ablations.csv", index=False)
+    assert main(["ablate", "--show", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "one expert, same encoder" in said and "1.25" in said and "not shown" in said
+
+
+def test_figure_of_the_gaps():
+    rows = rows_of({"sler": (30.0, 31.0, 32.0), "dense": (29.0, 29.0, 29.0), "oracle": (31.0,)})
+    fig = plots.ablation_gaps(rows)
+    ax = fig.axes[0]
+    assert [label.get_text().split(":")[0] for label in ax.get_yticklabels()] == ["oracle", "dense"]
+    assert "dense +2.00 dB (-0.48 to 4.48)" in fig.alt_text and "oracle -1.00 dB (one seed)" in fig.alt_text
+    with pytest.raises(UserError, match="SLER-IR"):
+        plots.ablation_gaps(rows_of({"dense": (29.0,)}))
