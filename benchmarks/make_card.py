@@ -1,10 +1,10 @@
 """Turn a finished training into a shipped checkpoint: score it, write card.json and CARD.md beside the weights.
 
-    python benchmarks/make_card.py runs/tiny data/checkpoints/tiny --val DIR --pairs ROOT --notes NOTES.md
+    python benchmarks/make_card.py runs/tiny data/checkpoints/tiny --val DIR --pairs ROOT --notes NOTES.md [--half]
 
 DIR is a folder of clean photographs and ROOT holds test sets of real pairs; the training saw neither. NOTES.md holds
 what no program can know: where the training images came from, what the checkpoint is for and what not; it ends up in
-CARD.md as it is.
+CARD.md as it is. With --half the weights are rounded to float16 first, and it is these that are scored.
 """
 
 import argparse
@@ -79,8 +79,11 @@ def main() -> None:
     parser.add_argument("--val-name", help="how the card calls that folder")
     parser.add_argument("--pairs", type=Path, help="root of test sets of real pairs")
     parser.add_argument("--notes", type=Path, required=True)
+    parser.add_argument("--half", action="store_true", help="ship float16 weights")
     args = parser.parse_args()
     net, card = checkpoint.load_net(args.run)
+    if args.half:  # what is scored is what is shipped
+        net, card = checkpoint.load_net(checkpoint.save_weights(args.out, net, card, half=True))
     log = (args.run / "log.jsonl").read_bytes()
     records = [json.loads(line) for line in log.splitlines()]
     card["name"] = card["config"]["name"]
@@ -91,7 +94,7 @@ def main() -> None:
     asked += [(args.pairs, "pairs", "test sets")] if args.pairs else []
     asked.append(("demo", "demo", "bundled photographs"))
     card["scores"] = [scored(slerlib.evaluate(net, root, kind, progress=True), name) for root, kind, name in asked]
-    checkpoint.save_weights(args.out, net, card)
+    checkpoint.save_weights(args.out, net, card, half=args.half)
     checkpoint.write_atomically(args.out / "CARD.md", markdown(card, args.notes.read_text()).encode())
     print((args.out / "CARD.md").read_text())
 

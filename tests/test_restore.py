@@ -13,6 +13,7 @@ from slerlib.errors import UserError
 from slerlib.images import write_image
 from slerlib.model.network import SLERIR
 from slerlib.restore import best_device, load, restore
+from slerlib.train.checkpoint import save_weights
 
 RNG = np.random.default_rng(0)
 
@@ -373,3 +374,18 @@ def test_load_puts_the_network_on_a_device(monkeypatch):
     for device in ("abacus", "cuda:99", 3.5):
         with pytest.raises(UserError, match="device"):
             load("tiny", device=device)
+
+
+def test_half_weights_take_half_the_room_and_load_as_float32(net, tmp_path):
+    card = {"config": config.to_dict(config.recipe("tiny"))}
+    whole, half = (save_weights(tmp_path / str(flag), net, card, half=flag) for flag in (False, True))
+    size = {folder: (folder / "model.safetensors").stat().st_size for folder in (whole, half)}
+    assert size[half] < 0.52 * size[whole]
+    rounded = load(half, device="cpu")
+    assert {tensor.dtype for tensor in rounded.state_dict().values() if tensor.is_floating_point()} == {torch.float32}
+    parameters = dict(net.named_parameters())
+    for name, tensor in rounded.state_dict().items():
+        own = net.state_dict()[name]
+        assert torch.equal(tensor, own.half().float() if name in parameters else own), name
+    x = torch.rand(3, 40, 48)
+    assert 0 < (restore(rounded, x) - restore(load(whole, device="cpu"), x)).abs().max() < 0.01

@@ -49,13 +49,19 @@ def find(name_or_path: str | Path) -> Path:
     )
 
 
-def save_weights(folder: str | Path, net: SLERIR, card: dict) -> Path:
-    """Write weights and card. `card` holds at least `config`; the sha256 of the weights is filled in here."""
+def save_weights(folder: str | Path, net: SLERIR, card: dict, half: bool = False) -> Path:
+    """Write weights and card. `card` holds at least `config`; the sha256 of the weights is filled in here.
+
+    half: parameters as float16, half the size; buffers (anchors, pins: unit vectors) stay float32. Loading makes both
+    float32 again.
+    """
     from safetensors.torch import save
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}
+    if half:
+        tensors |= {name: tensors[name].half() for name, _ in net.named_parameters()}
     model = json.dumps(config.to_dict(net.cfg), sort_keys=True)
     content = save(tensors, metadata={"format": "pt", "slerlib.model": model})
     card = {**card, "weights_sha256": hashlib.sha256(content).hexdigest()}
