@@ -49,6 +49,15 @@ def test_claims_go_either_way_or_stay_open():
     assert table.loc["dense", "low"] == pytest.approx(2 - HALF)
 
 
+def test_a_difference_is_paired_by_seed():
+    rows = rows_of({"sler": (30.0, 31.0, 33.0), "dense": (29.0, 30.0, 32.0), "random": (1.0,)})
+    assert ablations.difference(rows, "sler", "dense") == pytest.approx((1, 1, 1))
+    mean, low, _ = ablations.difference(rows, "dense", "random")  # one seed in common
+    assert mean == pytest.approx(28) and math.isnan(low)
+    with pytest.raises(UserError, match="got 'single'"):
+        ablations.difference(rows, "single", "sler")
+
+
 def test_claims_name_networks_that_can_be_trained():
     for claim, better, worse in ablations.CLAIMS:
         assert {better, worse} <= set(VARIANTS) and claim.startswith(("[paper]", "[ours]"))

@@ -85,6 +85,18 @@ def averages(rows: DataFrame) -> DataFrame:
     return rows[rows.task != "clean"].groupby(["variant", "seed"]).psnr.mean().unstack("seed")
 
 
+def difference(rows: DataFrame, better: str, worse: str) -> tuple[float, float, float]:
+    """(mean, low, high) of one variant's average PSNR minus another's, dB, paired by seed; NaN bounds for one seed.
+
+    Raises UserError for a variant that the table lacks.
+    """
+    average = averages(rows)
+    for name in (better, worse):
+        if name not in average.index:
+            raise UserError(f"The table holds the variants {', '.join(average.index)}; got {name!r}.")
+    return _interval(average.loc[better] - average.loc[worse])
+
+
 def compared(rows: DataFrame) -> DataFrame:
     """One row per variant: average PSNR over the damages, SLER-IR minus it with a 95 % t interval over seeds.
 
@@ -94,7 +106,7 @@ def compared(rows: DataFrame) -> DataFrame:
 
     average = averages(rows)
     clean = rows[rows.task == "clean"].groupby("variant").psnr.mean()
-    gaps = {name: _interval(average.loc[REFERENCE] - average.loc[name]) for name in average.index if name != REFERENCE}
+    gaps = {name: difference(rows, REFERENCE, name) for name in average.index if name != REFERENCE}
     columns = {"seeds": average.count(axis=1), "psnr": average.mean(axis=1)}
     columns |= {key: pd.Series({name: gap[k] for name, gap in gaps.items()}, dtype=float)
                 for k, key in enumerate(("sler_minus", "low", "high"))}  # fmt: skip
@@ -114,10 +126,10 @@ def claims(rows: DataFrame) -> DataFrame:
     average, result = averages(rows), []
     for claim, better, worse in CLAIMS:
         if better in average.index and worse in average.index:
-            gap = average.loc[better] - average.loc[worse]
-            mean, low, high = _interval(gap)
+            seeds = int((average.loc[better] - average.loc[worse]).count())
+            mean, low, high = difference(rows, better, worse)
             verdict = "holds" if low > 0 else "contradicted" if high < 0 else "not shown"
-            result.append((claim, better, worse, int(gap.count()), mean, low, high, verdict))
+            result.append((claim, better, worse, seeds, mean, low, high, verdict))
     columns = ["claim", "better", "worse", "seeds", "difference", "low", "high", "verdict"]
     return pd.DataFrame(result, columns=columns)
 

@@ -18,7 +18,10 @@ def tiny() -> RunConfig:
 
 
 def small() -> RunConfig:
-    """The quality checkpoint: 2.3 M active parameters in the backbone; one GPU."""
+    """The quality checkpoint: 2.3 M active parameters in the backbone; a processor core for hours, or one GPU.
+
+    Views of 128 pixels with tokens of 16: with tokens of 8 a step costs 1.4 times as much (docs/LOG.md).
+    """
     model = ModelConfig(
         width=24,
         stages=(2, 2, 4, 6, 2, 2, 2, 2),
@@ -26,20 +29,29 @@ def small() -> RunConfig:
         token_width=96,
         encoder_blocks=3,
         encoder_heads=6,
-        context=256,
         guide_channels=96,
-        tlc_window=192,
+        sude="anchored",
     )
-    return RunConfig("small", model, DataConfig(crop=128), TrainConfig(steps=60000, batch=16, lr=5e-4, lr_encoder=5e-4))
+    data = DataConfig(real_share=0.35, clean_share=0.08, composite_share=0.1)
+    train = TrainConfig(steps=10000, stage_a=0.28, stage_c=0.25, upcycle=0.3, sude_weight=0.3)
+    return RunConfig("small", model, data, train)
 
 
 def base() -> RunConfig:
-    """6.9 M active parameters in the backbone; one or more GPUs."""
-    small_ = small()
+    """6.9 M active parameters in the backbone; one or more GPUs, on which it has not been run yet."""
     model = dataclasses.replace(
-        small_.model, width=32, stages=(2, 2, 4, 12, 2, 2, 2, 4), token_width=128, encoder_heads=8, guide_channels=128
+        small().model,
+        width=32,
+        stages=(2, 2, 4, 12, 2, 2, 2, 4),
+        token_width=128,
+        encoder_heads=8,
+        guide_channels=128,
+        context=256,
+        tlc_window=192,
+        sude="emergent",
     )
-    return RunConfig("base", model, small_.data, dataclasses.replace(small_.train, steps=300000, batch=32))
+    train = TrainConfig(steps=300000, batch=32, lr=5e-4, lr_encoder=5e-4)
+    return RunConfig("base", model, DataConfig(crop=128), train)
 
 
 def paper() -> RunConfig:
