@@ -90,6 +90,13 @@ VARIANTS = {
     "cls_only": Variant("the guide sees the global token alone", encoder=("model.glgf=cls_only",)),
     "patch_only": Variant("the guide sees local tokens alone", encoder=("model.glgf=patch_only",)),
     "guide_decoder": Variant("the guide acts in the decoder alone", rest=("model.inject=decoder",)),
+    # the training
+    "no_upcycling": Variant("three experts from the first step of stage B", rest=("train.upcycle=0",)),
+    "no_exploration": Variant("no random experts in stage B", rest=("train.exploration=0",)),
+    "no_fourier": Variant("L1 alone, without its Fourier term", rest=("train.fft_weight=0",)),
+    "composites": Variant(
+        "a fifth of the samples of stage A with two or three degradations", encoder=("data.composite_share=0.2",)
+    ),
 }  # fmt: skip
 
 
