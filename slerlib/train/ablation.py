@@ -95,7 +95,7 @@ VARIANTS = {
     "no_exploration": Variant("no random experts in stage B", rest=("train.exploration=0",)),
     "no_fourier": Variant("L1 alone, without its Fourier term", rest=("train.fft_weight=0",)),
     "composites": Variant(
-        "a fifth of the samples of stage A with two or three degradations", encoder=("data.composite_share=0.2",)
+        "a fifth of the samples with two or three degradations at once", encoder=("data.composite_share=0.2",)
     ),
 }  # fmt: skip
 
