@@ -1,8 +1,9 @@
 """Does choosing an expert cost time? 3 experts against the same network with 1, in interleaved pairs.
 
-    python benchmarks/dispatch.py [--recipe small] [--side 128] [--pairs 15] [--out dispatch.json]
+    python benchmarks/dispatch.py [--recipe small] [--side 128] [--pairs 15] [--batches 1 8] [--out dispatch.json]
 
-Batch 1 and batch 8, every image on its own random path (given as `path=`; both networks do the same guidance work).
+Batches of 1 and 8 (on a GPU also 32), every image on its own random path (given as `path=`; both networks do the same
+guidance work).
 The figure is the median of the pairwise ratios. Also: the memory that the unused experts occupy.
 """
 
@@ -18,10 +19,16 @@ import torch
 from slerlib import SLERIR, config
 
 
-def timed(run) -> float:
-    start = time.perf_counter()
+def now(device: str) -> float:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def timed(run, device: str) -> float:
+    start = now(device)
     run()
-    return time.perf_counter() - start
+    return now(device) - start
 
 
 def main() -> None:
@@ -29,31 +36,35 @@ def main() -> None:
     parser.add_argument("--recipe", default="small")
     parser.add_argument("--side", type=int, default=128)
     parser.add_argument("--pairs", type=int, default=15)
+    parser.add_argument("--batches", type=int, nargs="+")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out")
     args = parser.parse_args()
+    batches = args.batches or ((1, 8, 32) if args.device.startswith("cuda") else (1, 8))
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     cfg = config.recipe(args.recipe)
     nets = {
         experts: SLERIR(config.with_overrides(cfg, [f"model.experts={experts}"]).model)
         .eval()
-        .to(memory_format=torch.channels_last)
+        .to(args.device, memory_format=torch.channels_last)
         for experts in (1, 3)
     }
     megabytes = {e: sum(p.numel() * p.element_size() for p in net.parameters()) / 2**20 for e, net in nets.items()}
-    result: dict = {"recipe": args.recipe, "side": args.side, "threads": args.threads, "weights_MiB": megabytes}
+    about = {"recipe": args.recipe, "side": args.side, "device": args.device, "threads": args.threads}
+    result: dict = about | {"weights_MiB": megabytes}
     with torch.inference_mode():
-        for batch in (1, 8):
-            x = torch.rand(batch, 3, args.side, args.side)
+        for batch in batches:
+            x = torch.rand(batch, 3, args.side, args.side, device=args.device)
             for net in nets.values():
                 net(x)
             ratios, dense = [], []
             for pair in range(args.pairs):
-                path = torch.randint(3, (batch, 8))
+                path = torch.randint(3, (batch, 8), device=args.device)
                 runs = {1: lambda x=x: nets[1](x), 3: lambda x=x, path=path: nets[3](x, path=path)}
                 order = (1, 3) if pair % 2 else (3, 1)
-                times = {e: timed(runs[e]) for e in order}
+                times = {e: timed(runs[e], args.device) for e in order}
                 ratios.append(times[3] / times[1])
                 dense.append(times[1])
             quartiles = statistics.quantiles(ratios, n=4)
