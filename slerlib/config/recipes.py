@@ -33,7 +33,7 @@ def small() -> RunConfig:
         sude="anchored",
     )
     data = DataConfig(real_share=0.35, clean_share=0.08, composite_share=0.1)
-    train = TrainConfig(steps=10000, stage_a=0.28, stage_c=0.25, upcycle=0.3, sude_weight=0.3)
+    train = TrainConfig(steps=10000, stage_a=0.28, stage_c=0.25, batch=16, upcycle=0.2, sude_weight=0.3)
     return RunConfig("small", model, data, train)
 
 
