@@ -183,3 +183,11 @@ def test_the_lesson_on_training_trains_and_scores(run, tmp_path):
     _, page, text = run(lesson, out=str(tmp_path / "run"), steps=10, settings=small, images=1)
     assert "step 10 of 10, stage C" in text and "Yes: it changes in A and C." in text
     assert "The claim is not decided for this training." in text and len(alt_texts(page)) == 1
+
+
+def test_the_lesson_on_ablations_runs_with_its_solution(run, tmp_path):
+    record, page, text = run(solved("08_ablations", tmp_path), images=1, steps=2)
+    assert "By hand and by the library: the same." in text and "Yes: " in text
+    assert "one seed has no interval" in text
+    assert re.search(r"The claim: (holds|contradicted|not shown), for this recipe", text)
+    assert [alt.split(" each")[0] for alt in alt_texts(page)] == ["SLER-IR minus"]
