@@ -19,7 +19,7 @@ import torch
 from slerlib import config, load, sphere
 from slerlib.analysis.trace import Grid, collect
 from slerlib.data.sources import Sources
-from slerlib.metrics import bootstrap_interval
+from slerlib.metrics import bootstrap_interval, with_interval
 from slerlib.train import checkpoint, loop
 
 MIXTURES = ("haze+rain", "lowlight+noise25", "rain+blur", "haze+rain+noise15")
@@ -74,16 +74,17 @@ def main() -> None:
     checkpoint.write_atomically(args.out / "composites.json", (json.dumps(result, indent=1) + "\n").encode())
 
 
-def summary(values: dict[str, np.ndarray]) -> dict[str, list[float]]:
-    """Mean, low and high of each number."""
-    return {name: [round(x, 4) for x in bootstrap_interval(numbers)] for name, numbers in values.items()}
+def summary(values: dict[str, np.ndarray]) -> dict[str, list[float | None]]:
+    """Mean, low and high of each number; None for bounds that too few photographs do not give."""
+    rounded = {name: (round(x, 4) for x in bootstrap_interval(numbers)) for name, numbers in values.items()}
+    return {name: [x if np.isfinite(x) else None for x in numbers] for name, numbers in rounded.items()}
 
 
 def show(title: str, values: dict[str, np.ndarray], change: dict[str, np.ndarray] | None = None) -> None:
     print(f"\n{title}")
-    for name, (mean, low, high) in summary(values).items():
-        more = "" if change is None else "   change {:+.3f} ({:+.3f} to {:+.3f})".format(*summary(change)[name])
-        print(f"  {name:28s} {mean:8.3f} ({low:.3f} to {high:.3f}){more}", flush=True)
+    for name, numbers in values.items():
+        more = "" if change is None else f"   change {with_interval(*bootstrap_interval(change[name]), '+.3f')}"
+        print(f"  {name:28s} {with_interval(*bootstrap_interval(numbers), '.3f')}{more}", flush=True)
 
 
 if __name__ == "__main__":

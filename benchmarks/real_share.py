@@ -10,13 +10,14 @@ trained again.
 
 import argparse
 import json
+import math
 from pathlib import Path
 
 import torch
 
 from slerlib import config, evaluate, load
 from slerlib.data.sources import Sources
-from slerlib.metrics import bootstrap_interval
+from slerlib.metrics import bootstrap_interval, with_interval
 from slerlib.train import checkpoint, loop
 
 
@@ -59,16 +60,17 @@ def shown(name: str, table, first, tasks) -> dict[str, dict]:
     for task in tasks:
         rows = table.task == task
         row = {"n": int(rows.sum()), "psnr_input": round(table.psnr_input[rows].mean(), 3)}
-        row |= {"psnr": rounded(table.psnr[rows]), "gain": rounded((table.psnr - first.psnr)[rows])}
-        result[task] = row
-        spans = "  ".join("{} {:.2f} ({:.2f} to {:.2f})".format(key, *row[key]) for key in ("psnr", "gain"))
+        scores = {"psnr": table.psnr[rows], "gain": (table.psnr - first.psnr)[rows]}
+        scores = {key: bootstrap_interval(values) for key, values in scores.items()}
+        result[task] = row | {key: rounded(score) for key, score in scores.items()}
+        spans = "  ".join(f"{key} {with_interval(*score)}" for key, score in scores.items())
         print(f"{task:9s} {name:12s} n {row['n']:3d}  input {row['psnr_input']:.2f}  {spans}", flush=True)
     return result
 
 
-def rounded(values) -> list[float]:
-    """Mean, low, high."""
-    return [round(x, 3) for x in bootstrap_interval(values)]
+def rounded(score) -> list[float | None]:
+    """Mean, low, high; None for bounds that too few images do not give."""
+    return [round(x, 3) if math.isfinite(x) else None for x in score]
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from slerlib import degrade, psnr, ssim
 from slerlib.data.degrade import synthetic_depth
 from slerlib.data.layouts import recognise
 from slerlib.images import read_image
+from slerlib.metrics import FEWEST_CONTENTS, with_interval
 
 SIDE = 160  # px of a patch
 TASKS = ("rain", "haze", "lowlight", "blur")
@@ -150,7 +151,7 @@ def collect(root: Path, task: str, patches: int, severity: tuple[float, float], 
 
 def tell_apart(rows: list[dict], draws: int = 1000) -> tuple[float, float, float]:
     """AUC of a cross-validated logistic regression on the statistics, PSNR (matched) left out, and its 95 %
-    bootstrap interval over contents, for the regressions as they are."""
+    bootstrap interval over contents, for the regressions as they are; NaN bounds for fewer than 5 contents."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import GroupKFold, cross_val_predict
@@ -165,25 +166,26 @@ def tell_apart(rows: list[dict], draws: int = 1000) -> tuple[float, float, float
     scale = QuantileTransformer(output_distribution="normal", n_quantiles=min(100, len(rows)))
     model = make_pipeline(scale, LogisticRegression(C=0.3, max_iter=2000))
     score = cross_val_predict(model, x, y, groups=groups, cv=folds, method="decision_function")
-    contents, rng = sorted(set(groups)), np.random.default_rng(0)
+    auc, contents, rng = float(roc_auc_score(y, score)), sorted(set(groups)), np.random.default_rng(0)
+    if len(contents) < FEWEST_CONTENTS:
+        return auc, np.nan, np.nan
     places = [np.flatnonzero(np.array(groups) == content) for content in contents]
     drawn = [np.concatenate([places[n] for n in rng.integers(0, len(places), len(places))]) for _ in range(draws)]
     low, high = np.quantile([roc_auc_score(y[rows], score[rows]) for rows in drawn], [0.025, 0.975])
-    return float(roc_auc_score(y, score)), float(low), float(high)
+    return auc, float(low), float(high)
 
 
 def table(task: str, rows: list[dict]) -> dict:
     """Print the comparison of one task and return its numbers."""
     contents = len({row["content"] for row in rows})
     auc, *interval = tell_apart(rows)
-    result = {"patches": len(rows), "contents": contents, "auc": auc, "auc_95": interval, "statistics": {}}
+    known = interval if np.isfinite(interval[0]) else None
+    result = {"patches": len(rows), "contents": contents, "auc": auc, "auc_95": known, "statistics": {}}
     free, level = ([row[name] for row in rows] for name in ("free", "severity"))
     real = [row["real"]["PSNR"] for row in rows]
     ends = [np.percentile(x, (5, 95)) for x in (real, free)]
     result |= {"severity": float(np.median(level)), "beyond_severity_1": float(np.mean(np.array(level) > 0.99))}
-    print(
-        f"\n{task}: {len(rows)} patches of {contents} contents; AUC {auc:.3f} ({interval[0]:.3f} to {interval[1]:.3f})"
-    )
+    print(f"\n{task}: {len(rows)} patches of {contents} contents; AUC {with_interval(auc, *interval, '.3f')}")
     print(
         f"  severity that matches: median {np.median(level):.2f}, above 1 in {result['beyond_severity_1']:.0%}; input "
         f"PSNR (5..95 %) real {ends[0][0]:.1f}..{ends[0][1]:.1f}, as trained {ends[1][0]:.1f}..{ends[1][1]:.1f} dB"

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from .cases import CROPS, NOISES, Case, cases, data_sha256
 from .errors import UserError
-from .metrics import bootstrap_interval, bootstrap_means, psnr, ssim, ssim_gaussian
+from .metrics import FEWEST_CONTENTS, bootstrap_interval, bootstrap_means, psnr, ssim, ssim_gaussian
 from .model.network import SLERIR
 from .restore import restore
 from .restored import restored_files, restored_image
@@ -183,12 +183,12 @@ def _checkpoint(model) -> dict | None:
 def summary(table: DataFrame) -> DataFrame:
     """Means per data set and task, and their average.
 
-    Columns: dataset, task, n, psnr_input, psnr, psnr_low and psnr_high (95 % bootstrap interval over images), gain
-    (psnr - psnr_input in dB, NaN for clean), ssim_input, ssim, ssim_gaussian. The last row, task "average", is the mean
-    over the others except clean, each counting once; it is left out if there is none, and if a data set of a published
-    setting is missing. Its interval draws the photographs that tasks of a set share (the same images in all of them)
-    together, so that a hard photograph is hard in all its tasks; it is NaN where a data set has a single image, and
-    `attrs["no_interval"]` then says so.
+    Columns: dataset, task, n, psnr_input, psnr, psnr_low and psnr_high (95 % bootstrap interval over images; NaN for
+    fewer than 5), gain (psnr - psnr_input in dB, NaN for clean), ssim_input, ssim, ssim_gaussian. The last row, task
+    "average", is the mean over the others except clean, each counting once; it is left out if there is none, and if a
+    data set of a published setting is missing. Its interval draws the photographs that tasks of a set share (the same
+    images in all of them) together, so that a hard photograph is hard in all its tasks; it is NaN where a data set has
+    fewer than 5 images, and `attrs["no_interval"]` then says so.
     """
     import pandas as pd
 
@@ -205,17 +205,17 @@ def summary(table: DataFrame) -> DataFrame:
             draws.append(bootstrap_means(part.psnr.to_numpy(), seed=zlib.crc32(names.encode())))
     result = pd.DataFrame(rows)
     damaged = result[result.task != "clean"]
-    alone = ", ".join(damaged.dataset[damaged.n == 1].unique())
+    few = ", ".join(damaged.dataset[damaged.n < FEWEST_CONTENTS].unique())
     partial = table.attrs.get("setting") in SETTINGS and table.attrs.get("missing")
     if len(damaged) and not partial:
-        low, high = (math.nan, math.nan) if alone else np.quantile(np.mean(draws, axis=0), [0.025, 0.975])
+        low, high = (math.nan, math.nan) if few else np.quantile(np.mean(draws, axis=0), [0.025, 0.975])
         average = damaged[[*SCORES, "gain"]].mean().to_dict()
         total = {"dataset": "", "task": "average", "n": int(damaged.n.sum()), "psnr_low": low, "psnr_high": high}
         result.loc[len(result)] = total | average
     first = ["dataset", "task", "n", "psnr_input", "psnr", "psnr_low", "psnr_high", "gain"]
     result = result[[*first, "ssim_input", "ssim", "ssim_gaussian"]]
     result.attrs["no_interval"] = (
-        f"no interval of the average: {alone} with a single image" if alone and not partial else ""
+        f"no interval of the average: {few} with fewer than {FEWEST_CONTENTS} images" if few and not partial else ""
     )
     return result
 

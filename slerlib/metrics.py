@@ -24,6 +24,7 @@ from torch import Tensor
 from .errors import UserError
 
 Picture = Tensor | np.ndarray | Image.Image
+FEWEST_CONTENTS = 5  # a bootstrap over fewer photographs gives little more than their range: no interval then
 
 
 def psnr(a: Picture, b: Picture) -> float:
@@ -118,20 +119,32 @@ def bootstrap_interval(
 ) -> tuple[float, float, float]:
     """(mean, low, high): percentile bootstrap of the mean over images.
 
-    values: one score per image. The interval is (NaN, NaN) for a single value and where a value is infinite.
+    values: one score per image. The interval is (NaN, NaN) for fewer than FEWEST_CONTENTS values, which would give
+    little more than their range, and where a value is infinite.
     Raises UserError without values.
 
-    >>> mean, low, high = bootstrap_interval([20.0, 21.0, 22.0])
-    >>> mean, 20 <= low < 21 < high <= 22
-    (21.0, True)
+    >>> mean, low, high = bootstrap_interval([20.0, 21.0, 22.0, 23.0, 24.0])
+    >>> mean, 20 < low < 22 < high < 24
+    (22.0, True)
+    >>> bootstrap_interval([20.0, 21.0, 22.0])
+    (21.0, nan, nan)
     """
     values = np.asarray(list(values), dtype=np.float64)
     if not len(values):
         raise UserError("A mean and its interval need at least one value; got none. Check that the table has rows.")
-    if len(values) == 1 or not np.isfinite(values).all():
+    if len(values) < FEWEST_CONTENTS or not np.isfinite(values).all():
         return float(values.mean()), math.nan, math.nan
     low, high = np.quantile(bootstrap_means(values, samples, seed), [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(values.mean()), float(low), float(high)
+
+
+def with_interval(mean: float, low: float, high: float, form: str = ".2f") -> str:
+    """A mean and its interval as text; the mean alone where there is no interval (NaN).
+
+    >>> with_interval(30.1234, 29.5, 31.0), with_interval(0.5, math.nan, math.nan, "+.1f")
+    ('30.12 (29.50 to 31.00)', '+0.5')
+    """
+    return f"{mean:{form}}" + (f" ({low:{form}} to {high:{form}})" if math.isfinite(low) else "")
 
 
 def bootstrap_means(values: np.ndarray, samples: int = 2000, seed: int = 0) -> np.ndarray:

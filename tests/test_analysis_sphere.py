@@ -189,6 +189,13 @@ def test_the_optimum_of_uniformity_is_that_of_a_simplex():
     assert table.value["intra_cosine"] == pytest.approx(1, abs=1e-6) and table.value["silhouette"] == pytest.approx(1)
 
 
+def test_four_contents_give_values_without_intervals():
+    caps = planted(draws=2)
+    part = caps.select(caps.table.content.isin([f"demo/{n}" for n in range(4)]).to_numpy())
+    table = measures(part)
+    assert table.value.notna().all() and table[["low", "high"]].isna().all(axis=None)
+
+
 def test_one_content_leaves_held_out_measures_empty():
     caps = planted()
     table = measures(caps.select((caps.table.content == "demo/0").to_numpy()))

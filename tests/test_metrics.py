@@ -109,9 +109,10 @@ def test_bootstrap_interval():
     assert bootstrap_interval(values) == (mean, low, high) != bootstrap_interval(values, seed=1)
     narrow = bootstrap_interval(values, confidence=0.5)
     assert low < narrow[1] < mean < narrow[2] < high
-    for values in ([3.0], [1.0, math.inf]):
+    for values in ([3.0], [1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0, math.inf]):  # the range of four is no interval
         mean, low, high = bootstrap_interval(values)
         assert mean == np.mean(values) and math.isnan(low) and math.isnan(high)
+    assert math.isfinite(bootstrap_interval([1.0, 2.0, 3.0, 4.0, 5.0])[1])
     with pytest.raises(UserError, match="at least one"):
         bootstrap_interval([])
 

@@ -117,6 +117,20 @@ def test_cells_carry_their_numbers():
     assert "−0.40 (−0.60 to −0.20)" in words(FIGURES["rules_chart"]())
 
 
+def test_without_intervals_nothing_is_told_from_0():
+    """Of too few photographs the bounds are NaN: the points stay, no rule is called better, and nothing says nan."""
+    bare = rules().assign(lost_low=np.nan, lost_high=np.nan)
+    fig = plots.rules_chart(bare)
+    assert {"−0.40", "+6.00"} <= set(words(fig)) and "nan" not in fig.alt_text
+    assert not any(line.get_marker() == "v" for line in fig.axes[0].lines) and len(fig.axes[0].get_xticks()) > 3
+    few = routing.layer_table(PATH[:4], LABELS[:4], contents=[0, 0, 1, 1], draws=20)
+    spans = severities().assign(**{f"{key}_{end}": np.nan for key in ("own", "clean") for end in ("low", "high")})
+    walked = walk().assign(psnr_low=np.nan, psnr_high=np.nan, lost_low=np.nan, lost_high=np.nan)
+    for fig in (plots.nmi_chart(few), plots.severity_chart(spans), plots.walk_chart(walked, "rain", "blur")):
+        fig.savefig(io.BytesIO())
+        assert "nan" not in fig.alt_text and not any("nan" in text for text in words(fig))
+
+
 def test_an_expert_without_images_is_called_dead():
     fig = plots.usage_maps(routing.routing_table(np.zeros((4, 8), int), ["rain"] * 4, experts=2, draws=5))
     assert "dead: enc1 1" in fig.alt_text

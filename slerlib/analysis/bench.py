@@ -125,7 +125,7 @@ class PathBench:
         return np.flatnonzero(self.label == label)
 
     def mean(self, values: np.ndarray, rows: np.ndarray, name: str = "lost") -> dict[str, float]:
-        """name, name_low, name_high: mean over these rows with its interval."""
+        """name, name_low, name_high: mean over these rows with its interval, NaN for fewer than 5 photographs."""
         mean, low, high = clustered_mean(values, self.content[rows])
         return {name: mean, f"{name}_low": low, f"{name}_high": high}
 

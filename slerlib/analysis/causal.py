@@ -5,7 +5,8 @@
 
 Use says which expert is chosen, not whether the choice matters. So here the choice is changed and nothing else: the
 guide map, the image and all other layers stay. "dB lost" is the PSNR along the image's own route minus that along the
-other, paired by image; means carry 95 % bootstrap intervals over photographs. Positive = the own route is better.
+other, paired by image; means carry 95 % bootstrap intervals over photographs, NaN for fewer than 5. Positive = the own
+route is better.
 Legend: N images, K anchors, L layers, E experts.
 """
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..config import LAYERS, STAGE_NAMES
 from ..errors import UserError
+from ..metrics import FEWEST_CONTENTS
 from .store import Traces
 
 DRAWS = 1000
@@ -32,6 +33,10 @@ class Routes:
     content: np.ndarray  # (N,) photograph, 0..G-1
     names: tuple[str, ...]  # degradations in the order of their first appearance
     experts: int
+
+    def photographs(self) -> np.ndarray:
+        """(K,) how many photographs each degradation was seen on."""
+        return (self.counts()[:, :, 0].sum(-1) > 0).sum(0)
 
     def counts(self) -> np.ndarray:
         """(G, K, L, E): images of a photograph and degradation that take an expert."""
@@ -159,12 +164,16 @@ def random_router(routes: Routes, draws: int = DRAWS, seed: int = 0) -> np.ndarr
     return np.random.default_rng(seed).multinomial(n[None, :, None], share, size=shape).astype(float)
 
 
-def interval(values: np.ndarray, axis: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """95 % percentile interval along an axis of draws, those without a value left out."""
-    finite = np.isfinite(values).any(axis=axis, keepdims=True)
-    low, high = np.nanquantile(np.where(finite, values, 0.0), [0.025, 0.975], axis=axis)
-    gone = ~np.squeeze(finite, axis=axis)
-    return np.where(gone, np.nan, low), np.where(gone, np.nan, high)
+def interval(values: np.ndarray, photographs: int | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """95 % percentile interval of draws (S, ...), those without a value left out.
+
+    photographs: how many there were to draw from, for all or as an array that broadcasts to (...). NaN where they are
+    fewer than FEWEST_CONTENTS, and where no draw has a value.
+    """
+    finite = np.isfinite(values).any(axis=0)
+    low, high = np.nanquantile(np.where(finite, values, 0.0), [0.025, 0.975], axis=0)
+    known = finite & (np.asarray(photographs) >= FEWEST_CONTENTS)
+    return np.where(known, low, np.nan), np.where(known, high, np.nan)
 
 
 def p_values(measured: np.ndarray, drawn: np.ndarray) -> np.ndarray:
@@ -180,14 +189,18 @@ def corrected(p: np.ndarray) -> np.ndarray:
 
 
 def clustered_mean(values, contents=None, draws: int = 2000, seed: int = 0) -> tuple[float, float, float]:
-    """(mean, low, high): mean over images with a 95 % bootstrap over contents; NaN bounds for a single content.
+    """(mean, low, high): mean over images with a 95 % bootstrap over contents.
 
-    As `slerlib.bootstrap_interval`, for images that share photographs.
+    As `slerlib.bootstrap_interval`, for images that share photographs; NaN bounds for fewer than FEWEST_CONTENTS of
+    them and where a value is infinite.
+
+    >>> clustered_mean([1.0, 2.0, 3.0, 4.0], contents=["cat", "cat", "rocket", "rocket"])
+    (2.5, nan, nan)
     """
     values = np.asarray(values, dtype=float)
     groups = np.unique(range(len(values)) if contents is None else np.asarray(contents, str), return_inverse=True)[1]
     total, n = np.bincount(groups, values), np.bincount(groups)
-    if len(n) < 2 or not np.isfinite(values).all():
+    if len(n) < FEWEST_CONTENTS or not np.isfinite(values).all():
         return float(values.mean()), np.nan, np.nan
     drawn = np.random.default_rng(seed).integers(0, len(n), (draws, len(n)))
     low, high = np.quantile(total[drawn].sum(1) / n[drawn].sum(1), [0.025, 0.975])

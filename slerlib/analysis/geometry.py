@@ -19,6 +19,7 @@ import torch
 
 from .. import sphere
 from ..errors import UserError
+from ..metrics import FEWEST_CONTENTS
 from .store import Traces
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ FOLDS = 5  # of the linear probe, by content
 def measures(traces: Traces, seed: int = 0) -> DataFrame:
     """Measures of one network's sphere, in rows.
 
-    Columns: value, low and high (95 % bootstrap interval over contents, NaN for a single one), shuffled (mean over 5
+    Columns: value, low and high (95 % bootstrap interval over contents, NaN for fewer than 5), shuffled (mean over 5
     shuffles of the labels; of the contents within each class for leakage), reference (chance, optimum or ideal) and
     meaning. Values that the data cannot give, such as held-out accuracy with one content, are NaN.
     silhouette            (b - a) / max(a, b), cosine distance, of a row to its own and the nearest other class
@@ -210,7 +211,7 @@ def _interval(value_n, label_n, content_n, seed: int) -> tuple[float, float, flo
     np.add.at(total_SK, (content_n[known], label_n[known]), value_n[known])
     np.add.at(count_SK, (content_n[known], label_n[known]), 1)
     value = _weighted(value_n, label_n)
-    if (count_SK.sum(axis=1) > 0).sum() < 2:
+    if (count_SK.sum(axis=1) > 0).sum() < FEWEST_CONTENTS:
         return value, math.nan, math.nan
     drawn_RS = _counts(s, seed)
     with np.errstate(invalid="ignore"):
@@ -222,7 +223,7 @@ def _interval(value_n, label_n, content_n, seed: int) -> tuple[float, float, flo
 def _centroid_interval(of_centroids, z_nD, label_n, content_n, seed: int) -> tuple[float, float, float]:
     s, k = content_n.max() + 1, label_n.max() + 1
     value = of_centroids(_centroids(z_nD, label_n, k))
-    if s < 2:
+    if s < FEWEST_CONTENTS:
         return value, math.nan, math.nan
     sum_SKD = np.zeros((s, k, z_nD.shape[1]))
     np.add.at(sum_SKD, (content_n, label_n), z_nD)

@@ -9,6 +9,7 @@ Information is in nats. NMI is I(degradation; expert) / mean(H(degradation), H(e
 As I <= min(H(degradation), ln E), it cannot reach 1 with more degradations than experts; `nmi_ceiling` is what it can
 reach. Plug-in estimates of information are biased upwards; the shuffled-label mean is that bias.
 Legend: N images, K degradations, L layers, E experts, S draws. Baselines and intervals: chance.py.
+An interval over fewer than 5 photographs is NaN.
 """
 
 from __future__ import annotations
@@ -60,8 +61,9 @@ def layer_table(traces, labels=None, *, contents=None, experts=None, draws: int 
     h_label = entropy(counts[:, 0].sum(-1)[None])[0]
     ceiling = min(h_label, np.log(routes.experts))
     measured, p = nmi(counts), p_values(information(counts), information(mixed))
-    entropy_low, entropy_high = interval(entropy(drawn.sum(1)) / ln_e)
-    nmi_low, nmi_high = interval(nmi(drawn))
+    photographs = routes.content.max() + 1
+    entropy_low, entropy_high = interval(entropy(drawn.sum(1)) / ln_e, photographs)
+    nmi_low, nmi_high = interval(nmi(drawn), photographs)
     return pd.DataFrame(
         {
             "layer": range(used.shape[0]),
@@ -105,7 +107,8 @@ def routing_table(traces, labels=None, *, contents=None, experts=None, draws: in
     every = counts.sum(0) / len(routes.path)  # (L, E)
     usage = counts / n_K11
     total = drawn[..., :1, :].sum(-1, keepdims=True)
-    usage_low, usage_high = interval(np.divide(drawn, total, out=np.full_like(drawn, np.nan), where=total > 0))
+    shares = np.divide(drawn, total, out=np.full_like(drawn, np.nan), where=total > 0)
+    usage_low, usage_high = interval(shares, routes.photographs()[:, None, None])
     p = p_values(np.abs(usage - every), np.abs(mixed / n_K11 - every))
     cells = {"n": n_K11 + 0 * counts.astype(int), "count": counts.astype(int), "usage": usage, "usage_low": usage_low}
     cells |= {
@@ -152,7 +155,7 @@ def path_table(traces, labels=None, *, contents=None, experts=None, draws: int =
     near, near_drawn = hamming(counts), hamming(drawn)
     mean_K, mean_SK = (_off_diagonal_mean(x) for x in (near, near_drawn))
     pooled, pooled_drawn = (hamming(x.sum(-3, keepdims=True))[..., 0, 0] for x in (counts, drawn))
-    rows = []
+    photographs, rows = [*routes.photographs(), routes.content.max() + 1], []
     for k, name in enumerate((*routes.names, "all")):
         members = routes.path[routes.label == k] if k < len(routes.names) else routes.path
         paths, times = np.unique(members, axis=0, return_counts=True)
@@ -162,7 +165,7 @@ def path_table(traces, labels=None, *, contents=None, experts=None, draws: int =
         row |= {"modal": path_string(paths[times.argmax()]), "modal_share": times.max() / len(members)}
         row["entropy"] = float(entropy(times[None].astype(float))[0])
         for key, (value, draws_S) in {"within": inside, "between": outside}.items():
-            low, high = interval(draws_S)
+            low, high = interval(draws_S, photographs[k] if key == "within" else photographs[-1])
             row |= {key: float(value), f"{key}_low": float(low), f"{key}_high": float(high)}
         rows.append(row)
     return pd.DataFrame(rows)

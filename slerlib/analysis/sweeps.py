@@ -1,6 +1,7 @@
 """How routes change along a severity, between the parents of a mixture, and for damage that was never trained on.
 
-Everything here reads `Traces`; no network runs. Means carry a 95 % bootstrap interval over photographs.
+Everything here reads `Traces`; no network runs. Means carry a 95 % bootstrap interval over photographs, NaN for fewer
+than 5.
 Legend: N images, L layers, K anchors.
 """
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from ..config import CLASSES
 from ..errors import UserError
+from ..metrics import FEWEST_CONTENTS
 from .chance import clustered_mean
 
 if TYPE_CHECKING:
@@ -126,11 +128,12 @@ def novelty_table(traces: Traces, known: Sequence[str] = CLASSES, draws: int = 1
         for signal, values in signals.items():
             rng, drawn = np.random.default_rng(seed), []
             members = [np.flatnonzero(content[part] == g) for g in np.unique(content[part])]
-            for _ in range(draws):
+            enough = len(set(content[label == name])) >= FEWEST_CONTENTS
+            for _ in range(draws if enough else 0):
                 rows_S = np.concatenate([members[g] for g in rng.integers(0, len(members), len(members))])
                 if 0 < unseen[rows_S].sum() < len(rows_S):
                     drawn.append(roc_auc_score(unseen[rows_S], values[part][rows_S]))
-            low, high = np.quantile(drawn, [0.025, 0.975]) if len(members) > 1 else (np.nan, np.nan)
+            low, high = np.quantile(drawn, [0.025, 0.975]) if enough else (np.nan, np.nan)
             auc = roc_auc_score(unseen, values[part])
             rows.append({"degradation": name, "signal": signal, "auc": auc, "auc_low": low, "auc_high": high} | told)
     return pd.DataFrame(rows)

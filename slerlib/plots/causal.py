@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..config import STAGE_NAMES
 from ..errors import UserError
+from ..metrics import with_interval
 from .routing import cube, expert_grid
 from .style import (
     BLUE,
@@ -108,7 +109,7 @@ def swap_matrix(table: DataFrame, ax: Axes | None = None) -> Figure:
 def rules_chart(table: DataFrame, degradation: str = "all", ax: Axes | None = None) -> Figure:
     """dB lost when a rule replaces the learned route, with 95 % intervals; left of 0 the rule is better.
 
-    table: from `slerlib.analysis.causal.route_rules`.
+    table: from `slerlib.analysis.causal.route_rules`. A rule is marked as better only where its interval says so.
     """
     part = table[table.degradation == degradation]
     if not len(part):
@@ -120,14 +121,15 @@ def rules_chart(table: DataFrame, degradation: str = "all", ax: Axes | None = No
         colour, marker = (VERMILLION, "v") if better else (BLUE, "o")
         ax.plot([row.lost_low, row.lost_high], [y, y], color=colour, linewidth=2)
         ax.plot(row.lost, y, marker, color=colour, markersize=8)
-        note = f"{row.lost:+z.2f} ({row.lost_low:+z.2f} to {row.lost_high:+z.2f})".replace("-", "−")
+        note = with_interval(row.lost, row.lost_low, row.lost_high, "+z.2f").replace("-", "−")
         ax.text(1.02, y, note, transform=ax.get_yaxis_transform(), va="center", fontsize=SMALL + 0.5)
         told.append(f"{row.rule} {note}, {row.differ} of {row.n} routes differ")
     ax.axvline(0, color=GREY, linewidth=1)
     ax.set(ylim=(len(part) - 0.5, -0.5), yticks=range(len(part)), yticklabels=part.rule)
     ax.tick_params(axis="y", length=0)
     ax.set_xscale("symlog", linthresh=1)
-    ticks = [t for t in (-10, -3, -1, -0.5, 0, 0.5, 1, 3, 10) if part.lost_low.min() - 2 < t < part.lost_high.max() + 2]
+    left, right = part[["lost", "lost_low"]].min(axis=None), part[["lost", "lost_high"]].max(axis=None)
+    ticks = [t for t in (-10, -3, -1, -0.5, 0, 0.5, 1, 3, 10) if left - 2 < t < right + 2]
     ax.set_xticks(ticks, [_tick(t) for t in ticks])
     ax.minorticks_off()
     ax.set_xlabel("dB lost by the rule against the learned route (left of 0: the rule is better)")

@@ -19,7 +19,7 @@ from torch import Tensor
 from .. import sphere
 from ..config import LAYERS, STAGE_NAMES
 from ..errors import UserError
-from ..metrics import bootstrap_interval, psnr
+from ..metrics import bootstrap_interval, psnr, with_interval
 from ..model.router import ANGLE_LIMIT
 from .style import (
     BLACK,
@@ -149,7 +149,7 @@ def path_chart(paths: Sequence[str] | Tensor, labels: Sequence[str], ax: Axes | 
 
 @styled
 def gain_chart(table: DataFrame, ax: Axes | None = None) -> Figure:
-    """Mean PSNR before and after, per degradation, with 95 % bootstrap intervals over images.
+    """Mean PSNR before and after, per degradation, with 95 % bootstrap intervals over images where there are enough.
 
     table: from `slerlib.evaluate`. The gain at the right is the mean over the images, with its own, paired interval.
     A degradation that the network makes worse on average is drawn in another colour and with a triangle.
@@ -169,7 +169,8 @@ def gain_chart(table: DataFrame, ax: Axes | None = None) -> Figure:
             seen["input"] = _point(ax, before, y - 0.16, GREY, "o", "white")
         if math.isfinite(after[0]):
             seen[name] = _point(ax, after, y + 0.16, colour, marker, colour)
-        note = _span(gain) if known else "input = clean" if np.isinf(part.psnr_input).all() else "no mean: identical"
+        note = "input = clean" if np.isinf(part.psnr_input).all() else "no mean: identical"
+        note = with_interval(*gain, "+.1f").replace("-", "−") if known else note
         ax.text(1.02, y, note, transform=ax.get_yaxis_transform(), va="center", fontsize=SMALL + 0.5)
         told.append(f"{task} {_dB(before[0])} before, {_dB(after[0])} after, n = {len(part)}")
     ax.text(1.02, -0.72, "gain in dB (95 %)", transform=ax.get_yaxis_transform(), va="bottom", fontsize=SMALL + 0.5)
@@ -188,11 +189,6 @@ def _point(ax: Axes, interval: tuple[float, float, float], y: float, colour: str
     if math.isfinite(low):
         ax.plot([low, high], [y, y], color=colour, linewidth=1.6)
     return ax.plot(mean, y, marker, color=colour, markerfacecolor=fill, markersize=7, markeredgewidth=1.6)[0]
-
-
-def _span(interval: tuple[float, float, float]) -> str:
-    mean, low, high = interval
-    return _signed(mean) + (f" ({_signed(low)} to {_signed(high)})" if math.isfinite(low) else "")
 
 
 @styled
