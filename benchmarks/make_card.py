@@ -21,7 +21,10 @@ SCORES = ["n", "psnr_input", "psnr", "psnr_low", "psnr_high", "gain", "ssim_inpu
 def scored(table, name: str) -> dict:
     """What the card keeps of a table of `slerlib.evaluate`."""
     means, about = slerlib.summary(table), table.attrs
-    share = table.groupby("task")["path"].agg(lambda paths: paths.value_counts(normalize=True).iloc[0])
+    modal = {of: slerlib.modal_paths(part)[of[1]] for of, part in table.groupby(["dataset", "task"])}
+    share = {of: (part.path == modal[of]).mean() for of, part in table.groupby(["dataset", "task"])}
+    rows = [(row.dataset, row.task) for row in means.itertuples()]  # that of the average has no path
+    means = means.assign(modal_path=[modal.get(of) for of in rows], modal_share=[share.get(of) for of in rows])
     return {
         "data": name,
         "setting": about["setting"],
@@ -29,8 +32,6 @@ def scored(table, name: str) -> dict:
         "seed": about["seed"],
         "summary": json.loads(means.round(4).to_json(orient="records")),
         "no_interval": means.attrs["no_interval"],
-        "modal_paths": slerlib.modal_paths(table),
-        "modal_share": {k: round(v, 3) for k, v in share.items()},
         "versions": about["versions"],
     }
 
@@ -56,13 +57,13 @@ def markdown(card: dict, notes: str) -> str:
         "images; for an average, photographs that several tasks share are drawn once for all of them.",
     ]
     header = "| set | task | n | input PSNR | restored PSNR (95 %) | gain | input SSIM | restored SSIM "
-    header += "| modal path of the task |"
+    header += "| most frequent path (its share) |"
     for score in card["scores"]:
         lines += ["", f"### {score['data']}", "", header, "|---" * 9 + "|"]
         for row in score["summary"]:
             dB = {k: "-" if row[k] is None else f"{row[k]:.2f}" for k in SCORES if k.startswith(("psnr", "gain"))}
-            path = score["modal_paths"].get(row["task"])
-            route = f"{path} ({score['modal_share'][row['task']]:.0%})" if path else ""
+            path, several = row["modal_path"] or "", row["n"] > 1  # of a single image the share says nothing
+            route = f"{path} ({row['modal_share']:.0%})" if path and several else path
             restored = dB["psnr"] + ("" if row["psnr_low"] is None else f" ({dB['psnr_low']} to {dB['psnr_high']})")
             ssim = f"{row['ssim_input']:.3f} | {row['ssim']:.3f}"
             cells = [row["dataset"], row["task"], row["n"], dB["psnr_input"], restored, dB["gain"], ssim, route]

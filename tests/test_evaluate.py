@@ -257,11 +257,11 @@ def test_an_average_without_an_interval_says_why():
     assert enough.attrs["no_interval"] == "" and (enough.psnr_low < enough.psnr).all()
 
 
-def test_a_card_says_why_an_average_has_no_interval():
+def card_of(table):
+    """CARD.md with the scores of a table."""
     spec = importlib.util.spec_from_file_location("make_card", Path(__file__).parent.parent / "benchmarks/make_card.py")
     make_card = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(make_card)
-    table = pd.concat([scored("rain", [25.0, 26.0]), scored("blur", [27.0], "GoPro")]).assign(path="00000000")
     table.attrs = {"setting": "pairs", "severity": 0.5, "seed": 0, "versions": {}}
     card = {"name": "x", "steps_done": 1, "minutes": 1, "data": {"training": 1, "held_out": 1}}
     card |= {
@@ -269,9 +269,21 @@ def test_a_card_says_why_an_average_has_no_interval():
         "scores": [make_card.scored(table, "sets")],
     }
     card |= {"config": {"train": {"batch": 1, "seed": 0}}, "machine": {"device": "cpu", "threads": 1, "torch": "2"}}
-    text = make_card.markdown(card, "Notes.")
+    return make_card.markdown(card, "Notes.")
+
+
+def test_a_card_says_why_an_average_has_no_interval():
+    text = card_of(pd.concat([scored("rain", [25.0, 26.0]), scored("blur", [27.0], "GoPro")]).assign(path="00000000"))
     assert "| 27.00 | 7.00 |" in text
     assert "There is no interval of the average: photos, GoPro with fewer than 5 images." in text
+
+
+def test_a_card_gives_the_path_of_each_data_set_and_task():
+    table = pd.concat([scored("rain", [25.0, 26.0, 27.0]), scored("rain", [30.0], "Rain100L"), scored("haze", [27.0])])
+    table["path"] = ["00000000", "11111111", "11111111", "22222222", "01201201"]
+    ends = {tuple(line.split(" | ")[:2]): line.split(" | ")[-1] for line in card_of(table).splitlines()}
+    assert ends["| photos", "rain"] == "11111111 (67%) |" and ends["| Rain100L", "rain"] == "22222222 |"
+    assert ends["| photos", "haze"] == "01201201 |" and ends["| ", "average"] == " |"
 
 
 def test_results_file(net, folder, tmp_path):
