@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 
@@ -60,6 +61,13 @@ def test_a_finished_training_is_left_alone_and_drawn(data, tmp_path):
     assert state.done and state.step == 20 and state.stage == "C" and not state.running
     before = (out / "model.safetensors").stat().st_mtime_ns
     assert begin(out, data, 20).done and (out / "model.safetensors").stat().st_mtime_ns == before
+    with pytest.raises(UserError, match="other data .*'photographs'.* bundled photographs differ"):
+        begin(out, None, 20)
+    fewer = shutil.copytree(data, tmp_path / "fewer")
+    next(iter(sorted(fewer.iterdir()))).unlink()
+    with pytest.raises(UserError, match="fewer differ"):
+        begin(out, fewer, 20)
+    assert (out / "model.safetensors").stat().st_mtime_ns == before
     looks = background.read_validation(out)
     assert looks.step.tolist() == [10, 20] and looks.rain.between(5, 60).all()
     figure = plots.training_curves(background.read_log(out), looks)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config import recipe, to_json, with_overrides
+from ..data.sources import Sources
 from ..errors import UserError
 from . import checkpoint
 
@@ -57,9 +58,11 @@ def start(
 ) -> Progress:
     """Begin the training of a recipe in `out`, or go on with it; a running or finished one is left alone.
 
-    data is asked for at the beginning; going on with other data is refused by the training itself. overrides: KEY=VALUE
-    of the recipe. device: cuda, cpu, ...; None lets the training choose. What it prints goes to console.txt in `out`.
-    Raises UserError if `out` holds another training, or if the system knows no file locks.
+    data: as for `slerlib.train.loop.train`; going on with other data is refused by the training itself. overrides:
+    KEY=VALUE of the recipe. device: cuda, cpu, ...; None lets the training choose. What it prints goes to console.txt
+    in `out`.
+    Raises UserError if `out` holds a training with other settings or one, finished or saved on the way, on other data;
+    and if the system knows no file locks.
     """
     out = Path(out)
     wanted = to_json(with_overrides(recipe(name), list(overrides)))
@@ -73,6 +76,7 @@ def start(
             )
         state = progress(out)
         if state.running or state.done:
+            _check_data(out, data)
             return state
     lock = _lock(out)
     if lock is None:
@@ -99,6 +103,19 @@ def start(
         lock.write(str(child.pid).encode())
         lock.flush()
     return progress(out)
+
+
+def _check_data(out: Path, data: str | Path | None) -> None:
+    """Raise UserError if the card of the training in `out`, written with its saves, states other data than `data`."""
+    card = out / checkpoint.CARD
+    known = json.loads(card.read_text())["data"] if card.is_file() else {}
+    asked = Sources.of(data, budget=0).fingerprint() if "fingerprint" in known else None  # opens files, keeps none
+    if asked != known.get("fingerprint"):
+        raise UserError(
+            f"{out} holds a training on other data than asked for: it saw {known['source']!r}, and the names or sizes "
+            f"of images in {str(data) if data else 'the bundled photographs'} differ from those. Choose another folder "
+            f"for the new one, or delete {out} to begin anew."
+        )
 
 
 def progress(out: str | Path) -> Progress:
