@@ -31,12 +31,23 @@ def take_own_gpu() -> None:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
 
 
+def _attempt() -> str:
+    """How often torchrun has started the processes anew; its store may outlive those that died, rows and all.
+
+    The agents of several machines count for themselves, and a key that differs between them would be waited for in
+    vain. There rows that a dead process left may be taken, which are those of the same images: the share of a process
+    depends on nothing but its number and how many there are.
+    """
+    alone = os.environ.get("GROUP_WORLD_SIZE", "1") == "1"
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if alone else "any"
+
+
 def gathered(rows: list[tuple]) -> list[tuple]:
     """On process 0 the rows of all processes, of which process r did numbers r, r + world, ...; elsewhere []."""
     from torch.distributed.rendezvous import rendezvous
 
     store, rank, world = next(iter(rendezvous("env://", timeout=WAIT)))
-    call = f"slerlib/{next(_calls)}"
+    call = f"slerlib/{_attempt()}/{world}/{next(_calls)}"
     chunks = [rows[k : k + CHUNK] for k in range(0, len(rows), CHUNK)]
     if rank > 0:
         for k, chunk in enumerate(chunks):

@@ -204,7 +204,7 @@ def test_an_unforeseen_error_is_one_paragraph_and_debug_shows_it(run, monkeypatc
     def fail(_):
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr(cli, "_doctor", fail)
+    monkeypatch.setitem(cli.COMMANDS, "doctor", fail)
     code, _, err = run("doctor")
     assert code == 1 and one_paragraph(err) and "RuntimeError: two lines" in err and "--debug" in err
     for args in (("doctor", "--debug"), ("--debug", "doctor")):

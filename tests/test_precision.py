@@ -1,11 +1,13 @@
 """Number formats: the choice and its reason, a step in each, overflow, and what compiling falls back to."""
 
+import functools
 import math
 
 import pytest
 import torch
 from trainings import made_up, make, records
 
+from slerlib.model.encoder import TokenEncoder
 from slerlib.train import loop, precision, run, stages
 
 
@@ -94,3 +96,32 @@ def test_a_compiler_that_is_missing_leaves_everything_as_it_was(photographs, tmp
     plain = run.Run(make(), photographs, tmp_path, torch.device("cpu"))
     batch = next(iter(plain.loader(6, 0)))
     assert asked.train_step(6, batch)["loss"] == plain.train_step(6, batch)["loss"]
+
+
+def test_a_compiler_that_stumbles_over_the_encoder_leaves_everything_as_it_was(photographs, tmp_path, monkeypatch):
+    """The experts compile; the encoder only fails when it runs, as compilers do."""
+
+    def choosy(method, **kwargs):
+        def forward(x):
+            if isinstance(method.__self__, TokenEncoder):
+                raise RuntimeError("no such kernel")
+            return method(x)
+
+        return forward
+
+    monkeypatch.setattr(torch, "compile", choosy)
+    one = run.Run(make("train.compile=true"), photographs, tmp_path, torch.device("cpu"))
+    assert one.compiled == "not compiled: torch.compile failed with RuntimeError: no such kernel"
+    assert not any("forward" in vars(module) for module in one.net.modules())
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # torch's tracing looks at it
+def test_a_network_may_be_compiled_twice(photographs, tmp_path, monkeypatch):
+    """Traced by torch and run as traced: what makes fast code of it has no part in this."""
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    plain, twice = (run.Run(make(), photographs, tmp_path, torch.device("cpu")) for _ in range(2))
+    for _ in range(2):
+        said = precision.compile_blocks(twice.net, twice.cfg.data.crop, twice.precision)
+        assert said.startswith("experts and encoder compiled"), said
+    batch = next(iter(plain.loader(6, 0)))
+    assert twice.train_step(6, batch)["loss"] == pytest.approx(plain.train_step(6, batch)["loss"], rel=1e-5)

@@ -39,7 +39,7 @@ __all__ = ["Grid", "Traces", "cache_folder", "collect", "encode", "network_hash"
 VIEWS = ("image", "crop")
 FIXED = ("noise15", "noise25", "noise50", "clean")  # tasks that a severity does not change
 #: Code that no trace depends on; a change anywhere else in the package makes the cache anew.
-APART = ("plots/*", "train/*", "report*.py", "cli.py", "__main__.py", "doctor.py", "evaluate.py", "published.py")
+APART = ("plots/*", "train/*", "report*.py", "cli*.py", "__main__.py", "doctor.py", "evaluate.py", "published.py")
 APART += tuple(f"analysis/{n}.py" for n in "bench causal chance embedding geometry guide routing sweeps".split())
 
 

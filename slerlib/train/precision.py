@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
+import types
 from collections.abc import Sequence
 
 import torch
@@ -65,17 +66,15 @@ def compile_blocks(net: SLERIR, crop: int, precision: Precision) -> str:
     """torch.compile for the experts and the encoder, which are most of a step; returns what was done, or why not.
 
     The routing between them stays plain Python: which experts run, and with how many images, differs from step to step.
-    An expert of each resolution is tried first, forward and backward, so that a missing compiler, or one that stumbles,
-    leaves everything as it was.
+    An expert of each resolution and the encoder are tried first, as copies, forward and backward, so that a missing
+    compiler, or one that stumbles, leaves everything as it was. A network that is compiled already is compiled again.
     """
     try:
         for level, stage in enumerate(net.stages[:4]):
-            trial, side = copy.deepcopy(stage.experts[0]), crop >> level
-            _compile(trial)
+            side = crop >> level
             x = torch.zeros(2, net.cfg.width << level, side, side, device=precision.device)
-            with precision.autocast():
-                y = trial(x.to(memory_format=torch.channels_last))
-            torch.autograd.grad(y.float().sum(), list(trial.parameters()))
+            _try(stage.experts[0], x.to(memory_format=torch.channels_last), precision)
+        _try(net.encoder, torch.zeros(2, 3, net.cfg.context, net.cfg.context, device=precision.device), precision)
     except Exception as error:  # whatever the compiler meets, training goes on without it
         reason = (str(error).strip() or "no message").splitlines()[0]
         return f"not compiled: torch.compile failed with {type(error).__name__}: {reason}"
@@ -84,10 +83,21 @@ def compile_blocks(net: SLERIR, crop: int, precision: Precision) -> str:
     return "experts and encoder compiled, which takes its time in the first steps"
 
 
+def _try(module: nn.Module, x_BCHW: Tensor, precision: Precision) -> None:
+    """Compile a copy and take it forward and backward; raises whatever the compiler does."""
+    trial = copy.deepcopy(module)
+    _compile(trial)
+    with precision.autocast():
+        y = trial(x_BCHW)
+    total = sum(part.float().sum() for part in (y if isinstance(y, tuple) else (y,)))
+    torch.autograd.grad(total, list(trial.parameters()))
+
+
 def _compile(module: nn.Module) -> None:
     """Compile for any number of images, but fixed sides: open ones leave strides of channels-last maps unordered."""
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)  # shapes share their code
-    compiled = torch.compile(module.forward, dynamic=False)
+    plain = types.MethodType(type(module).forward, module)  # module.forward may be a compiled one, its own or a copy's
+    compiled = torch.compile(plain, dynamic=False)
 
     def forward(x_BCHW: Tensor):
         torch._dynamo.maybe_mark_dynamic(x_BCHW, 0)
