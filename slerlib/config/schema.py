@@ -99,7 +99,7 @@ class DataConfig:
     clean_share: float = 0.05  # share of samples whose input is clean already; all other classes are equally frequent
     anchor_contents: int = 24  # photographs kept out of training, for the anchors
     real_share: float = 0.5  # of the samples of a class that has real pairs (promptir: in stage A); 0 = synthesis alone
-    composite_share: float = 0.0  # of all samples: two or three degradations at once [ours]; no recipe has them yet
+    composite_share: float = 0.0  # of all samples: two or three degradations at once [ours]
     repeats: tuple[str, ...] = ()  # "NAME=N": how often a set, or every set of a task, counts; 1 where nothing is said
     protocol: str = "slerlib"  # slerlib: balanced over degradations | promptir: by repeats, cut as the peers cut
 

@@ -40,7 +40,7 @@ def ablation_gaps(rows: DataFrame) -> Figure:
     said = []
     for y, row in table.iterrows():
         seeds = (average.loc[REFERENCE] - average.loc[row.variant]).dropna()
-        ax.plot(seeds, np.full(len(seeds), y), "o", ms=3.5, color=GREY, alpha=0.7, mew=0)
+        ax.plot(seeds, np.full(len(seeds), y + 0.22), "o", ms=3.5, color=GREY, mew=0)  # below, so that none is hidden
         known = np.isfinite(row.low)
         if known:
             ax.plot([row.low, row.high], [y, y], color=BLUE, lw=2.2, solid_capstyle="butt")
