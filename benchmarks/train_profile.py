@@ -171,8 +171,7 @@ def main() -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"peak memory of the process, both number formats together: {peak:.1f} GiB")
     if args.sustained:
-        asked = config.with_overrides(config.recipe(args.recipe), [])
-        flop = recipe_flop(asked, result)
+        flop = recipe_flop(config.recipe(args.recipe), result)  # as it is, not with the batch of --set
         days = flop / args.sustained / 1e12 / 86400
         print(
             f"{args.recipe}, stages {args.stages}: {flop:.2e} FLOP, "
