@@ -194,7 +194,8 @@ def test_stage_c_has_the_term_and_stage_b_restores_them(photographs, tmp_path):
     single = batch["label"] < K
     z = run.net.encode(batch["degraded"], batch["context"], batch["rows"], batch["place"]).embedding
     pull = losses.composite(z[~single], run.net.router.targets(batch["parts"][~single]))
-    own = losses.anchor_cross_entropy(z[single], batch["label"][single], run.net.router.anchors, 0.2)
+    rarity = stages.class_weights(cfg)
+    own = losses.anchor_cross_entropy(z[single], batch["label"][single], run.net.router.anchors, 0.2, weights=rarity)
     assert terms["composite"].item() == pytest.approx(0.1 * pull.item() / 2, rel=1e-4)  # half of the samples
     assert terms["sude"].item() == pytest.approx(0.1 * own.item() / 2, rel=1e-4)
     nothing = torch.empty(0, 16)

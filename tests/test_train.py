@@ -217,6 +217,18 @@ def test_every_variant_trains(photographs, tmp_path, overrides):
     assert len(steps) == 6 and all(math.isfinite(r["loss"]) for r in steps)
 
 
+def test_stage_c_weighs_every_class_alike(photographs, tmp_path):
+    """Clean photographs are few in stages B and C; over a whole turn of labels each class has the same weight."""
+    cfg = make("data.clean_share=0.05")
+    labels = torch.tensor(run_module.Run(cfg, photographs, tmp_path, torch.device("cpu")).batches(0, photographs).cycle)
+    weights, k = stages.class_weights(cfg), len(cfg.model.classes)
+    clean = cfg.model.classes.index("clean")
+    assert weights[clean] > 2 and (weights[[n for n in range(k) if n != clean]] < 1).all()
+    together = torch.bincount(labels, weights[labels], minlength=k)
+    torch.testing.assert_close(together, together.mean().expand(k))
+    assert together.sum().item() == pytest.approx(len(labels), rel=1e-5)  # the term as a whole counts as before
+
+
 def test_counterfactual_moves_the_pins(photographs, tmp_path):
     run = run_module.Run(
         make("train.counterfactual=1", "train.learn_pins=true"), photographs, tmp_path, torch.device("cpu")

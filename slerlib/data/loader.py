@@ -75,7 +75,7 @@ class Batches(Dataset):
         self.sources = sources
         self.batch, self.seed, self.grid, self.share, self.stride = batch, seed, grid_contents, context_share, stride
         self.length, self.real_rows, self.part = length, real_rows, part
-        self.cycle = _label_cycle(self.classes, cfg.clean_share)
+        self.cycle = label_cycle(self.classes, cfg.clean_share)
         found = {label: self.sources.pairs(name) for label, name in enumerate(self.classes)}
         self.real: dict[int, Pool] = {label: pool for label, pool in found.items() if pool and cfg.real_share}
         peers = cfg.protocol == "promptir" and not grid_contents
@@ -268,7 +268,7 @@ def _patch(image: Tensor, top: int, left: int, side: int) -> Tensor:
     return image[:, top : top + side, left : left + side].float() / 255
 
 
-def _label_cycle(classes: tuple[str, ...], clean_share: float) -> list[int]:
+def label_cycle(classes: tuple[str, ...], clean_share: float) -> list[int]:
     """Labels of one balanced turn: `clean` takes its share, all other classes the same number of places."""
     if "clean" not in classes or len(classes) == 1 or clean_share == 0:
         return [k for k, name in enumerate(classes) if name != "clean" or len(classes) == 1]

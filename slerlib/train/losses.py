@@ -71,13 +71,19 @@ def composite(z: Tensor, targets: Tensor, linear: bool = False) -> Tensor:
     return (z - targets).pow(2).sum(-1).mean() / 2 if linear else 1 - (z * targets).sum(-1).mean()
 
 
-def anchor_cross_entropy(z: Tensor, labels: Tensor, anchors: Tensor, tau: float, linear: bool = False) -> Tensor:
-    """Cross-entropy over the anchors: mode `anchored` (fixed simplex), and stage C, where anchors stand still."""
+def anchor_cross_entropy(
+    z: Tensor, labels: Tensor, anchors: Tensor, tau: float, linear: bool = False, weights: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy over the anchors: mode `anchored` (fixed simplex), and stage C, where anchors stand still.
+
+    weights (K,) multiply the loss of each class's samples; the mean is over samples, so that parts of a batch add up.
+    """
     if not len(z):  # a batch of composites alone
         return z.sum() * 0
     with torch.autocast(z.device.type, enabled=False):
         similarity = -0.5 * (z[:, None] - anchors).pow(2).sum(-1) if linear else z @ anchors.T
-    return F.cross_entropy(similarity / tau, labels)
+    loss = F.cross_entropy(similarity / tau, labels, reduction="none")
+    return loss.mean() if weights is None else (loss * weights[labels]).mean()
 
 
 def sude(

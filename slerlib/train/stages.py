@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from .. import sphere
 from ..config import LAYERS, RunConfig, TrainConfig
+from ..data.loader import label_cycle
 from ..model.fusion import Encoding
 from ..model.network import SLERIR, with_path
 from ..model.router import Trace, balance_loss, expert_shares
@@ -52,6 +53,16 @@ def moving(stage: str, cfg: RunConfig) -> dict[str, float]:
     elif stage == "C" and cfg.train.learn_pins:
         factors["pins"] = 0.1
     return factors
+
+
+def class_weights(cfg: RunConfig) -> Tensor:
+    """(K,) 1 / (K x share of the samples) of each class: restoration sees few clean photographs, and without these
+    weights the encoder would learn in stage C that clean ones are rare. The peers' mix keeps its shares: all 1."""
+    classes = cfg.model.classes
+    if cfg.data.protocol == "promptir":
+        return torch.ones(len(classes))
+    cycle = label_cycle(classes, cfg.data.clean_share)
+    return torch.tensor([len(cycle) / (len(classes) * max(cycle.count(k), 1)) for k in range(len(classes))])
 
 
 def stage_of(step: int, cfg: TrainConfig) -> str:
@@ -188,7 +199,8 @@ def restoration_terms(
         linear = cfg.model.sude == "linear"
         # a mean over all samples, of which each has one of the two losses: so it adds up over parts of a batch
         single, z, anchors = batch["label"] < len(cfg.model.classes), encoding.embedding, net.router.anchors
-        own = losses.anchor_cross_entropy(z[single], batch["label"][single], anchors, t.tau, linear)
+        rarity = class_weights(cfg).to(z.device)
+        own = losses.anchor_cross_entropy(z[single], batch["label"][single], anchors, t.tau, linear, rarity)
         weight = t.sude_weight * part.share * single.float().mean()
         terms["sude"] = weight * own
         if cfg.data.composite_share:
