@@ -8,6 +8,7 @@ from PIL import Image
 
 from slerlib import SLERIR, UserError, config, parameter_counts
 from slerlib.analysis import ablations
+from slerlib.cli_parser import build_parser
 from slerlib.data.sources import Sources
 from slerlib.train import ablation, checkpoint, loop
 
@@ -44,6 +45,11 @@ def done(small, photographs, val, tmp_path_factory):
     out = tmp_path_factory.mktemp("ablations")
     names = ["dense", "modal_paths", "plain_sphere"]
     return out, ablation.ablate(photographs, val, out, names, (0,), BUDGET, say=lambda line: None)
+
+
+def test_the_command_asks_for_the_budget_of_the_function():
+    args = build_parser().parse_args(["ablate"])
+    assert ablation.Budget(args.recipe, args.stage_a, args.steps, args.lr, args.images) == ablation.Budget()
 
 
 def test_rows_and_folders(done):

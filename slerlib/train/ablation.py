@@ -17,6 +17,7 @@ import json
 import statistics
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -194,11 +195,11 @@ def _trained_and_scored(
     variant = VARIANTS[name]
     if variant.of:
         trained = out / f"{variant.of}-{seed}"
-        own = evaluate(load(trained), val, images=budget.images)
+        own = _on_own_routes(trained, val, budget.images)
         table = evaluate(load(trained), val, images=budget.images, path=modal_paths(own))
     else:
         trained = _train(name, seed, budget, sources, out, steps)
-        table = evaluate(load(trained), val, images=budget.images)
+        table = _on_own_routes(trained, val, budget.images)
     net, card = checkpoint.load_net(trained)
     means = summary(table)
     rows = means[means.task != "average"][["task", "n", "psnr_input", "psnr", "ssim"]].round(4)
@@ -207,6 +208,11 @@ def _trained_and_scored(
     rows.insert(1, "seed", seed)
     extra = {"steps_done": card["steps_done"], "minutes": card["minutes"]}
     return rows.assign(**extra, active=counts["active"], total=counts["total"])
+
+
+@lru_cache(maxsize=1)  # a variant `of` the training that was scored just before needs the same table
+def _on_own_routes(trained: Path, val: Path, images: int) -> DataFrame:
+    return evaluate(load(trained), val, images=images)
 
 
 def _train(name: str, seed: int, budget: Budget, sources: Sources, out: Path, steps: int | None) -> Path:
