@@ -40,21 +40,23 @@ def markdown(card: dict, notes: str) -> str:
     """CARD.md from the card."""
     train, machine, data = card["config"]["train"], card["machine"], card["data"]
     counts = card["parameters"]
+    severities = sorted({str(score["severity"]) for score in card["scores"] if score["severity"] is not None})
     lines = [
         f"# Checkpoint `{card['name']}`",
         "",
         f"{counts['active']:,} parameters active of {counts['total']:,} in the backbone, {counts['guidance']:,} in "
         f"encoder, fusion, router. Trained for {card['steps_done']} steps of {train['batch']} (seed {train['seed']}) "
-        f"in {card['minutes']:.0f} minutes on {machine['device']}, {machine['threads']} thread(s), torch "
+        f"in {card['minutes']:.0f} minutes of steps on {machine['device']}, {machine['threads']} thread(s), torch "
         f"{machine['torch']}; {data['training']} photographs and pairs, {data['held_out']} more kept for the anchors.",
         "",
         notes.strip(),
         "",
         "## Scores",
         "",
-        "Not comparable with published figures: where photographs are damaged it is by this project, at severity 0.5 "
-        "(noise: the stated sigma), and the real pairs are small parts of their sets. 95 % bootstrap intervals over "
-        "images; for an average, photographs that several tasks share are drawn once for all of them.",
+        "Not comparable with published figures: where photographs are damaged it is by this project, at severity "
+        f"{' and '.join(severities)} (noise: the stated sigma), and the real pairs are small parts of their sets. 95 % "
+        "bootstrap intervals over images; for an average, photographs that several tasks share are drawn once for all "
+        "of them.",
     ]
     header = "| set | task | n | input PSNR | restored PSNR (95 %) | gain | input SSIM | restored SSIM "
     header += "| most frequent path (its share) |"
@@ -90,7 +92,8 @@ def main() -> None:
     card["name"] = card["config"]["name"]
     card["parameters"] = slerlib.parameter_counts(net)
     card["log_sha256"] = hashlib.sha256(log).hexdigest()
-    card["anchor_accuracy"] = next(r["anchor_accuracy"] for r in records if "anchor_accuracy" in r)
+    if card["config"]["train"]["stage_a"]:  # of a warm start past stage A it would tell of the weights it began with
+        card["anchor_accuracy_after_stage_a"] = next(r["anchor_accuracy"] for r in records if "anchor_accuracy" in r)
     asked = [(args.val, "demo", args.val_name or args.val.name)] if args.val else []
     asked += [(args.pairs, "pairs", "test sets")] if args.pairs else []
     asked.append(("demo", "demo", "bundled photographs"))

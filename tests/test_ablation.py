@@ -52,6 +52,20 @@ def test_the_command_asks_for_the_budget_of_the_function():
     assert ablation.Budget(args.recipe, args.stage_a, args.steps, args.lr, args.images) == ablation.Budget()
 
 
+@pytest.mark.parametrize("cost, ratio", [(2.0, 0.5), (0.5, 2.0)])
+def test_equal_minutes_are_fewer_steps_of_a_dearer_variant(photographs, tmp_path, monkeypatch, cost, ratio):
+    """A clock that runs by 1 for a step of SLER-IR, and by `cost` for one of the variant."""
+    clock = [0.0]
+
+    def step(self, number, batch):
+        clock[0] += cost if self.cfg.model.experts == 1 else 1.0
+
+    monkeypatch.setattr(ablation, "_clock", lambda device: clock[0])
+    monkeypatch.setattr(loop.Run, "train_step", step)
+    found = ablation._time_ratio(ablation.VARIANTS["dense"], BUDGET, photographs, tmp_path)
+    assert found == pytest.approx(ratio)
+
+
 def test_rows_and_folders(done):
     out, rows = done
     table = ablations.compared(rows)

@@ -69,6 +69,19 @@ def test_resume_gives_the_same_bits(photographs, finished, tmp_path):
     assert clean[0] == clean[1]
 
 
+@pytest.mark.parametrize("restored", [True, False])
+def test_resume_takes_up_the_random_draws(photographs, tmp_path, monkeypatch, restored):
+    """Step 4 draws experts and steps 9 to 11 draw what else to try: without the saved generator they would differ."""
+    cfg = make("train.upcycle=0", "train.exploration=0.9", "train.counterfactual=0.5", "train.learn_pins=true")
+    whole = loop.train(cfg, photographs, tmp_path / "whole", progress=False)
+    run_until(photographs, tmp_path / "parts", 10, cfg)
+    if not restored:
+        monkeypatch.setattr(torch, "set_rng_state", lambda state: None)
+    parts = loop.train(cfg, photographs, tmp_path / "parts", resume=True, progress=False)
+    ours, theirs = weights(whole), weights(parts)
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours) == restored
+
+
 def run_until(photographs, out, stop, cfg=None):
     """Run, and die just before step `stop` without any chance to clean up the run's state."""
 
@@ -294,7 +307,7 @@ def test_a_run_is_not_overwritten_and_not_resumed_with_another_configuration(pho
 
 def test_warm_start_from_weights(photographs, finished, tmp_path):
     run = loop.train(
-        make("train.steps=1", "train.stage_a=0", "train.stage_c=0", "train.lr=1e-12", "train.upcycle=0"),
+        make("train.steps=4", "train.stage_a=0", "train.stage_c=0", "train.lr=1e-12"),  # upcycling is due at step 2
         photographs,
         tmp_path / "run",
         init=finished,
@@ -304,8 +317,52 @@ def test_warm_start_from_weights(photographs, finished, tmp_path):
     for key, value in weights(run).items():
         if not key.startswith("router."):
             torch.testing.assert_close(value, before[key], rtol=1e-4, atol=1e-5)
+    assert checkpoint.read_card(run)["config"]["train"]["upcycle"] == 0
+    untrained = make("train.steps=4", "train.stage_a=1", "train.stage_c=0")
+    first = loop.train(untrained, photographs, tmp_path / "stage_a", progress=False)
+    go_on = make("train.steps=2", "train.stage_a=0", "train.stage_c=0")
+    then = loop.train(go_on, photographs, tmp_path / "then", init=first, progress=False)
+    assert checkpoint.read_card(then)["config"]["train"]["upcycle"] == 0.4  # its experts are as they were born
     with pytest.raises(UserError, match="must fit the configuration"):
         loop.train(make("model.experts=2"), photographs, tmp_path / "other", init=finished)
+
+
+def test_validation_looks_at_the_one_expert_that_trains(photographs, tmp_path):
+    run = run_module.Run(make("train.upcycle=0.5"), photographs, tmp_path, torch.device("cpu"))
+    a = run.cfg.train.stage_steps()[0]
+
+    def changes_with_the_others() -> bool:
+        before = held_out.validate(run)
+        for stage in run.ema.stages:
+            for expert in stage.experts[1:]:
+                for parameter in expert.parameters():
+                    parameter.add_(0.5)
+        return held_out.validate(run) != before
+
+    with torch.no_grad():
+        run.step = a + 1
+        assert not changes_with_the_others()
+        run.step = a + run.upcycle_steps
+        assert changes_with_the_others()
+
+
+def test_averaged_pins_stay_on_the_sphere(photographs, tmp_path):
+    run = run_module.Run(make("train.learn_pins=true", "train.lr=0.5"), photographs, tmp_path, torch.device("cpu"))
+    run.averaged = 50  # a long memory: the mean of many different directions
+    start = run.ema.router.pins.clone()
+    for step, batch in zip(range(9, 12), run.loader(9, 0), strict=False):
+        run.train_step(step, batch)
+    pins = run.ema.router.pins
+    assert not torch.equal(pins, start)
+    torch.testing.assert_close(pins.norm(dim=-1), torch.ones(pins.shape[:-1]), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "value", ["train.upcycle=2", "train.exploration=-0.1", "train.ema=1.5", "train.clip=0", "train.tau=0"]
+)
+def test_values_without_sense_are_refused(value):
+    with pytest.raises(UserError, match=value.split("=")[0]):
+        make(value)
 
 
 def test_damaged_and_foreign_checkpoints_are_refused(finished, tmp_path):

@@ -38,7 +38,7 @@ CLAIMS = (
     ("[paper] A decision per layer beats one for all layers", REFERENCE, "single"),
     ("[ours] A route per image beats a fixed path per degradation", REFERENCE, "modal_paths"),
     ("[ours] Routes found by the encoder beat true labels", REFERENCE, "oracle"),
-    ("[paper] Contrast on the sphere beats the same in a linear space", "emergent", "linear_space"),
+    ("[paper] Contrast on the sphere beats contrast without one (and without uniformity)", "emergent", "linear_space"),
     ("[paper] ... and beats the features of a plain classifier", "emergent", "classifier"),
     ("[paper] The triplet term adds to contrast and uniformity", "emergent", "no_triplet"),
     ("[ours] The uniformity term adds to contrast", "no_triplet", "contrastive"),

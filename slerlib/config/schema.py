@@ -162,7 +162,7 @@ class TrainConfig:
     consistency_weight: float = 0.1
     composite_weight: float = 1.0  # pull of composites to the middle of their anchors; stage C: times sude_weight
     context_share: float = 1.0  # of the samples of stages B and C: route and guide map from their context view
-    exploration: float = 0.1  # random expert, falling to 0 over the first 20 % of stage B
+    exploration: float = 0.1  # random expert, falling to 0 over the first 20 % of stage B, heard once upcycling is over
     upcycle: float = 0.15  # share of stage B with one expert, copied to all afterwards
     balance_weight: float = 0.01  # stage C
     sude_weight: float = 0.1  # stage C
@@ -186,9 +186,12 @@ class TrainConfig:
                 f"train.stage_a and train.stage_c are shares of train.steps with a sum of at most 1; "
                 f"got {self.stage_a} and {self.stage_c}."
             )
-        for name in ("lr", "lr_encoder"):
+        for name in ("lr", "lr_encoder", "clip", "tau"):
             if not getattr(self, name) > 0:
                 raise UserError(f"train.{name} must be above 0; got {getattr(self, name)}.")
+        for name in ("upcycle", "exploration", "context_share", "counterfactual", "triplet_start", "ema"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"train.{name} is a share and must lie in 0..1; got {getattr(self, name)}.")
         if self.grid_contents < 2:
             raise UserError(
                 f"train.grid_contents must be at least 2, since a positive pair needs two contents; "

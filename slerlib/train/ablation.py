@@ -195,11 +195,11 @@ def _trained_and_scored(
     variant = VARIANTS[name]
     if variant.of:
         trained = out / f"{variant.of}-{seed}"
-        own = _on_own_routes(trained, val, budget.images)
+        own = _on_own_routes(trained, checkpoint.load_net(trained)[1]["weights_sha256"], val, budget.images)
         table = evaluate(load(trained), val, images=budget.images, path=modal_paths(own))
     else:
         trained = _train(name, seed, budget, sources, out, steps)
-        table = _on_own_routes(trained, val, budget.images)
+        table = _on_own_routes(trained, checkpoint.load_net(trained)[1]["weights_sha256"], val, budget.images)
     net, card = checkpoint.load_net(trained)
     means = summary(table)
     rows = means[means.task != "average"][["task", "n", "psnr_input", "psnr", "ssim"]].round(4)
@@ -211,7 +211,7 @@ def _trained_and_scored(
 
 
 @lru_cache(maxsize=1)  # a variant `of` the training that was scored just before needs the same table
-def _on_own_routes(trained: Path, val: Path, images: int) -> DataFrame:
+def _on_own_routes(trained: Path, sha256: str, val: Path, images: int) -> DataFrame:
     return evaluate(load(trained), val, images=images)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ..config import LAYERS
 from ..data.loader import Batches
 from ..model.network import SLERIR
 
@@ -55,10 +56,12 @@ def validate(run: Run) -> dict[str, float]:
     grid = batches(run, 8, seed=2)  # other views than those the anchors come from
     grid.cfg = replace(grid.cfg, crop=run.cfg.model.context)  # the crop is the whole view
     batch = grid[0]
+    run_alone = run.step < run.cfg.train.stage_steps()[0] + run.upcycle_steps  # the other experts are as they were born
+    path = [0] * LAYERS if run_alone else None
     result: dict[str, list[float]] = {name: [] for name in run.cfg.model.classes}
     columns = (batch[key] for key in ("degraded", "clean", "label", "real"))
     for x, clean, label, real in zip(*columns, strict=True):
-        y = run.ema(x[None].to(run.device), labels=label[None].to(run.device)).clamp(0, 1)
+        y = run.ema(x[None].to(run.device), path, label[None].to(run.device)).clamp(0, 1)
         name = run.cfg.model.classes[label] + (" (real)" if real else "")
         mse = (y.cpu() - clean).pow(2).mean().item()
         result.setdefault(name, []).append(-10 * math.log10(max(mse, 1e-10)))

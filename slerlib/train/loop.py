@@ -5,13 +5,15 @@
     python -m slerlib train tiny --out runs/tiny --resume           go on after an interruption
     torchrun --nproc_per_node 8 -m slerlib train base --data DIR    one process per GPU; docs/training.md has more
 
-A  encoder + SUDE loss; at its end the anchors (class means on contents kept out of training) and the pins between them
+A  encoder + SUDE loss; at its end the anchors (class means on contents kept out of training, or the corners of
+   a simplex that `model.sude=anchored` fixed before) and the pins between them
 B  experts, shared convolutions, guide convolution and injections; everything upstream of z is frozen
-C  everything, encoder at a tenth of the rate, + 0.1 SUDE
+C  encoder too, at a tenth of the rate, + 0.1 SUDE; pins only where `train.learn_pins` says so
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -26,7 +28,7 @@ from ..data.sources import Sources
 from ..errors import UserError
 from ..restore import working_device
 from ..sharding import take_own_gpu
-from . import checkpoint, distributed, held_out, resuming
+from . import checkpoint, distributed, held_out, resuming, stages
 from .run import Run
 
 
@@ -44,7 +46,8 @@ def train(
     """Train a network; returns the folder with weights, card, log and resumable state.
 
     data: folder of clean photographs or of any known layout, `Sources`, or None for the bundled photographs.
-    init: checkpoint whose weights to start from. workers: loader processes; the batches do not depend on it.
+    init: checkpoint whose weights to start from; one whose experts are trained goes on without upcycling, which would
+    copy the first expert over the others. workers: loader processes; the batches do not depend on it.
     cache: GiB of memory for decoded images; what does not fit is decoded again when it is needed.
     progress: bar (True) or plain lines (False); None asks whether a person watches.
     Processes that torchrun started share every batch; process 0 writes; torchrun's restarts resume by themselves.
@@ -57,12 +60,23 @@ def train(
     take_own_gpu()
     device = working_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     group = distributed.join(device)
+    if init is not None:
+        cfg = _without_upcycling(cfg, init)
     with group.member():
         run = Run(cfg, Sources.of(data, cache * GIB), out, device, group)
         _begin(run, resume, init)
-        _introduce(run)
+        _introduce(run, init)
         _go(run, workers, progress)
     return out
+
+
+def _without_upcycling(cfg: config.RunConfig, init: str | Path) -> config.RunConfig:
+    """`cfg`, with train.upcycle=0 where the experts of `init` have gone their own ways already."""
+    card = checkpoint.load_net(init)[1]
+    theirs = config.from_dict(config.RunConfig, card["config"])
+    if card["steps_done"] <= theirs.train.stage_steps()[0] + stages.upcycle_steps(theirs):
+        return cfg
+    return dataclasses.replace(cfg, train=dataclasses.replace(cfg.train, upcycle=0.0))
 
 
 def _go(run: Run, workers: int, progress: bool | None) -> None:
@@ -119,7 +133,7 @@ def _resumes(out: Path, asked: bool, again: bool) -> bool:
     return there or (asked and not again)
 
 
-def _introduce(run: Run) -> None:
+def _introduce(run: Run, init: str | Path | None) -> None:
     """Say what runs, where, in which number format and why, on what data."""
     cfg, sources = run.cfg, run.sources
     run.say(
@@ -129,6 +143,8 @@ def _introduce(run: Run) -> None:
     )
     if run.step:
         run.say(f"going on at step {run.step}")
+    if init is not None and not cfg.train.upcycle:
+        run.say(f"train.upcycle=0: the experts of {init} are trained. To go on later: the same --init, and --resume")
     if run.compiled:
         run.say(run.compiled)
     if sources.notes:

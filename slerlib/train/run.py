@@ -59,6 +59,11 @@ class Run:
         self.sources, self.fingerprint = sources.with_repeats(cfg.data.repeat_counts()), sources.fingerprint()
         self.training, self.held_out = self.sources.hold_out(cfg.data.anchor_contents)
         self.plan, self.grid_size = plan(self.batches(0, self.training)), self._grids().size
+        if self.grid_size < self.group.world:
+            raise UserError(
+                f"Every process needs a sample of stage A's batch; train.grid_contents = {cfg.train.grid_contents} "
+                f"makes {self.grid_size} for {self.group.world} processes. Raise it, or use fewer processes."
+            )
         self.step = self.resumed_at = self.saved_at = 0
         self.anchored, self.seconds, self.averaged = False, 0.0, 0
         self.upcycle_steps = stages.upcycle_steps(cfg)
@@ -130,9 +135,12 @@ class Run:
         if not sound:
             self._refuse(step, stage, "gradient", {"norm": norm}, [samples for _, samples in parts])
         self.precision.update(self.optimiser)
-        if "pins" in stages.moving(stage, self.cfg):
+        pins_move = "pins" in stages.moving(stage, self.cfg)
+        if pins_move:
             self.net.router.normalise_pins()
         self._average()
+        if pins_move:  # a mean of unit vectors is shorter than one
+            self.ema.router.normalise_pins()
         self.step = step + 1
         seconds = time.perf_counter() - start
         self.seconds += seconds
@@ -177,7 +185,8 @@ class Run:
             f"The {what} stopped being finite at step {step} of stage {stage} "
             f"({', '.join(f'{name} = {value:g}' for name, value in values.items())}). Steps {self.saved_at} to {step} "
             f"are lost; {kept}. The {sum(len(s['label']) for s in found)} samples are in {self.out / NONFINITE}. "
-            "Lower train.lr or use train.precision=fp32."
+            f"Start another --out from the last checkpoint (--init {self.out}, train.stage_a=0 if its stage A is done) "
+            "with a lower train.lr or train.precision=fp32: --resume takes neither."
         )
 
     # --- between steps
