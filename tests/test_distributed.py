@@ -111,6 +111,15 @@ def photographs():
     return made_up()
 
 
+def test_more_processes_than_samples_are_refused(photographs, tmp_path):
+    for cfg, rule in (
+        (make("train.batch=4"), "train.batch = 4 for 17"),
+        (make("train.batch=17"), "makes 16 for 17 proc"),
+    ):
+        with pytest.raises(UserError, match=rule):
+            run.Run(cfg, photographs, tmp_path, torch.device("cpu"), Group(0, 17))
+
+
 def test_pieces_accumulate_to_the_batch(photographs, tmp_path):
     """A batch of 5 in 3 pieces makes the steps of the batch in one, in stages B and C, exploration included."""
     ends = []
