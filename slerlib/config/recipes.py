@@ -21,10 +21,11 @@ def tiny() -> RunConfig:
 
 
 def small() -> RunConfig:
-    """The quality checkpoint: 2.3 M active parameters in the backbone; a processor core for hours, or one GPU.
+    """Meant for quality: 2.3 M active parameters in the backbone; a processor core for many hours, or one GPU.
 
-    Nearly 3 hours on one processor core with AVX-512 and `train.precision=bf16` are expected. 100 minutes of such a
-    schedule gave the shipped checkpoint, 25.60 dB on 34 photographs of CBSD68: less than `tiny` after hours.
+    Nearly 3 hours on one processor core with AVX-512 and `train.precision=bf16` are expected, twice that without. A
+    chain of such trainings, about three hours so far, gave the shipped checkpoint: 25.86 dB on 34 photographs of
+    CBSD68, less than `tiny` after more samples.
 
     Views of 128 pixels with tokens of 16: with tokens of 8 a step costs 1.4 times as much (docs/LOG.md).
     """
