@@ -1,5 +1,7 @@
 """Ablations: every variant is what it says, stage A is shared, nothing finished runs twice, known intervals."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -77,6 +79,7 @@ def test_rows_and_folders(done):
     }  # fmt: skip
     rows = ablations.read(out)
     assert len(rows) == 4 * 8 and rows.groupby("variant").task.nunique().eq(8).all()
+    assert rows.torch.eq(torch.__version__).all() and rows.code.str.len().eq(12).all()
     sler, dense = rows[rows.variant == "sler"].iloc[0], rows[rows.variant == "dense"].iloc[0]
     assert sler.active == dense.active == dense.total < sler.total
 
@@ -112,6 +115,19 @@ def test_an_interrupted_suite_goes_on(photographs, val, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "train", None)  # trained already, only the scores are missing
     rows = ablation.ablate(photographs, val, tmp_path, ["sler"], (0,), BUDGET, say=lambda line: None)
     assert ablations.compared(rows).seeds.item() == 1
+
+
+@pytest.mark.parametrize("cut", ["stage_a-recipe-0", "sler-0"])
+@pytest.mark.parametrize("lost", [("model.safetensors", "card.json"), ("card.json",)])
+def test_a_kill_in_the_first_save_is_no_hindrance(done, photographs, val, tmp_path, cut, lost):
+    """State is written first, then weights, then the card."""
+    for name in {"stage_a-recipe-0", cut}:
+        shutil.copytree(done[0] / name, tmp_path / name)
+    for file in lost:
+        (tmp_path / cut / file).unlink()
+    rows = ablation.ablate(photographs, val, tmp_path, ["sler"], (0,), BUDGET, say=lambda line: None)
+    whole = done[1][done[1].variant == "sler"]
+    assert rows.psnr.tolist() == whole.psnr.tolist() and rows.steps_done.eq(6).all()
 
 
 def test_refusals(done, photographs, val):

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .. import config
+from .. import config, provenance
 from ..cases import cases, data_sha256
 from ..data.sources import Sources
 from ..errors import UserError
@@ -130,7 +130,8 @@ def ablate(
 ) -> DataFrame:
     """Train and score the variants; returns all rows (variant, seed, task) of the table in `out`.
 
-    `slerlib.analysis.ablations` says what they show.
+    `slerlib.analysis.ablations` says what they show. Columns code (sha256 of this package's sources) and torch tell
+    which program trained a row; only the budget and the data must be the same for all.
 
     data: training data, val: folder of clean photographs that are damaged as the demo's are. names: of VARIANTS, None
     for all. Seeds are the outer loop: the first complete comparison is there after a third of the time.
@@ -145,12 +146,14 @@ def ablate(
     sources = Sources.of(data)
     todo, _ = cases(val, "demo", images=budget.images)  # what cannot be scored is refused before a training
     made_with = {**dataclasses.asdict(budget), "data": sources.fingerprint()[:12], "val": data_sha256(todo, val)[:12]}
+    made_by = {"code": provenance.sha256_folder(provenance.PACKAGE, "*.py")[:12], "torch": torch.__version__}
     table = Table(out / "ablations.csv", made_with)
     for seed in seeds:
         for name in sorted(names, key=list(VARIANTS).index):
             if not table.holds(name, seed):
                 say(f"{name}, seed {seed}: {VARIANTS[name].meaning}")
-                table.add(_trained_and_scored(name, seed, budget, sources, Path(val), out, table.steps(name)))
+                found = _trained_and_scored(name, seed, budget, sources, Path(val), out, table.steps(name))
+                table.add(found.assign(**made_by))
     return table.rows
 
 
@@ -220,15 +223,15 @@ def _train(name: str, seed: int, budget: Budget, sources: Sources, out: Path, st
     variant, folder = VARIANTS[name], out / f"{name}-{seed}"
     first = out / f"stage_a-{'_'.join(v.split('.')[-1] for v in variant.encoder) or 'recipe'}-{seed}"
     begun = (first / checkpoint.STATE).is_file()
-    if not begun or checkpoint.load_net(first)[1]["steps_done"] < budget.stage_a:
+    if not (first / checkpoint.CARD).is_file() or checkpoint.read_card(first)["steps_done"] < budget.stage_a:
         loop.train(budget.configured(seed, variant.encoder, 0), sources, first, resume=begun, progress=False)
-    if not (folder / checkpoint.STATE).is_file():
+    if not (folder / checkpoint.CARD).is_file():  # the last file of a save: without it nothing has been trained
         if variant.equal == "steps" or name == REFERENCE:
             steps = budget.steps
         elif steps is None:
             steps = round(budget.steps * _time_ratio(variant, budget, sources, out))
         _begin(budget.configured(seed, variant.encoder + variant.rest, steps), sources, folder, first, budget.stage_a)
-    card = checkpoint.load_net(folder)[1]
+    card = checkpoint.read_card(folder)
     # the number of steps was settled when the training began: measured again it would differ a little
     cfg = config.from_dict(config.RunConfig, card["config"])
     if card["steps_done"] < cfg.train.steps:
