@@ -191,3 +191,12 @@ def test_the_lesson_on_ablations_runs_with_its_solution(run, tmp_path):
     assert "one seed has no interval" in text
     assert re.search(r"The claim: (holds|contradicted|not shown), for this recipe", text)
     assert [alt.split(" each")[0] for alt in alt_texts(page)] == ["SLER-IR minus"]
+
+
+def test_the_lesson_on_many_processes_trains_alone_and_together(run, tmp_path):
+    small = '["model.width=8", "model.context=32", "data.crop=16", "data.anchor_contents=2", "train.grid_contents=2"]'
+    lesson = solved("09_many_gpus", tmp_path)
+    _, page, text = run(lesson, steps=8, settings=small)
+    assert "weighted by the share of the samples: off by" in text and "Decay pulls at it." in text
+    assert "Yes, in 76 cases, and as the library does it." in text and "2 processes by gloo on cpu" in text
+    assert "The claim holds for these 8 steps." in text
