@@ -137,6 +137,30 @@ def test_the_first_lesson_runs_with_its_solution_and_other_values(run, tmp_path)
     assert "haze, n = 1 photographs" in text
 
 
+def test_the_lesson_on_degradations_makes_them_by_hand_and_undoes_haze(run, tmp_path):
+    _, page, text = run(solved("01_degradations", tmp_path), images=2)
+    assert text.count("By hand and by the library: the same") == 2 and "Yes: off by at most" in text
+    assert "n = 2 photographs, other than those the promise was made for" in text
+    assert "The claim is not decided without noise and is not decided with it" in text and len(alt_texts(page)) == 6
+
+
+def test_the_lesson_on_the_model_builds_it_by_hand(run, tmp_path):
+    _, page, text = run(solved("03_build_the_model", tmp_path), images=2)
+    assert text.count("By hand and by the library: the same") == 4
+    assert "Yes: the output is the same, and z gets a gradient" in text and "Measured: 8 and 24." in text
+    assert "n = 2 photographs, 112 choices" in text and "The claim is not decided for this checkpoint" in text
+    assert len(alt_texts(page)) == 2
+
+
+def test_the_lesson_on_evaluation_compares_two_checkpoints_in_pairs(run, tmp_path, untrained):
+    lesson, other = solved("05_evaluate", tmp_path), "small" if shipped() else str(untrained)
+    _, page, text = run(lesson, other=other, images=5, tasks='["noise25", "rain"]')
+    assert ("Yes: 2000 draws of" if shipped() else "Not yet: ") in text  # equal networks differ nowhere
+    assert "n = 5 photographs, noise25, rain" in text and len(alt_texts(page)) == 2
+    assert "setting 'demo' is no published benchmark" in text
+    assert re.search(r"The claim (holds|fails|is not shown) for these two checkpoints", text)
+
+
 SPHERE = {"images": 2, "severities": "[0.5]"}
 
 

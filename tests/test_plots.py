@@ -45,13 +45,14 @@ ANGLES = torch.tensor([[99.0, 98, 97, 12, 80, 60, 95, 70], [99, 98, 97, 14, 80, 
 FIGURES = {
     "picture_grid": lambda **k: plots.picture_grid([("rain", *picture()), ("a long name", *picture(1))]),
     "degradation_grid": lambda **k: plots.degradation_grid([("snow", picture()[0]), ("haze + rain", picture(1)[0])]),
+    "picture_row": lambda **k: plots.picture_row([("a picture", picture()[0]), ("a map", picture()[1][0] - 1)]),
     "path_chart": lambda **k: plots.path_chart(PATHS, TASKS, **k),
     "gain_chart": lambda **k: plots.gain_chart(table(), **k),
     "sphere_view": lambda **k: plots.sphere_view(*sphere_arguments(), **k),
     "angle_bars": lambda **k: plots.angle_bars(ANGLES[0], CLASSES, **k),
     "angle_table": lambda **k: plots.angle_table(ANGLES, ["rain", "rain"], CLASSES, **k),
 }
-ONE_PANEL = [name for name in FIGURES if name not in ("picture_grid", "degradation_grid")]
+ONE_PANEL = [name for name in FIGURES if name not in ("picture_grid", "picture_row", "degradation_grid")]
 
 
 def words(fig) -> list[str]:
@@ -116,6 +117,8 @@ def test_matplotlib_and_pandas_load_with_the_first_figure_only():
         (lambda: plots.path_chart(PATHS, ["rain"]), "got 4 and 1"),
         (lambda: plots.path_chart(["0120"], ["rain"]), "8 experts"),
         (lambda: plots.picture_grid([]), "at least one picture"),
+        (lambda: plots.picture_row([]), "at least one; got none"),
+        (lambda: plots.picture_row([("batch", picture()[0][None])]), r"'batch' is \(1, 3, 40, 60\)"),
         (lambda: plots.angle_bars(ANGLES[0], CLASSES[:3]), "got 8 and 3"),
     ],
 )
@@ -146,6 +149,14 @@ def test_a_picture_before_restoring_and_a_clean_one():
     clean, degraded, _ = picture()
     fig = plots.picture_grid([("rain", clean, degraded), ("clean", clean, clean)])
     assert len(fig.axes) == 4 and fig.axes[3].get_xlabel() == "input identical"
+
+
+def test_a_row_shows_pictures_as_they_are_and_maps_with_their_range():
+    clean, _, _ = picture()
+    fig = plots.picture_row([("clean", clean), ("depth", torch.tensor([[2.0, 4.5], [3.0, 2.5]]))])
+    assert np.array_equal(fig.axes[0].images[0].get_array(), clean.permute(1, 2, 0).numpy())
+    assert [ax.get_xlabel() for ax in fig.axes] == ["", "2 to 4.5"]
+    assert fig.alt_text == "Side by side: clean; depth (a map, 2 to 4.5)."
 
 
 def test_a_path_shows_the_most_frequent_expert_and_who_agrees():

@@ -4,16 +4,17 @@
     fig = slerlib.plots.gain_chart(table)
     fig.savefig("gain.png"); print(fig.alt_text)
 
-scores.py draws restorations, scores, paths and angles; degradations.py every degradation at every severity; sphere.py
-maps and globes of embeddings; cells.py the regions of each layer's experts on them; routing.py expert usage; causal.py
-what routes do to the picture; training.py a training as it goes; ablations.py what mechanisms are worth; style.py the
-one style.
+scores.py draws restorations, scores, paths and angles; pictures.py pictures without scores; degradations.py every
+degradation at every severity; sphere.py maps and globes of embeddings; cells.py the regions of each layer's experts on
+them; routing.py expert usage; causal.py what routes do to the picture; training.py a training as it goes; ablations.py
+what mechanisms are worth; style.py the one style.
 """
 
 from .ablations import ablation_gaps
 from .causal import guide_maps, knockout_matrix, rules_chart, swap_matrix, walk_chart
 from .cells import cell_view
 from .degradations import degradation_grid
+from .pictures import picture_row
 from .routing import hamming_matrix, nmi_chart, path_flow, severity_chart, usage_maps
 from .scores import angle_bars, angle_table, gain_chart, path_chart, picture_grid, sphere_view
 from .sphere import globe_view, map_view
@@ -35,6 +36,7 @@ __all__ = [
     "path_chart",
     "path_flow",
     "picture_grid",
+    "picture_row",
     "rules_chart",
     "severity_chart",
     "sphere_view",
