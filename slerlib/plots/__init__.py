@@ -11,7 +11,7 @@ one style.
 """
 
 from .ablations import ablation_gaps
-from .causal import guide_maps, knockout_matrix, rules_chart, swap_matrix, walk_chart
+from .causal import arc_chart, guide_maps, knockout_matrix, rules_chart, swap_matrix, walk_chart
 from .cells import cell_view
 from .degradations import degradation_grid
 from .routing import hamming_matrix, nmi_chart, path_flow, severity_chart, usage_maps
@@ -23,6 +23,7 @@ __all__ = [
     "ablation_gaps",
     "angle_bars",
     "angle_table",
+    "arc_chart",
     "cell_view",
     "degradation_grid",
     "gain_chart",
