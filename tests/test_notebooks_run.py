@@ -119,7 +119,8 @@ def test_the_evaluation_report_takes_pairs_of_ones_own(run, tmp_path):
 
 def test_the_first_lesson_runs_and_answers_its_claim(run):
     record, page, text = run(NOTEBOOKS / "00_start_here.ipynb", images=2)
-    assert len(alt_texts(page)) == 6
+    assert len(alt_texts(page)) == 11, "six figures, and the still twins of two explorers"
+    assert "widget-view" not in page and "widgets" not in nbformat.read(record["folder"] / "notebook.ipynb", 4).metadata
     assert "8 of 8 layers agree" in text and "6561 paths are possible" in text
     assert "rain, n = 2 photographs" in text and re.search(r"The claim (holds|fails|is not decided)", text)
     assert record["wall_seconds"] < 60
@@ -159,6 +160,16 @@ def test_the_lesson_on_evaluation_compares_two_checkpoints_in_pairs(run, tmp_pat
     assert "n = 5 photographs, noise25, rain" in text and len(alt_texts(page)) == 2
     assert "setting 'demo' is no published benchmark" in text
     assert re.search(r"The claim (holds|fails|is not shown) for these two checkpoints", text)
+
+
+def test_the_lesson_on_the_sphere_runs_with_its_solution(run, tmp_path):
+    record, page, text = run(solved("02_sphere", tmp_path), images=2, steps=4)
+    assert "Measured: 90.0; nine in ten from" in text and "half-way from rain to blur: path" in text
+    assert "Yes: at t = " in text and "Not yet" not in text
+    assert "photographs move by more than 5 degrees, in 4 steps" in text and "nan to" not in text
+    assert "The claim is not decided for this checkpoint, rain" in text, "two photographs give no interval"
+    starts = [" ".join(alt.split()[:2]) for alt in alt_texts(page)]
+    assert starts == ["Experts on", "Images and"]
 
 
 SPHERE = {"images": 2, "severities": "[0.5]"}

@@ -11,7 +11,7 @@ what mechanisms are worth; style.py the one style.
 """
 
 from .ablations import ablation_gaps
-from .causal import guide_maps, knockout_matrix, rules_chart, swap_matrix, walk_chart
+from .causal import arc_chart, guide_maps, knockout_matrix, rules_chart, swap_matrix, walk_chart
 from .cells import cell_view
 from .degradations import degradation_grid
 from .pictures import picture_row
@@ -24,6 +24,7 @@ __all__ = [
     "ablation_gaps",
     "angle_bars",
     "angle_table",
+    "arc_chart",
     "cell_view",
     "degradation_grid",
     "gain_chart",
