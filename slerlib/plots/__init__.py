@@ -6,13 +6,14 @@
 
 scores.py draws restorations, scores, paths and angles; degradations.py every degradation at every severity; sphere.py
 maps and globes of embeddings; cells.py the regions of each layer's experts on them; routing.py expert usage; causal.py
-what routes do to the picture; training.py a training as it goes; ablations.py what mechanisms are worth; style.py the
-one style.
+what routes do to the picture; training.py a training as it goes; ablations.py what mechanisms are worth; comparison.py
+two runs side by side; style.py the one style.
 """
 
 from .ablations import ablation_gaps
 from .causal import guide_maps, knockout_matrix, rules_chart, swap_matrix, walk_chart
 from .cells import cell_view
+from .comparison import delta_chart, side_by_side
 from .degradations import degradation_grid
 from .routing import hamming_matrix, nmi_chart, path_flow, severity_chart, usage_maps
 from .scores import angle_bars, angle_table, gain_chart, path_chart, picture_grid, sphere_view
@@ -25,6 +26,7 @@ __all__ = [
     "angle_table",
     "cell_view",
     "degradation_grid",
+    "delta_chart",
     "gain_chart",
     "globe_view",
     "guide_maps",
@@ -37,6 +39,7 @@ __all__ = [
     "picture_grid",
     "rules_chart",
     "severity_chart",
+    "side_by_side",
     "sphere_view",
     "swap_matrix",
     "training_curves",
