@@ -1,4 +1,4 @@
-"""The `slerlib` command: doctor, restore, train, ablate, eval, data, report, compare. What each takes is in cli_parser.py.
+"""The `slerlib` command: doctor, restore, train, ablate, eval, data, report, compare. What each takes: cli_parser.py.
 
 Exit codes: 0 done; 1 the input was wrong or a part failed (named); 2 the command line was wrong; 130 Ctrl-C.
 Errors are one paragraph on standard error, without a traceback unless --debug is given.

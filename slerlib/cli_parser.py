@@ -157,7 +157,7 @@ def build_parser() -> argparse.ArgumentParser:
         "compare", "set two evaluations side by side, picture by picture",
         "Compare what two runs scored on the same damaged pictures: what they were made with, PSNR of B minus A with\n"
         "its interval over photographs, the largest gains and losses, and how alike they route. A run is a\n"
-        "results.json of `slerlib eval --out`, or a folder that holds one, such as that of `slerlib report evaluation`.",
+        "results.json of `slerlib eval --out`, or a folder that holds one, as that of `slerlib report evaluation`.",
         "slerlib compare before.json after.json --page",
     )  # fmt: skip
     sub.add_argument("run_a", metavar="RUN_A", help="results.json or folder of the first run")
@@ -165,7 +165,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="print one JSON object, with every picture, instead of a text")
     sub.add_argument("--page", action="store_true", help="also write a page, with pictures side by side")
     sub.add_argument("--checkpoints", nargs=2, metavar=("A", "B"),
-                     help="where the weights are, for the pictures (default: where the runs say, or the shipped ones)")  # fmt: skip
+                     help="weights, for the pictures (default: where the runs say, or the shipped ones)")  # fmt: skip
     sub.add_argument("--data", metavar="DIR", help="where the images are, for the pictures (default: as the runs say)")
     sub.add_argument("--out", type=Path, metavar="DIR", help="folder of the pages (default: reports/runs)")
     return parser

@@ -138,8 +138,11 @@ def _paired(a: ScoredRun, b: ScoredRun, differences: DataFrame) -> tuple[DataFra
     columns = [*KEYS, "psnr_input", "ssim_input", "psnr", "ssim", "path"]
     tables = [run.table.reindex(columns=columns).assign(nth=run.table.groupby(list(KEYS)).cumcount()) for run in (a, b)]
     both = tables[0].merge(tables[1], on=names, suffixes=("_a", "_b"))
-    alone = [f"{len(table) - len(both)} of {len(table)} rows of {letter}" for letter, table in zip("AB", tables)
-             if len(table) > len(both)]  # fmt: skip
+    alone = [
+        f"{len(table) - len(both)} of {len(table)} rows of {letter}"
+        for letter, table in zip("AB", tables, strict=True)
+        if len(table) > len(both)
+    ]
     notes = [f"Left out, since the other run did not score them: {', '.join(alone)}."] if alone else []
     if both.empty:
         raise UserError(

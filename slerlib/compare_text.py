@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 LINES = 12  # of what differs; --json has the rest
 ARBITRARY = (
-    "Expert numbers of two trainings are arbitrary, so routes are compared as groupings (adjusted Rand index: 0 as by "
-    "chance, 1 the same; NMI)"
+    "Expert numbers of two trainings are arbitrary, so what is compared is which pictures go together (adjusted Rand "
+    "index: 0 as by chance, 1 the same; NMI):"
 )
 
 
@@ -39,8 +39,7 @@ def short(value) -> str:
 def _what_differs(differences: DataFrame) -> str:
     if differences.empty:
         return "Nothing that both runs record differs."
-    order = differences.sort_values("group", key=lambda names: names == "training", kind="stable")  # the recipe last
-    lines = [f"  {row.group} {row['name']}: {short(row.a)} -> {short(row.b)}" for _, row in order.iterrows()]
+    lines = [f"  {row.group} {row['name']}: {short(row.a)} -> {short(row.b)}" for _, row in differences.iterrows()]
     more = [f"  and {len(lines) - LINES} more: --json"] if len(lines) > LINES else []
     return "\n".join(["What differs, A -> B", *lines[:LINES], *more])
 
@@ -86,7 +85,7 @@ def routes(c: Comparison) -> list[str]:
         least = c.routing.iloc[:-1].sort_values("layers", kind="stable").iloc[0]
         line = f"Routes: {every.same_path:.1%} of {every.n} pictures take the same path, {layers} of their layers agree"
         return [line + (f"; least for {least.task} ({least.layers:.1%})." if least.layers < 1 else ".")]
-    lines = [f"{ARBITRARY}:"]
+    lines = [ARBITRARY]
     for row in c.partitions.itertuples():
         alone = f"if degradation alone decided: {row.rand_degradation:.2f} and {row.nmi_degradation:.2f}"
         lines.append(f"  {row.level}: Rand {row.rand:.2f}, NMI {row.nmi:.2f} ({alone})")

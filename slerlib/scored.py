@@ -49,19 +49,19 @@ class ScoredRun:
     def facts(self) -> dict[tuple[str, str], object]:
         """(group, name) -> value of everything known that may move a score.
 
-        Groups: checkpoint, setting, data, definition, versions; from a report's run.json also code and machine; training
-        (the recipe) where the checkpoint of this hash is at hand.
+        Groups: checkpoint, setting, data, definition, versions; from a report's run.json also code and machine; and
+        training, the recipe, where the checkpoint of this hash is at hand.
         """
         about, known = self.table.attrs, self.record.get("provenance") or {}
         groups = {
             "checkpoint": about.get("checkpoint") or {},
-            "training": _training(self),
             "setting": {name: about[name] for name in ASKED if name in about},
             "data": {name: value for name, value in (about.get("data") or {}).items() if name != "name"},  # = root
             "definition": about.get("definition") or {},
             "versions": about.get("versions") or {},
             "code": (known.get("git") or {}) | {"sources": known["code"]} if "code" in known else {},
             "machine": (known.get("hardware") or {}) | {n: known[n] for n in ("threads", "dtype") if n in known},
+            "training": _training(self),
         }
         return {(group, name): value for group, values in groups.items() for name, value in values.items()}
 
@@ -167,12 +167,16 @@ def find_checkpoint(run: ScoredRun, given: str = "") -> Path | None:
 
 
 def _training(run: ScoredRun) -> dict:
+    """ "section.key" -> value of the recipe, what an older card lacks filled in; empty without the checkpoint."""
+    from . import config
     from .train.checkpoint import read_card
 
     folder = find_checkpoint(run)
     if folder is None:
         return {}
     card = read_card(folder)
-    parts = {"": {"steps_done": card.get("steps_done")}} | card.get("config", {})
-    parts = {section: values for section, values in parts.items() if isinstance(values, dict)}  # not its name
-    return {f"{section}.{key}".lstrip("."): value for section, values in parts.items() for key, value in values.items()}
+    recipe = config.to_dict(config.from_dict(config.RunConfig, card.get("config", {})))
+    found = {"steps_done": card.get("steps_done")}
+    for section in ("model", "data", "train"):
+        found |= {f"{section}.{key}": value for key, value in recipe[section].items()}
+    return found

@@ -35,16 +35,13 @@ def pictures(
     absent = [f"{letter} ({run.name}, sha256 {str(run.sha256)[:12]})"
               for letter, run, folder in zip("AB", (c.a, c.b), folders, strict=True) if folder is None]  # fmt: skip
     if absent:
-        return (
-            [],
-            f"The weights of {' and '.join(absent)} are not at hand. Name their folders: `slerlib compare --checkpoints A B`.",
-        )
+        return [], f"The weights of {' and '.join(absent)} are not at hand. Name their folders: --checkpoints A B."
     found, lost = [], 0
     for row in _most_different(c.rows, count).itertuples():
         pair = _input(c, row, data)
         lost += pair is None
         found += [(row, pair)] if pair else []
-    why = f"{lost} pictures were not found with the same input. Name the folder of the images: `slerlib compare --data DIR`."
+    why = f"{lost} pictures were not found with the same input. Name the folder of the images: --data DIR."
     if not found:
         return [], why
     models = [load(folder) for folder in folders]

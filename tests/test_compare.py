@@ -1,5 +1,6 @@
 """Two runs side by side: planted differences come back, renamed experts do not matter, other pictures do not count."""
 
+import io
 import json
 import math
 import shutil
@@ -7,13 +8,18 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from figures import check_texts
+from PIL import Image
 
 import slerlib
-from slerlib import UserError, compare, evaluate, save_results
+from slerlib import UserError, compare, evaluate, load, plots, psnr, save_results, side_by_side
 from slerlib.analysis.partitions import partition_table
 from slerlib.compare_text import as_json, as_text
+from slerlib.data.scenes import photographs
 from slerlib.evaluate import COLUMNS, DEFINITION
 from slerlib.scored import read_run
+from slerlib.train.checkpoint import save_weights
 
 TASKS = ("noise25", "rain", "clean")
 LEVELS = {"noise25": 20.0, "rain": 24.0, "clean": math.inf}
@@ -69,7 +75,7 @@ def test_a_planted_decibel_comes_back(saved):
 
 
 def test_intervals_are_paired_and_over_photographs():
-    """Photographs differ by decibels, the gain by hundredths; two tasks that share photographs tell no more than one."""
+    """Photographs differ by decibels, the gain by hundredths; two tasks of the same photographs tell as much as one."""
     gains = np.random.default_rng(0).normal(0.3, 0.05, 8)
     c = compare(table(8), table(8, gain=lambda task, n: gains[n]))
     rain, average = row(c, "rain"), row(c, "average")
@@ -308,6 +314,67 @@ def test_what_is_no_run_is_refused_with_a_next_step(tmp_path, saved, untrained):
     with pytest.raises(UserError, match="table of slerlib.evaluate; got int"):
         compare(good, 3)
     assert len(compare(good, good.parent).rows) == 18
+
+
+# --- pictures and figures --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_networks(untrained, tmp_path):
+    """(folder of photographs, checkpoint A, checkpoint B, comparison of their scores)"""
+    (tmp_path / "photos").mkdir()
+    for scene in photographs()[:2]:
+        pixels = scene.image[:, 100:164, 100:180].permute(1, 2, 0).mul(255).round().byte().numpy()
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{scene.name}.png")
+    net = load(untrained)
+    with torch.no_grad():
+        net.outro.weight.mul_(0.5)
+    save_weights(tmp_path / "other", net, net.card | {"name": "other"})
+    folders = (untrained, tmp_path / "other")
+    scores = [evaluate(load(folder), tmp_path / "photos", classes=["rain", "noise50", "clean"]) for folder in folders]
+    return tmp_path / "photos", *folders, compare(*scores)
+
+
+def test_pictures_are_restored_again_by_both(two_networks, tmp_path):
+    data, a, b, c = two_networks
+    named = {"checkpoint_a": str(a), "checkpoint_b": str(b)}
+    rows, reason = side_by_side.pictures(c, 3, **named, data=str(data))
+    assert reason == "" and len(rows) == 3 and {row[0].split("\n")[1] for row in rows} == {"rain", "noise50"}
+    for label, clean, damaged, y_a, y_b in rows:
+        name, task = label.split("\n")
+        (told,) = c.rows[(c.rows.image == f"{name}.png") & (c.rows.task == task)].itertuples()
+        scores = [psnr(image, clean) for image in (damaged, y_a, y_b)]
+        assert scores == pytest.approx([told.psnr_input, told.psnr_a, told.psnr_b], abs=1e-3)
+    fig = plots.side_by_side(rows, side=32)
+    fig.savefig(io.BytesIO())
+    check_texts(fig)
+    assert len(fig.axes) == 12 and all(ax.images[0].get_array().shape == (32, 32, 3) for ax in fig.axes)
+    assert f"A {scores[1]:.2f}, B {scores[2]:.2f} dB" in fig.alt_text
+    for options, why in (({"data": str(data)}, "weights of A (untrained"), (named, "3 pictures were not found")):
+        rows, reason = side_by_side.pictures(c, 3, **options)
+        assert rows == [] and why in reason
+    with pytest.raises(UserError, match="at least one"):
+        plots.side_by_side([])
+    assert "same weights" in side_by_side.pictures(compare(c.a, c.a))[1]
+
+
+def test_the_part_shown_is_where_the_errors_differ_most():
+    clean = torch.zeros(3, 64, 80)
+    a, b = clean + 0.1, clean + 0.1
+    b[:, 40:56, 20:36] = 0.5
+    fig = plots.side_by_side([("one\nrain", clean, clean + 0.2, a, b)], side=16)
+    assert np.allclose(fig.axes[3].images[0].get_array(), 0.5)
+
+
+def test_the_chart_of_differences_says_what_it_draws():
+    gain = {"rain": 1.0, "noise25": -1.0, "clean": 0.0}
+    c = compare(table(), table(gain=lambda task, n: gain[task] + n / 10))
+    fig = plots.delta_chart(c.rows, c.means)
+    fig.savefig(io.BytesIO())
+    check_texts(fig)
+    assert "rain +1.25 (" in fig.alt_text and "noise25 −0.75 (" in fig.alt_text and "n = 6" in fig.alt_text
+    perfect = compare(table(4), table(4).assign(psnr=math.inf))
+    assert "inf" in plots.delta_chart(perfect.rows, perfect.means).alt_text
 
 
 # --- the command ------------------------------------------------------------------------------------------------------

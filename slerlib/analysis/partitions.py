@@ -2,10 +2,10 @@
 
     partition_table(path_NL, other_NL, degradations)
 
-Two trainings number their experts as chance has it: expert 0 of one may do the work of expert 2 of the other. What can be
-compared is which images go together. A route, or the expert of one layer, is read as a label, and two labellings of the
-same images are compared by measures that renaming leaves alone: normalised mutual information (0 to 1, never below what
-chance gives) and the adjusted Rand index (0 on average for labels by chance, 1 for equal groups).
+Two trainings number their experts as chance has it: expert 0 of one may do the work of expert 2 of the other. What can
+be compared is which images go together. A route, or the expert of one layer, is read as a label, and two labellings of
+the same images are compared by measures that renaming leaves alone: the adjusted Rand index (0 on average for labels by
+chance, 1 for equal groups) and normalised mutual information (0 to 1; the more labels, the more of it by chance).
 Legend: N images, L layers, K and M labels, S draws.
 """
 
