@@ -212,6 +212,26 @@ def test_the_lesson_on_experts_runs_with_its_solution(run, tmp_path):
     assert re.search(r"The claim (holds|fails|is not decided) for this", text) and len(alt_texts(page)) == 6
 
 
+def test_the_report_of_a_comparison_scores_or_takes_runs(run, untrained):
+    small = {"images": 1, "tasks": '["rain", "clean"]', "against": str(untrained), "pictures": 1}
+    record, page, text = run(NOTEBOOKS / "report_compare.ipynb", **small)
+    told = json.loads((record["folder"] / "comparison.json").read_text())
+    assert told["verdict"] in text and told["pictures"] == 2 and told["b"]["sha256"]
+    assert "There is no interval of the average: demo with fewer than 5 images." in text
+    if not shipped():
+        return  # the untrained network against itself
+    assert [alt.partition(":")[0].split(",")[0] for alt in alt_texts(page)] == [
+        "PSNR of B minus that of A",
+        "Parts of photographs",
+    ]
+    assert "what is compared is which pictures go together" in text and f"{told['means'][0]['delta']:+.2f}" in page
+    runs = {f"run_{letter}": str(record["folder"] / f"{letter}.json") for letter in "ab"}
+    again, page, text = run(NOTEBOOKS / "report_compare.ipynb", checkpoint="", **runs)
+    same = json.loads((again["folder"] / "comparison.json").read_text())
+    assert same["rows"] == told["rows"] and again["provenance"]["checkpoint"] is None
+    assert "The weights of A (untrained, sha256" in text and len(alt_texts(page)) == 1
+
+
 def test_the_lesson_on_training_trains_and_scores(run, tmp_path):
     small = '["model.width=8", "model.context=32", "data.crop=16", "data.anchor_contents=2", "train.grid_contents=2"]'
     lesson = solved("04_train_on_gpu", tmp_path)
