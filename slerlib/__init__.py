@@ -10,6 +10,7 @@ Nothing heavy loads here: pandas, matplotlib, scikit-image, umap and papermill a
 from . import config, sphere
 from .analysis.embedding import embed
 from .analysis.routing import routing_table
+from .compare import compare
 from .data.degrade import DEGRADATIONS, degrade
 from .errors import UserError
 from .evaluate import evaluate, modal_paths, save_results, summary
@@ -28,6 +29,7 @@ __all__ = [
     "UserError",
     "bootstrap_interval",
     "comparability",
+    "compare",
     "config",
     "degrade",
     "embed",

@@ -1,4 +1,4 @@
-"""The `slerlib` command: doctor, restore, train, ablate, eval, data, report. What each takes is in cli_parser.py.
+"""The `slerlib` command: doctor, restore, train, ablate, eval, data, report, compare. What each takes: cli_parser.py.
 
 Exit codes: 0 done; 1 the input was wrong or a part failed (named); 2 the command line was wrong; 130 Ctrl-C.
 Errors are one paragraph on standard error, without a traceback unless --debug is given.
@@ -150,15 +150,39 @@ def _data(args) -> int:
     return 0 if report.ok else 1
 
 
-def _report(args) -> int:
-    from .report import run
+def _compare(args) -> int:
+    import json
 
+    from .compare import compare
+    from .compare_text import as_json, as_text
+
+    comparison = compare(args.run_a, args.run_b)
+    if args.json:
+        print(json.dumps(as_json(comparison), indent=2, allow_nan=False))
+        return 0
+    print(as_text(comparison), flush=True)
+    if not args.page:
+        print("\nThe same as a page, with pictures side by side: add --page")
+        return 0
+    values = {"run_a": args.run_a, "run_b": args.run_b, "data": args.data or ""}
+    values |= dict(zip(("against", "checkpoint"), args.checkpoints or ("", ""), strict=True))
+    print()
+    return _pages("compare", values, args.out)
+
+
+def _report(args) -> int:
     values = {}
     for pair in args.parameters:
         if len(pair) % 2:
             raise UserError(f"-p takes pairs of a name and a value; got {' '.join(pair)!r}. Example: -p images 2")
         values |= dict(zip(pair[::2], pair[1::2], strict=True))
-    records = run(args.name, values, args.out, args.resume, say=lambda line: print(line, flush=True))
+    return _pages(args.name, values, args.out, args.resume)
+
+
+def _pages(name: str, values: dict, out: Path | None, resume: bool = False) -> int:
+    from .report import run
+
+    records = run(name, values, out, resume, say=lambda line: print(line, flush=True))
     for record in records:
         print(record["page"])
     bad = [record for record in records if record["state"] != "done"]
@@ -177,4 +201,5 @@ COMMANDS = {
     "eval": _eval,
     "data": _data,
     "report": _report,
+    "compare": _compare,
 }

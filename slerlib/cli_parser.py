@@ -152,6 +152,22 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--resume", action="store_true", help="go on in the folder of an interrupted run, keeping its files"
     )
+
+    sub = add(
+        "compare", "set two evaluations side by side, picture by picture",
+        "Compare what two runs scored on the same damaged pictures: what they were made with, PSNR of B minus A with\n"
+        "its interval over photographs, the largest gains and losses, and how alike they route. A run is a\n"
+        "results.json of `slerlib eval --out`, or a folder that holds one, as that of `slerlib report evaluation`.",
+        "slerlib compare before.json after.json --page",
+    )  # fmt: skip
+    sub.add_argument("run_a", metavar="RUN_A", help="results.json or folder of the first run")
+    sub.add_argument("run_b", metavar="RUN_B", help="likewise of the second; differences are B minus A")
+    sub.add_argument("--json", action="store_true", help="print one JSON object, with every picture, instead of a text")
+    sub.add_argument("--page", action="store_true", help="also write a page, with pictures side by side")
+    sub.add_argument("--checkpoints", nargs=2, metavar=("A", "B"),
+                     help="weights, for the pictures (default: where the runs say, or the shipped ones)")  # fmt: skip
+    sub.add_argument("--data", metavar="DIR", help="where the images are, for the pictures (default: as the runs say)")
+    sub.add_argument("--out", type=Path, metavar="DIR", help="folder of the pages (default: reports/runs)")
     return parser
 
 

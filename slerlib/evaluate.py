@@ -208,7 +208,8 @@ def summary(table: DataFrame) -> DataFrame:
     few = ", ".join(damaged.dataset[damaged.n < FEWEST_CONTENTS].unique())
     partial = table.attrs.get("setting") in SETTINGS and table.attrs.get("missing")
     if len(damaged) and not partial:
-        low, high = (math.nan, math.nan) if few else np.quantile(np.mean(draws, axis=0), [0.025, 0.975])
+        known = not few and np.isfinite(draws).all()
+        low, high = np.quantile(np.mean(draws, axis=0), [0.025, 0.975]) if known else (math.nan, math.nan)
         average = damaged[[*SCORES, "gain"]].mean().to_dict()
         total = {"dataset": "", "task": "average", "n": int(damaged.n.sum()), "psnr_low": low, "psnr_high": high}
         result.loc[len(result)] = total | average
@@ -250,7 +251,7 @@ def save_results(table: DataFrame, path: str | os.PathLike) -> None:
         "average": average[0] if average and not table.attrs.get("missing") else None,
         **table.attrs,
     }
-    text = json.dumps(_plain(content), indent=2, allow_nan=False) + "\n"
+    text = json.dumps(plain(content), indent=2, allow_nan=False) + "\n"
     try:
         write_atomically(Path(path), text.encode())
     except OSError as error:
@@ -259,12 +260,12 @@ def save_results(table: DataFrame, path: str | os.PathLike) -> None:
         ) from None
 
 
-def _plain(value):
+def plain(value):
     """Python values that JSON knows: no numpy, and null for NaN and infinity."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -103,8 +103,8 @@ def _run_one(plan: dict, runs: Path, resume: bool, out, say) -> dict:
 def _first_record(plan: dict, out) -> dict:
     """run.json as it is before the notebook starts."""
     values = plan["parameters"]
-    known = provenance.collect(seed=values.get("seed"), checkpoint=values.get("checkpoint"))
-    if "data" in values:
+    known = provenance.collect(seed=values.get("seed"), checkpoint=values.get("checkpoint") or None)
+    if values.get("data"):
         known["data"] = {"name": values["data"], "sha256": plan["data_sha256"]}
     return {
         "state": "running",

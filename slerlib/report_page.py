@@ -154,7 +154,7 @@ def _when(record: dict) -> str:
 
 
 def _parameters(record: dict) -> str:
-    return ", ".join(f"{key} = {value}" for key, value in record["parameters"].items()) or "none"
+    return ", ".join(f"{key} = {value}" for key, value in record["parameters"].items() if value != "") or "none"
 
 
 def _trouble(record: dict, folder: Path) -> str:

@@ -11,8 +11,10 @@ from pathlib import Path
 
 from . import provenance
 from .errors import UserError
+from .scored import results_file
 
 _KINDS = {"int": int, "float": float, "str": str, "bool": bool, "list": list, "dict": dict, "tuple": tuple}
+CHECKPOINTS, RUNS = ("checkpoint", "against"), ("run_a", "run_b")  # parameters that are names or paths of such
 _EXAMPLES = {
     "int": "2",
     "float": "0.5",
@@ -105,6 +107,8 @@ def make_plans(sources: dict[str, Path], given: dict) -> list[dict]:
         own = {key: value for key, value in given.items() if key in known[name]}
         values = {key: item["default"] for key, item in known[name].items()}
         values |= {key: _typed(key, value, known[name][key]["type"]) for key, value in own.items()}
+        if values.get("run_a") and values.get("run_b"):  # nothing is scored: what was not asked for plays no part
+            values |= {key: "" for key in (*CHECKPOINTS, "data") if key in values and key not in own}
         hashes = _resolve_paths(values) | {"source_sha256": _source_hash(source)}
         key = hashlib.sha256(json.dumps([values, hashes, code, versions], sort_keys=True).encode()).hexdigest()[:8]
         plans.append({"name": name, "source": source, "given": own, "parameters": values, "key": key, **hashes})
@@ -145,22 +149,27 @@ def _typed(key: str, value, kind: str):
 
 
 def _resolve_paths(values: dict) -> dict:
-    """Make `checkpoint` and `data` independent of the current folder, and hash what they name.
+    """Make checkpoints, runs and `data` independent of the current folder, and hash what they name.
 
     Raises UserError when one does not exist. The bundled photographs (`demo`) belong to installed packages whose
-    versions are part of the key.
+    versions are part of the key. Where both runs are given, checkpoints and data may be empty: looked for, not needed.
     """
     hashes = {"checkpoint_sha256": None, "data_sha256": None}
-    if isinstance(values.get("checkpoint"), str):
-        weights = provenance.weights_file(values["checkpoint"])
-        if weights.parent == Path(values["checkpoint"]).resolve() or weights == Path(values["checkpoint"]).resolve():
-            values["checkpoint"] = str(weights.parent)  # a path, not a shipped name
-        hashes["checkpoint_sha256"] = provenance.sha256_file(weights)
-    if isinstance(values.get("data"), str) and values["data"] != "demo":
-        if not os.path.exists(values["data"]):
-            raise UserError(
-                f"Report parameter data is `demo` or an existing folder; got {values['data']!r}. Check the path."
-            )
-        values["data"] = str(Path(values["data"]).resolve())
-        hashes["data_sha256"] = provenance.hash_of(values["data"])
+    runs = {name: values[name] for name in RUNS if values.get(name)}
+    for name, run in runs.items():
+        file = results_file(run)
+        values[name], hashes[f"{name}_sha256"] = str(Path(run).resolve()), provenance.sha256_file(file)
+    for name in CHECKPOINTS:
+        value = values.get(name)
+        if isinstance(value, str) and (value or len(runs) < 2):
+            weights = provenance.weights_file(value)
+            if weights.parent == Path(value).resolve() or weights == Path(value).resolve():
+                values[name] = str(weights.parent)  # a path, not a shipped name
+            hashes[f"{name}_sha256"] = provenance.sha256_file(weights)
+    data = values.get("data")
+    if isinstance(data, str) and data != "demo" and (data or len(runs) < 2):
+        if not os.path.exists(data):
+            raise UserError(f"Report parameter data is `demo` or an existing folder; got {data!r}. Check the path.")
+        values["data"] = str(Path(data).resolve())
+        hashes["data_sha256"] = provenance.hash_of(data)
     return hashes

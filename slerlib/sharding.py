@@ -25,6 +25,11 @@ def place() -> tuple[int, int]:
     return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
+def consecutive(total: int, number: int, count: int) -> range:
+    """Part `number` of `count` of 0 to `total` - 1: each in one part, the parts in order and as even as can be."""
+    return range(total * number // count, total * (number + 1) // count)
+
+
 def take_own_gpu() -> None:
     """Make "cuda" mean the GPU of this process, in turn where there are fewer GPUs than processes."""
     if place()[1] > 1 and torch.cuda.is_available():

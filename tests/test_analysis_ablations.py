@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from slerlib import UserError, plots
 from slerlib.analysis import ablations
@@ -47,6 +48,10 @@ def test_claims_go_either_way_or_stay_open():
     }  # fmt: skip
     assert table.loc["oracle", "difference"] == pytest.approx(-1) and table.loc["modal_paths", "seeds"] == 1
     assert table.loc["dense", "low"] == pytest.approx(2 - HALF)
+    p = stats.ttest_1samp([1, 2, 3], 0).pvalue
+    assert table.loc["dense", "p"] == pytest.approx(p) and table.loc["random", "p"] == 0
+    assert table.loc["dense", "p_corrected"] == pytest.approx(p)  # the largest of three
+    assert table.loc[["random", "oracle"], "p_corrected"].eq(0).all() and math.isnan(table.loc["modal_paths", "p"])
 
 
 def test_a_difference_is_paired_by_seed():

@@ -63,6 +63,7 @@ FIGURES = {
     "rules_chart": lambda **k: plots.rules_chart(rules(), **k),
     "severity_chart": lambda **k: plots.severity_chart(severities()),
     "walk_chart": lambda **k: plots.walk_chart(walk(), "rain", "blur"),
+    "arc_chart": lambda **k: plots.arc_chart(walk(), "rain", "blur", 0.5, **k),
     "guide_maps": lambda **k: plots.guide_maps(MAPS),
 }
 ONE_PANEL = [name for name in FIGURES if name not in ("severity_chart", "walk_chart", "guide_maps")]
@@ -76,6 +77,7 @@ SAID = {
     "rules_chart": ["oracle −0.40 (−0.60 to −0.20), 3 of 12 routes differ"],
     "severity_chart": ["rain 20% at severity 0.1 and 90% at 1"],
     "walk_chart": ["enc2 at 1.00", "rain from 28.0 to 25.5 dB"],
+    "arc_chart": ["from rain to blur: enc2 at 1.00", "At 0.50 the path is 00000000"],
     "guide_maps": ["rain"],
 }
 
@@ -160,6 +162,7 @@ def test_the_bands_of_the_flow_hold_every_image():
         (lambda: plots.rules_chart(rules(), "haze"), "no rows of 'haze'"),
         (lambda: plots.severity_chart(severities()[:0]), "got none"),
         (lambda: plots.walk_chart(pd.DataFrame(), "rain", "blur"), "got none"),
+        (lambda: plots.arc_chart(pd.DataFrame(), "rain", "blur"), "got none"),
         (lambda: plots.guide_maps({}), "at least one image"),
     ],
 )

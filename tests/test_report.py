@@ -230,6 +230,33 @@ def test_the_key_follows_parameters_source_checkpoint_and_data(notebook, untrain
             key("1", **wrong)
 
 
+def test_runs_count_for_the_key_and_stand_for_checkpoints(notebook, untrained, tmp_path, monkeypatch):
+    declared = "checkpoint = 'tiny'\nagainst = 'small'\nrun_a = ''\nrun_b = ''\ndata = 'demo'"
+    source = notebook("pair", parameters=declared)
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results.json").write_text(name)
+
+    def plan(**given):
+        return report_plan.make_plans({"pair": source}, given)[0]
+
+    both = plan(run_a="a", run_b="b/results.json")
+    assert both["parameters"] == {"checkpoint": "", "against": "", "data": ""} | {
+        "run_a": str(tmp_path / "a"), "run_b": str(tmp_path / "b" / "results.json")
+    }  # fmt: skip
+    assert len({both["key"], plan(run_a="b", run_b="a")["key"], plan(run_a="a", run_b="a")["key"]}) == 3
+    named = plan(run_a="a", run_b="b", checkpoint=str(untrained))
+    assert named["parameters"]["checkpoint"] == str(untrained) and named["parameters"]["against"] == ""
+    (tmp_path / "a" / "results.json").write_text("other")
+    assert plan(run_a="a", run_b="b/results.json")["key"] != both["key"]
+    half = {"run_a": "a", "checkpoint": str(untrained), "against": str(untrained)}
+    assert plan(**half)["parameters"]["data"] == "demo"
+    for wrong in (half | {"checkpoint": ""}, half | {"data": ""}, half | {"against": "nonsense"}, {"run_a": "none"}):
+        with pytest.raises(UserError):
+            plan(**wrong)
+
+
 def test_relative_paths_mean_the_callers_folder(notebook, untrained, tmp_path, monkeypatch):
     (tmp_path / "photos").mkdir()
     monkeypatch.chdir(tmp_path)

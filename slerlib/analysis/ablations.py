@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from ..train.ablation import REFERENCE, VARIANTS
+from .chance import corrected
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -46,6 +47,9 @@ CLAIMS = (
     ("[ours] Pins between groups of anchors beat pins anywhere", REFERENCE, "random_pins"),
     ("[ours] Three experts beat two", REFERENCE, "experts_2"),
     ("[ours] Three experts beat four", REFERENCE, "experts_4"),
+    ("[ours] The embedding alone routes better than with the features of each layer", REFERENCE, "sphere_stage"),
+    ("[ours] The guide helps in encoder and decoder more than in the decoder alone", REFERENCE, "guide_decoder"),
+    ("[ours] The Fourier term adds to L1", REFERENCE, "no_fourier"),
 )
 
 
@@ -120,8 +124,11 @@ def claims(rows: DataFrame) -> DataFrame:
     """One row per claim whose two networks are in the table.
 
     Columns: claim, better, worse (variants), seeds (both have), difference (dB, better minus worse), low, high (95 % t
-    interval over seeds) and verdict: holds or contradicted where the interval lies on one side of 0, else not shown.
+    interval over seeds), verdict: holds or contradicted where the interval lies on one side of 0, else not shown; p (of
+    that t test, two-sided) and p_corrected (Benjamini and Hochberg, over the claims here): whoever tests many claims
+    finds some that chance made, and the verdict, of one claim alone, does not know of the others.
     """
+    import numpy as np
     import pandas as pd
 
     average, result = averages(rows), []
@@ -130,9 +137,24 @@ def claims(rows: DataFrame) -> DataFrame:
             seeds = int((average.loc[better] - average.loc[worse]).count())
             mean, low, high = difference(rows, better, worse)
             verdict = "holds" if low > 0 else "contradicted" if high < 0 else "not shown"
-            result.append((claim, better, worse, seeds, mean, low, high, verdict))
-    columns = ["claim", "better", "worse", "seeds", "difference", "low", "high", "verdict"]
-    return pd.DataFrame(result, columns=columns)
+            result.append((claim, better, worse, seeds, mean, low, high, verdict, _p_value(mean, high - mean, seeds)))
+    columns = ["claim", "better", "worse", "seeds", "difference", "low", "high", "verdict", "p"]
+    table = pd.DataFrame(result, columns=columns)
+    table["p_corrected"] = np.nan
+    if (tested := table.p.notna()).any():
+        table.loc[tested, "p_corrected"] = corrected(table.p[tested].to_numpy())
+    return table
+
+
+def _p_value(mean: float, half: float, n: int) -> float:
+    """Two-sided p of the t test whose 95 % interval is mean +- half, from n numbers; NaN for fewer than two."""
+    from scipy import stats
+
+    if n < 2:
+        return math.nan
+    if not half:
+        return float(mean == 0)
+    return float(2 * stats.t.sf(abs(mean) / half * stats.t.ppf(0.975, n - 1), n - 1))
 
 
 def _interval(values: Series) -> tuple[float, float, float]:

@@ -1,7 +1,8 @@
 """What the route does to the picture: experts forbidden, paths exchanged, embeddings moved.
 
     bench = PathBench(model, demo_cases(...), side=128)    # images encoded once, their own route and score known
-    knock_out(bench); path_swap(bench); single_expert(bench); route_rules(bench)
+    knock_out(bench); path_swap(bench); single_expert(bench); route_rules(bench); geodesic_walk(bench)
+    arc_routes(model.router, "rain", "blur")               # the routes alone, without an image
 
 Use says which expert is chosen, not whether the choice matters. So here the choice is changed and nothing else: the
 guide map, the image and all other layers stay. "dB lost" is the PSNR along the image's own route minus that along the
@@ -20,6 +21,7 @@ import torch
 from .. import sphere
 from ..config import LAYERS, STAGE_NAMES
 from ..errors import UserError
+from ..model.router import Router
 from .bench import PathBench
 from .chance import corrected, path_string, sign_flip
 from .sweeps import modal_route
@@ -132,16 +134,18 @@ def _modal_elsewhere(bench: PathBench, n: int) -> np.ndarray:
     return modal_route(bench.path[others]) if others.any() else bench.path[n]
 
 
-def geodesic_walk(bench: PathBench, start: str = "rain", end: str = "blur", steps: int = 21) -> DataFrame:
-    """Move the embedding from one anchor to another along the sphere and restore every image along the route it finds.
+def arc_routes(router: Router, start: str = "rain", end: str = "blur", steps: int = 21) -> DataFrame:
+    """The routes along the shortest arc from one anchor to another, in equal steps.
 
-    Only the route moves; image and guide map stay. Columns: t (0 to 1), path, switched (names of the layers that
-    changed since the last step, joined by "+"), degradation, n, psnr and lost (own route minus this), each
-    with _low and _high. Raises UserError for names without an anchor and for fewer than 2 steps.
+    Columns: t (0 to 1), path, switched (names of the layers that changed since the last step, joined by "+"), nearest
+    (anchor), angle_start and angle_end (degrees to the anchors of both ends).
+    Raises UserError for names without an anchor, for fewer than 2 steps, and for a network without a sphere.
     """
     import pandas as pd
 
-    names, router = bench.model.router.names, bench.model.router
+    names = router.names
+    if router.linear_space:
+        raise UserError("A walk along an arc needs a sphere; this network is 'linear'. Load another, such as 'tiny'.")
     if start not in names or end not in names or start == end or steps < 2:
         raise UserError(
             f"A walk of at least 2 steps leads from one anchor to another of {', '.join(names)}; got {start!r} to "
@@ -149,13 +153,27 @@ def geodesic_walk(bench: PathBench, start: str = "rain", end: str = "blur", step
         )
     t_S = torch.linspace(0, 1, steps, dtype=torch.float64)
     ends = [router.anchors[names.index(name)].double().cpu().expand(steps, -1) for name in (start, end)]
-    z_SD = sphere.slerp(*ends, t_S).to(router.anchors)
-    path_SL = router.route(z_SD).path.cpu().numpy()
+    trace = router.route(sphere.slerp(*ends, t_S).to(router.anchors))
+    path_SL, angle_SK = trace.path.cpu().numpy(), trace.anchor_angle.cpu().numpy()
+    changed_SL = np.diff(path_SL, axis=0, prepend=path_SL[:1]) != 0
+    columns = {"t": t_S.numpy(), "path": [path_string(path) for path in path_SL]}
+    columns["switched"] = ["+".join(np.array(STAGE_NAMES)[changed]) for changed in changed_SL]
+    columns["nearest"] = trace.nearest_anchor()
+    columns |= {"angle_start": angle_SK[:, names.index(start)], "angle_end": angle_SK[:, names.index(end)]}
+    return pd.DataFrame(columns)
+
+
+def geodesic_walk(bench: PathBench, start: str = "rain", end: str = "blur", steps: int = 21) -> DataFrame:
+    """Move the embedding from one anchor to another along the sphere and restore every image along the route it finds.
+
+    Only the route moves; image and guide map stay. Columns: t, path and switched as in `arc_routes`, degradation, n,
+    psnr and lost (own route minus this), each with _low and _high. Raises UserError as `arc_routes`.
+    """
+    import pandas as pd
+
     rows = []
-    for s, path in enumerate(path_SL):
-        score = bench.along(path)
-        changed = np.flatnonzero(path != path_SL[max(s - 1, 0)])
-        step = {"t": float(t_S[s]), "path": path_string(path), "switched": "+".join(STAGE_NAMES[n] for n in changed)}
+    for step in arc_routes(bench.model.router, start, end, steps)[["t", "path", "switched"]].to_dict("records"):
+        score = bench.along([int(expert) for expert in step["path"]])
         for name in bench.names:
             part = bench.rows(name)
             row = step | {"degradation": name, "n": len(part)} | bench.mean(score[part], part, "psnr")

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..config import DataConfig
 from ..errors import UserError
+from ..sharding import consecutive
 from . import promptir
 from .degrade import NOISE_CLASSES, degrade, synthetic_depth
 from .sources import Pool, Sources
@@ -109,8 +110,7 @@ class Batches(Dataset):
     @property
     def own(self) -> range:
         """The samples of a whole batch that are made here."""
-        rank, world = self.part
-        return range(self.size * rank // world, self.size * (rank + 1) // world)
+        return consecutive(self.size, *self.part)
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         with _one_thread():

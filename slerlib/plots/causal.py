@@ -18,6 +18,7 @@ from ..errors import UserError
 from ..metrics import with_interval
 from .routing import cube, expert_grid
 from .style import (
+    BLACK,
     BLUE,
     DPI,
     EXPERT_COLOURS,
@@ -154,21 +155,7 @@ def walk_chart(table: DataFrame, start: str, end: str) -> Figure:
     fig = Figure((WIDTH, 5.2), dpi=DPI, layout="constrained")
     top, ax = fig.subplots(2, 1, sharex=True, height_ratios=(2.2, 3))
     steps = table.drop_duplicates("t")
-    t, paths = steps.t.to_numpy(), np.array([[int(e) for e in path] for path in steps.path])
-    edges = np.concatenate([[t[0]], (t[1:] + t[:-1]) / 2, [t[-1]]])
-    for layer, column in enumerate(paths.T):
-        ends = [*(np.flatnonzero(np.diff(column)) + 1), len(column)]
-        for a, b in zip([0, *ends[:-1]], ends, strict=True):
-            colour = EXPERT_COLOURS[column[a] % len(EXPERT_COLOURS)]
-            top.barh(layer, edges[b] - edges[a], left=edges[a], height=0.86, color=colour, edgecolor="white")
-            top.text((edges[a] + edges[b]) / 2, layer, column[a], ha="center", va="center", color=_ink(colour),
-                     fontsize=SMALL + 0.5, weight="bold")  # fmt: skip
-    layers = paths.shape[1]
-    top.set(yticks=range(layers), yticklabels=STAGE_NAMES if layers == len(STAGE_NAMES) else range(layers))
-    top.set(ylim=(layers - 0.5, -0.5))
-    top.tick_params(length=0)
-    top.spines[:].set_visible(False)
-    top.set_title("expert of each layer")
+    _experts_on_the_way(top, steps)
     names = list(dict.fromkeys(table.degradation))
     looks, told = class_looks(names, names), []
     for name in names:
@@ -180,12 +167,64 @@ def walk_chart(table: DataFrame, start: str, end: str) -> Figure:
                 label=name)  # fmt: skip
         told.append(f"{name} from {part.psnr.iloc[0]:.1f} to {part.psnr.iloc[-1]:.1f} dB")
     ax.axhline(0, color=GREY, linewidth=1)
-    ax.set_xticks([0, 0.25, 0.5, 0.75, 1], [f"0\n{start}", "0.25", "0.5", "0.75", f"1\n{end}"])
-    ax.set(ylabel="dB gained over own route", xlim=(-0.01, 1.01))
-    ax.set_xlabel("part of the way on the sphere")
+    _the_way(ax, start, end)
+    ax.set(ylabel="dB gained over own route")
     ax.legend(ncols=len(names), loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0, title=None)
-    moves = "; ".join(f"{row.switched} at {row.t:.2f}" for row in steps.itertuples() if row.switched)
-    return finished(fig, f"Walk from {start} to {end}: {moves or 'no layer switches'}. Restored: {'; '.join(told)}.")
+    return finished(fig, f"Walk from {start} to {end}: {_switches(steps)}. Restored: {'; '.join(told)}.")
+
+
+@styled
+def arc_chart(table: DataFrame, start: str, end: str, t: float | None = None, ax: Axes | None = None) -> Figure:
+    """The expert of each layer along the arc from one anchor to another, and at the right where the layer switches.
+
+    table: from `slerlib.analysis.causal.arc_routes` with the same start and end. t: a place to mark, 0 to 1.
+    """
+    if not len(table):
+        raise UserError("A walk needs a table with rows; got none. Take it from arc_routes.")
+    ax = canvas(ax, 3.2)
+    _experts_on_the_way(ax, table)
+    _the_way(ax, start, end)
+    beside = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": SMALL + 0.5}
+    for layer, stage in enumerate(STAGE_NAMES):
+        places = [f"{row.t:.2f}" for row in table.itertuples() if stage in row.switched.split("+")]
+        ax.text(1.01, layer, ", ".join(places) or "never", **beside)
+    ax.text(1.01, -0.9, "switches at", **beside)
+    here = ""
+    if t is not None:
+        ax.axvline(t, color="white", linewidth=4.5, zorder=2)
+        ax.axvline(t, color=BLACK, linewidth=2, zorder=2)  # behind the numbers
+        here = f" At {t:.2f} the path is {table.path.iloc[(table.t - t).abs().argmin()]}."
+    return finished(ax.figure, f"Experts on the way from {start} to {end}: {_switches(table)}.{here}")
+
+
+def _experts_on_the_way(ax: Axes, steps: DataFrame) -> None:
+    """A bar for each layer, divided where its expert changes."""
+    t, paths = steps.t.to_numpy(), np.array([[int(e) for e in path] for path in steps.path])
+    edges = np.concatenate([[t[0]], (t[1:] + t[:-1]) / 2, [t[-1]]])
+    for layer, column in enumerate(paths.T):
+        ends = [*(np.flatnonzero(np.diff(column)) + 1), len(column)]
+        for a, b in zip([0, *ends[:-1]], ends, strict=True):
+            colour = EXPERT_COLOURS[column[a] % len(EXPERT_COLOURS)]
+            ax.barh(layer, edges[b] - edges[a], left=edges[a], height=0.86, color=colour, edgecolor="white")
+            ax.text((edges[a] + edges[b]) / 2, layer, column[a], ha="center", va="center", color=_ink(colour),
+                    fontsize=SMALL + 0.5, weight="bold",
+                    bbox={"facecolor": colour, "edgecolor": "none", "pad": 1})  # fmt: skip
+    layers = paths.shape[1]
+    ax.set(yticks=range(layers), yticklabels=STAGE_NAMES if layers == len(STAGE_NAMES) else range(layers))
+    ax.set(ylim=(layers - 0.5, -0.5))
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    ax.set_title("expert of each layer")
+
+
+def _the_way(ax: Axes, start: str, end: str) -> None:
+    ax.set_xticks([0, 0.25, 0.5, 0.75, 1], [f"0\n{start}", "0.25", "0.5", "0.75", f"1\n{end}"])
+    ax.set(xlabel="part of the way on the sphere", xlim=(-0.01, 1.01))
+
+
+def _switches(steps: DataFrame) -> str:
+    moves = (f"{row.switched} at {row.t:.2f}" for row in steps.itertuples() if row.switched)
+    return "; ".join(moves) or "no layer switches"
 
 
 def _ink(colour: str) -> str:

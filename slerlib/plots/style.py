@@ -69,20 +69,25 @@ def canvas(ax: Axes | None, height: float) -> Axes:
 
 def finished(fig: Figure, alt_text: str, kind: str = "png") -> Figure:
     """The figure with its description, and with a way to show itself in Jupyter that keeps the description."""
-    fig.alt_text = alt_text
-    fig._ipython_display_ = functools.partial(_show, fig, kind)
+    fig.alt_text, fig.kind = alt_text, kind
+    fig._ipython_display_ = functools.partial(_show, fig)
     return fig
 
 
-def _show(fig: Figure, kind: str) -> None:
+def encoded(fig: Figure) -> tuple[bytes, dict[str, str | int]]:
+    """A finished figure as a PNG or JPEG file (`fig.kind`), and its alt text and width on the screen in pixels."""
+    options = {"pil_kwargs": {"quality": 85}} if fig.kind == "jpeg" else {}
+    picture = io.BytesIO()
+    fig.savefig(picture, format=fig.kind, **options)
+    return picture.getvalue(), {"alt": fig.alt_text, "width": round(100 * fig.get_size_inches()[0])}
+
+
+def _show(fig: Figure) -> None:
     from IPython.display import display
 
-    options = {"pil_kwargs": {"quality": 85}} if kind == "jpeg" else {}
-    picture = io.BytesIO()
-    fig.savefig(picture, format=kind, **options)
-    notes = {"alt": fig.alt_text, "width": round(100 * fig.get_size_inches()[0])}
-    bundle = {f"image/{kind}": picture.getvalue(), "text/plain": fig.alt_text}
-    display(bundle, metadata={f"image/{kind}": notes}, raw=True)
+    picture, notes = encoded(fig)
+    name = f"image/{fig.kind}"
+    display({name: picture, "text/plain": fig.alt_text}, metadata={name: notes}, raw=True)
 
 
 def class_looks(names: Sequence[str], labels: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -26,7 +26,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ..errors import ProcessLost, UserError
-from ..sharding import place
+from ..sharding import consecutive, place
 
 PATIENCE = timedelta(minutes=30)  # with a process that answers nothing; one that dies is noticed at once
 GRACE = 5.0  # seconds in which the process that knows more speaks first
@@ -50,7 +50,7 @@ class Group:
 
     def rows(self, total: int) -> range:
         """Samples of a global batch of `total` that are this process's: consecutive, as even as can be."""
-        return range(total * self.rank // self.world, total * (self.rank + 1) // self.world)
+        return consecutive(total, self.rank, self.world)
 
     # --- sums
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..sharding import consecutive
+
 
 @dataclass(frozen=True)
 class Part:
@@ -40,7 +42,8 @@ def pieces(batch: dict[str, Tensor], part: Part, count: int) -> list[tuple[Part,
         return [(part, batch)]
     own, result = part.stop - part.start, []
     for n in range(count):
-        a, b = own * n // count, own * (n + 1) // count
+        mine = consecutive(own, n, count)
+        a, b = mine.start, mine.stop
         inside = (batch["rows"] >= a) & (batch["rows"] < b)
         piece = {key: batch[key][a:b] for key in ("degraded", "clean", "label", "parts", "real")}
         piece |= {"context": batch["context"][inside], "place": batch["place"][inside]}

@@ -1,0 +1,83 @@
+"""Pictures of a comparison: the same input restored again by the checkpoints of both runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from .cases import Case, cases
+from .compare import SAME_DB, Comparison
+from .errors import UserError
+from .metrics import psnr
+from .restore import load, restore
+from .scored import KEYS, ScoredRun, find_checkpoint
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+Row = tuple[str, Tensor, Tensor, Tensor, Tensor]  # label, then clean, damaged, restored by A and by B, (3, H, W) each
+
+
+def pictures(
+    c: Comparison, count: int = 4, *, checkpoint_a: str = "", checkpoint_b: str = "", data: str = ""
+) -> tuple[list[Row], str]:
+    """(rows for `plots.side_by_side`, reason why there are none or fewer).
+
+    count: at most so many, those whose scores differ most, one of each task first; a clean input only if all are.
+    checkpoint_a, checkpoint_b: where to look first for the weights, which are recognised by their hash.
+    data: where to look first for the images; each is recognised by the scores of its input.
+    """
+    if c.same_weights:
+        return [], "Both runs are of the same weights, which would restore a picture alike here."
+    folders = [find_checkpoint(run, given) for run, given in ((c.a, checkpoint_a), (c.b, checkpoint_b))]
+    absent = [f"{letter} ({run.name}, sha256 {str(run.sha256)[:12]})"
+              for letter, run, folder in zip("AB", (c.a, c.b), folders, strict=True) if folder is None]  # fmt: skip
+    if absent:
+        return [], f"The weights of {' and '.join(absent)} are not at hand. Name their folders: --checkpoints A B."
+    found, lost = [], 0
+    for row in _most_different(c.rows, count).itertuples():
+        pair = _input(c, row, data)
+        lost += pair is None
+        found += [(row, pair)] if pair else []
+    why = f"{lost} pictures were not found with the same input. Name the folder of the images: --data DIR."
+    if not found:
+        return [], why
+    models = [load(folder) for folder in folders]
+    rows = [
+        (f"{Path(row.image).stem}\n{row.task}", clean, damaged, *(restore(model, damaged) for model in models))
+        for row, (damaged, clean) in found
+    ]
+    return rows, why if lost else ""
+
+
+def _most_different(rows: DataFrame, count: int) -> DataFrame:
+    rows = rows[rows.delta.abs() < float("inf")]
+    rows = rows[rows.task != "clean"] if (rows.task != "clean").any() else rows
+    rows = rows.loc[rows.delta.abs().sort_values(ascending=False, kind="stable").index]
+    first = ~rows.duplicated("task")
+    rows = rows.loc[[*rows.index[first], *rows.index[~first]]].head(count)
+    return rows.sort_values("delta", ascending=False, kind="stable")
+
+
+def _input(c: Comparison, row, data: str) -> tuple[Tensor, Tensor] | None:
+    """(damaged, clean) of a row, made or read again; None if it is nowhere with the scores that the runs had."""
+    for run in (c.a, c.b):
+        for root in (data, (run.record.get("parameters") or {}).get("data"), run.table.attrs.get("root")):
+            case = _case(run, row, root) if root else None
+            pair = case.load() if case else None
+            if pair and not abs(psnr(*pair) - row.psnr_input) >= SAME_DB:  # NaN: both infinite
+                return pair
+    return None
+
+
+def _case(run: ScoredRun, row, root: str) -> Case | None:
+    about = run.table.attrs
+    options = {name: about[name] for name in ("images", "severity", "seed", "crop", "noise") if name in about}
+    classes = [row.task] if about.get("setting", "demo") == "demo" else None
+    try:
+        todo, _ = cases(root, about.get("setting", "demo"), classes=classes, **options)
+    except UserError:  # other data, or none
+        return None
+    return next((case for case in todo if all(getattr(case, key) == getattr(row, key) for key in KEYS)), None)

@@ -1,0 +1,19 @@
+"""Explorers for JupyterLab: turn a control and see what the network does.
+
+    from slerlib import widgets
+    widgets.degrade_and_restore(model, photograph)     # as the last line of a cell
+    widgets.route(model, photograph, "rain")           # force the path, layer by layer
+    widgets.walk(model, "rain", "blur")                # along the sphere from anchor to anchor
+
+Where nobody sits at the front end - reports, papermill, nbconvert - the same line shows figures for a few fixed values
+instead, those of `.static()`. ipywidgets loads when live controls are shown.
+
+explorer.py holds what all share; degrading.py, routing.py and walking.py one explorer each.
+"""
+
+from .degrading import degrade_and_restore
+from .explorer import Explorer, Look
+from .routing import route
+from .walking import walk
+
+__all__ = ["Explorer", "Look", "degrade_and_restore", "route", "walk"]

@@ -1,0 +1,111 @@
+"""Choose a degradation, a severity and a seed; see the photograph degraded and restored, and what the network saw."""
+
+from __future__ import annotations
+
+import math
+import os
+from functools import partial
+from typing import TYPE_CHECKING
+
+from PIL import Image
+from torch import Tensor
+
+from .. import plots
+from ..data.degrade import DEGRADATIONS, NOISE_CLASSES, degrade, sigma_of
+from ..metrics import psnr
+from ..restore import restore
+from .explorer import SIDE, Explorer, Look, central, dropdown, slider
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ..model.network import SLERIR
+
+STILL = (0.25, 0.5, 1.0)  # severities of the still twin
+
+
+def degrade_and_restore(
+    model: SLERIR,
+    image: str | os.PathLike | Image.Image | Tensor,
+    degradation: str = "rain",
+    severity: float = 0.5,
+    seed: int = 0,
+    side: int = SIDE,
+) -> Explorer:
+    """Explorer of one photograph: what is done to it, what comes back, along which path and from which place.
+
+    image: a clean photograph, a (3, H, W) tensor in [0, 1] or what `read_image` takes; its central side x side pixels
+        are used. degradation, severity, seed: where to start, as in `slerlib.degrade`. The noise levels of the training
+        are severities of noise here: noise15 is 0.3, noise25 0.5, noise50 1; clean is severity 0 of any.
+    Controls: degradation, severity, seed. Values: degraded, restored, psnr_input, psnr, trace.
+    Raises UserError for what is no photograph and for a start that `slerlib.degrade` does not take.
+    """
+    clean_CHW = central(image, side)
+    degradation, severity = kind_and_severity(degradation, severity)
+    degrade(clean_CHW, degradation, severity, seed)  # refuses a wrong start now, not in the widget
+
+    def make_controls():
+        from ipywidgets import BoundedIntText
+
+        return {
+            "degradation": dropdown("degradation", DEGRADATIONS, degradation),
+            "severity": slider("severity", severity, 0.05),
+            "seed": BoundedIntText(value=seed, min=0, max=2**31 - 1, description="seed", layout={"width": "11em"}),
+        }
+
+    return Explorer(
+        make_controls, partial(_look, model, clean_CHW), partial(_still, model, clean_CHW, degradation, seed)
+    )
+
+
+def kind_and_severity(degradation: str, severity: float) -> tuple[str, float]:
+    """A class of the training as a degradation with a severity: noise15 is noise at 0.3, clean is noise at 0."""
+    if degradation == "clean":
+        return "noise", 0.0
+    if degradation in NOISE_CLASSES:
+        return "noise", NOISE_CLASSES[degradation] / sigma_of(1)
+    return degradation, severity
+
+
+def named(degradation: str, severity: float) -> str:
+    """ "rain 0.50", and for noise its level in 0..255: "noise 25"."""
+    return f"noise {sigma_of(severity):g}" if degradation == "noise" else f"{degradation} {severity:.2f}"
+
+
+def decibels(value: float) -> str:
+    return "identical" if math.isinf(value) else f"{value:.2f} dB"
+
+
+def scored(model: SLERIR, clean_CHW: Tensor, degraded_CHW: Tensor) -> dict[str, object]:
+    """Restored along its own path: degraded, restored, psnr_input, psnr, trace."""
+    restored_CHW, trace = restore(model, degraded_CHW, return_trace=True)
+    scores = {"psnr_input": psnr(degraded_CHW, clean_CHW), "psnr": psnr(restored_CHW, clean_CHW)}
+    return {"degraded": degraded_CHW, "restored": restored_CHW, "trace": trace} | scores
+
+
+def _look(model: SLERIR, clean_CHW: Tensor, degradation: str, severity: float, seed: int) -> Look:
+    seen = scored(model, clean_CHW, degrade(clean_CHW, degradation, severity, seed))
+    trace, name = seen["trace"], named(degradation, severity)
+    line = f"{name}: input {decibels(seen['psnr_input'])}, restored {decibels(seen['psnr'])}; "
+    line += f"path {trace.path_strings()[0]}; nearest anchor {trace.nearest_anchor()[0]}, "
+    line += f"{trace.anchor_angle.min():.0f} degrees away"
+    if flags := trace.flags()[0]:
+        line += f"; speaks against this route: {', '.join(flags)}"
+    grid = plots.picture_grid([(name, clean_CHW, seen["degraded"], seen["restored"])])
+    return Look(line + ".", (grid, plots.angle_bars(trace.anchor_angle[0], trace.anchor_names)), seen)
+
+
+def _still(model: SLERIR, clean_CHW: Tensor, degradation: str, seed: int) -> list[Figure]:
+    import torch
+
+    names = [named(degradation, severity) for severity in STILL]
+    looks = [scored(model, clean_CHW, degrade(clean_CHW, degradation, severity, seed)) for severity in STILL]
+    rows = [(name, clean_CHW, look["degraded"], look["restored"]) for name, look in zip(names, looks, strict=True)]
+    traces = [look["trace"] for look in looks]
+    angles_BK = torch.cat([trace.anchor_angle for trace in traces])
+    paths = [trace.path_strings()[0] for trace in traces]
+    return [
+        plots.picture_grid(rows),
+        plots.path_chart(paths, names),
+        plots.angle_table(angles_BK, names, traces[0].anchor_names),
+    ]

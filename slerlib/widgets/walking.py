@@ -1,0 +1,48 @@
+"""Walk along the sphere from one anchor to another and see the experts change."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from .. import plots
+from ..analysis.causal import arc_routes
+from ..config import STAGE_NAMES
+from .explorer import Explorer, Look, dropdown, slider
+
+if TYPE_CHECKING:
+    from ..model.network import SLERIR
+    from ..model.router import Router
+
+STEPS = 100  # of the slider, from anchor to anchor
+
+
+def walk(model: SLERIR, start: str = "rain", end: str = "blur", t: float = 0.0) -> Explorer:
+    """Explorer of the arc between two anchors: which expert is nearest at each layer, and where the layers switch.
+
+    start, end: names of anchors (`model.router.names`). t: part of the way, 0 to 1.
+    Controls: start, end, t. Values: t, path, angle_start, angle_end (degrees), nearest (anchor), table (`arc_routes`).
+    Raises UserError for names without an anchor, and for a network without a sphere.
+    """
+    router = model.router
+    arc_routes(router, start, end, 2)  # refuses a wrong start now, not in the widget
+
+    def make_controls():
+        ends = {"start": start, "end": end}
+        lists = {words: dropdown(words, router.names, name) for words, name in ends.items()}
+        return lists | {"t": slider("t", t, 1 / STEPS)}
+
+    return Explorer(make_controls, partial(_look, router), lambda: _look(router, start, end, 0.5).figures)
+
+
+def _look(router: Router, start: str, end: str, t: float) -> Look:
+    table = arc_routes(router, start, end, STEPS + 1)
+    here = table.iloc[round(t * STEPS)]
+    first, last = table.path.iloc[0], table.path.iloc[-1]
+    both = sum(a == b == c for a, b, c in zip(first, here.path, last, strict=True))
+    as_start = sum(a == b for a, b in zip(first, here.path, strict=True)) - both
+    as_end = sum(a == b for a, b in zip(last, here.path, strict=True)) - both
+    line = f"t = {t:.2f}: {here.angle_start:.0f} degrees from {start}, {here.angle_end:.0f} from {end}; "
+    line += f"path {here.path}; of {len(STAGE_NAMES)} layers {as_start} go as {start} alone, {as_end} as {end} alone, "
+    line += f"{both} as both, {len(STAGE_NAMES) - as_start - as_end - both} as neither."
+    return Look(line, (plots.arc_chart(table, start, end, t),), here.to_dict() | {"t": t, "table": table})
