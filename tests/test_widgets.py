@@ -117,7 +117,7 @@ def test_a_forced_path_is_what_the_library_does(model, clean):
     values = shown.now.values
     assert values["path"] == path and torch.equal(values["restored"], forced) and not torch.equal(forced, own)
     assert values["gain"] == slerlib.psnr(forced, crop(clean)) - slerlib.psnr(own, crop(clean))
-    assert f"at 1 layers: restored {values['psnr']:.2f} dB, {values['gain']:+.2f} dB" in shown.now.line
+    assert f"at 1 of 8 layers: restored {values['psnr']:.2f} dB, {values['gain']:+.2f} dB" in shown.now.line
     assert pictures(shown) != before
 
 

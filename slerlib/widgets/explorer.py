@@ -85,7 +85,8 @@ class Explorer:
         for button, settings in zip(buttons, self._buttons.values(), strict=True):
             button.on_click(lambda button, settings=settings: self.set(**settings))
             button.layout.width = "auto"
-        rows = [Box(row, layout={"flex_flow": "row wrap"}) for row in (buttons, list(self.controls.values())) if row]
+        side_by_side = {"flex_flow": "row wrap", "grid_gap": "0 14px"}
+        rows = [Box(row, layout=side_by_side) for row in (buttons, list(self.controls.values())) if row]
         return VBox([*rows, self._line, self._figures])
 
     def set(self, **settings) -> None:
