@@ -72,8 +72,9 @@ def _look(model: SLERIR, clean_CHW: Tensor, name: str, own: dict, **experts: int
     seen = _along(model, clean_CHW, own, [experts[stage] for stage in STAGE_NAMES])
     own_path = own["trace"].path[0].tolist()
     differ = sum(a != b for a, b in zip(seen["path"], own_path, strict=True))
-    line = f"path {_digits(seen['path'])}, which differs from the own path {_digits(own_path)} at {differ} of {len(own_path)} layers: "
-    line += f"restored {decibels(seen['psnr'])}, {seen['gain']:+.2f} dB against the own path."
+    line = f"path {_digits(seen['path'])}, which differs from the own path {_digits(own_path)} "
+    line += f"at {differ} of {len(own_path)} layers: restored {decibels(seen['psnr'])}, "
+    line += f"{seen['gain']:+.2f} dB against the own path."
     return Look(line, (plots.picture_grid([(name, clean_CHW, seen["degraded"], seen["restored"])]),), seen)
 
 
