@@ -123,7 +123,6 @@ def test_the_first_lesson_runs_and_answers_its_claim(run):
     assert "widget-view" not in page and "widgets" not in nbformat.read(record["folder"] / "notebook.ipynb", 4).metadata
     assert "8 of 8 layers agree" in text and "6561 paths are possible" in text
     assert "rain, n = 2 photographs" in text and re.search(r"The claim (holds|fails|is not decided)", text)
-    assert record["wall_seconds"] < 60
 
 
 def test_the_first_lesson_runs_with_its_solution_and_other_values(run, tmp_path):
