@@ -31,7 +31,7 @@ def image(*shape, seed=1):
     ("name", "active", "total"),
     [
         ("tiny", 409_923, 1_055_523),
-        ("small", 2_287_371, 6_471_723),
+        ("small", 1_032_115, 2_922_099),
         ("base", 6_855_075, 19_872_675),
         ("paper", 26_126_644, 70_785_084),  # Restormer has exactly 26,126,644 parameters
     ],

@@ -1,5 +1,6 @@
 """The training loop: stages, resume, checkpoints, refusals."""
 
+import dataclasses
 import json
 import math
 import shutil
@@ -10,6 +11,7 @@ from trainings import made_up, make, records
 
 from slerlib import UserError, config, load, sphere
 from slerlib.data.sources import Source, Sources
+from slerlib.model.network import SLERIR
 from slerlib.model.router import partitions
 from slerlib.train import checkpoint, held_out, loop, stages
 from slerlib.train import run as run_module
@@ -325,6 +327,27 @@ def test_warm_start_from_weights(photographs, finished, tmp_path):
     assert checkpoint.read_card(then)["config"]["train"]["upcycle"] == 0.4  # its experts are as they were born
     with pytest.raises(UserError, match="must fit the configuration"):
         loop.train(make("model.experts=2"), photographs, tmp_path / "other", init=finished)
+
+
+def test_a_deeper_network_begins_as_good_as_the_shallower_one(finished, tmp_path):
+    shallow, _ = checkpoint.load_net(finished)
+    stages = tuple(count + extra for count, extra in zip(shallow.cfg.stages, (1, 0, 0, 2, 0, 0, 0, 1), strict=True))
+    deep = SLERIR(dataclasses.replace(shallow.cfg, stages=stages)).eval()
+    checkpoint.warm_start(deep, finished)
+    x = torch.rand(2, 3, 32, 40, generator=torch.Generator().manual_seed(0))
+    y, trace = deep(x, return_trace=True)
+    assert torch.equal(y, shallow(x))
+    y.sum().backward()
+    expert = deep.stages[3].experts[trace.path[0, 3]]
+    assert expert[-1].beta.grad.abs().max() > 0  # the added blocks learn
+    card = checkpoint.read_card(finished)
+    card["config"]["model"] = config.to_dict(deep.cfg)
+    checkpoint.save_weights(tmp_path, deep, card)
+    with pytest.raises(UserError, match="is not part of this network"):
+        checkpoint.warm_start(shallow, tmp_path)
+    restormer = SLERIR(dataclasses.replace(shallow.cfg, stages=stages, block="restormer"))
+    with pytest.raises(UserError, match="must fit the configuration"):
+        checkpoint.warm_start(restormer, finished)
 
 
 def test_validation_looks_at_the_one_expert_that_trains(photographs, tmp_path):

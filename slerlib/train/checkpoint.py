@@ -130,6 +130,24 @@ def load_tensors(net: SLERIR, tensors: dict[str, torch.Tensor], where: str) -> N
     net.load_state_dict(tensors)
 
 
+def warm_start(net: SLERIR, name_or_path: str | Path) -> None:
+    """Start `net` from the weights of a checkpoint, whose stages may have fewer blocks if they are NAF blocks.
+
+    The others keep their own start, which is the identity: a deeper network begins exactly as good as the shallower one
+    [ours; as Net2DeeperNet, Chen et al. 2016]. Raises UserError when anything else differs.
+    """
+    theirs, _ = load_net(name_or_path)
+    own = net.state_dict() if net.cfg.block == theirs.cfg.block == "naf" else {}
+    added = {key: value for key, value in own.items() if _is_added(key, theirs.cfg.stages)}
+    load_tensors(net, {**added, **theirs.state_dict()}, str(name_or_path))
+
+
+def _is_added(key: str, blocks: tuple[int, ...]) -> bool:
+    """Whether `stages.STAGE.experts.EXPERT.BLOCK...` names a block beyond those of that stage."""
+    part, *numbers = key.split(".")
+    return part == "stages" and int(numbers[3]) >= blocks[int(numbers[0])]
+
+
 def save_state(path: Path, state: dict) -> None:
     temporary = path.with_name(path.name + ".tmp")
     torch.save(state, temporary)

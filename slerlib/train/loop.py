@@ -46,8 +46,9 @@ def train(
     """Train a network; returns the folder with weights, card, log and resumable state.
 
     data: folder of clean photographs or of any known layout, `Sources`, or None for the bundled photographs.
-    init: checkpoint whose weights to start from; one whose experts are trained goes on without upcycling, which would
-    copy the first expert over the others. workers: loader processes; the batches do not depend on it.
+    init: checkpoint whose weights to start from (`checkpoint.warm_start`: it may have fewer blocks). One whose experts
+    are trained goes on without upcycling, which would copy the first expert over the others.
+    workers: loader processes; the batches do not depend on it.
     cache: GiB of memory for decoded images; what does not fit is decoded again when it is needed.
     progress: bar (True) or plain lines (False); None asks whether a person watches.
     Processes that torchrun started share every batch; process 0 writes; torchrun's restarts resume by themselves.
@@ -115,7 +116,7 @@ def _begin(run: Run, resume: bool, init: str | Path | None) -> None:
     if group.from_first(lambda: _resumes(out, resume, again)):
         resuming.restore(run)
     elif init is not None:
-        checkpoint.load_tensors(run.net, checkpoint.load_net(init)[0].state_dict(), str(init))
+        checkpoint.warm_start(run.net, init)
         run.ema.load_state_dict(run.net.state_dict())
     group.spread(run.net, run.ema)
     if group.first:
