@@ -15,6 +15,7 @@ from PIL import Image
 import slerlib
 from slerlib import UserError, compare, evaluate, load, plots, psnr, save_results, side_by_side
 from slerlib.analysis.partitions import partition_table
+from slerlib.compare import SAME_DB
 from slerlib.compare_text import as_json, as_text
 from slerlib.data.scenes import photographs
 from slerlib.evaluate import COLUMNS, DEFINITION
@@ -86,6 +87,8 @@ def test_intervals_are_paired_and_over_photographs():
     assert signs.verdict().startswith("B scores as A does")
     noisy = compare(table(8), table(8, gain=lambda task, n: (-1) ** n + 0.01))
     assert "the 95 % interval holds 0" in noisy.verdict()
+    even = compare(table(8), table(8, gain=lambda task, n: (-1) ** n))  # a mean of 0 from gains and losses of 1 dB
+    assert abs(row(even, "average").delta) < 1e-9 and even.verdict().startswith("No difference is shown")
 
 
 def test_there_is_no_interval_below_five_photographs():
@@ -93,6 +96,8 @@ def test_there_is_no_interval_below_five_photographs():
     assert c.means[["low", "high"]].isna().all(axis=None) and "no verdict" in c.verdict()
     assert "There is no interval of the average: set with fewer than 5 images." in c.notes
     assert "nan" not in as_text(c)
+    assert "no verdict" in compare(table(4), table(4, gain=lambda task, n: (-1) ** n)).verdict()
+    assert compare(table(4), table(4)).verdict().startswith("B scores as A does")  # in every picture
 
 
 def test_gains_and_losses_are_named_the_largest_first():
@@ -139,6 +144,24 @@ def test_other_inputs_are_left_out():
         compare(table(), renamed)
 
 
+def test_another_draw_of_the_noise_is_another_input():
+    """Two seeds of noise score within hundredths of a decibel on one photograph."""
+    scores = [evaluate(lambda x_CHW: x_CHW, images=2, classes=["noise50", "clean"], seed=seed) for seed in (0, 0, 1)]
+    one, two = (part.psnr_input[part.task == "noise50"].to_numpy() for part in scores[1:])
+    assert (abs(one - two) < SAME_DB).all()
+    assert len(compare(*scores[:2]).rows) == 4
+    c = compare(scores[0], scores[2])
+    assert set(c.rows.task) == {"clean"} and "seed: 0 and 1" in c.notes[0]
+
+
+def test_inputs_of_one_seed_may_differ_by_rounding():
+    other = table().assign(psnr_input=lambda rows: rows.psnr_input + 0.004)
+    assert len(compare(table(), other).rows) == 18
+    other.attrs["severity"] = 0.6
+    c = compare(table(), other)
+    assert set(c.rows.task) == {"clean"} and "severity: 0.5 and 0.6" in c.notes[0]
+
+
 def test_clean_inputs_count_if_the_files_and_the_crop_are_the_same():
     def clean(**attrs):
         scores = table(**attrs)
@@ -159,8 +182,9 @@ def test_another_definition_is_refused_or_left_out():
     other = table(definition=DEFINITION | {"psnr": "luma alone"})
     with pytest.raises(UserError, match="define PSNR alike.*luma alone"):
         compare(table(), other)
-    c = compare(table(), table(definition=DEFINITION | {"crop": "centre", "ssim": "another"}))
-    assert c.rows.ssim_delta.isna().all() and "SSIM is left out" in c.notes[0]
+    another = table(definition=DEFINITION | {"crop": "centre", "ssim": "another"})
+    c = compare(table(), another.assign(ssim_input=another.ssim_input - 0.01))  # the same inputs by another measure
+    assert len(c.rows) == 18 and c.rows.ssim_delta.isna().all() and "SSIM is left out" in c.notes[0]
 
 
 # --- routes -----------------------------------------------------------------------------------------------------------
