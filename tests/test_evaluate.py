@@ -242,6 +242,10 @@ def test_the_interval_of_the_average_is_over_photographs():
     assert width(scored("rain", psnrs), scored("haze", psnrs)) == pytest.approx(alone)
     backwards = scored("haze", psnrs).iloc[::-1]  # the order of the rows plays no part
     assert width(scored("rain", psnrs), backwards) == pytest.approx(alone)
+    cut = [scored(task, psnrs).drop(index=n) for n, task in enumerate(("rain", "haze", "blur", "snow"))]
+    assert width(*cut) == pytest.approx(alone, rel=0.1)  # each task lacks another photograph
+    apart = scored("haze", psnrs, names=[f"other {n:02}.png" for n in range(40)])
+    assert width(scored("rain", psnrs), apart) == pytest.approx(alone / np.sqrt(2), rel=0.1)
     other = scored("haze", psnrs, "others")
     assert width(scored("rain", psnrs), other) == pytest.approx(alone / np.sqrt(2), rel=0.1)
     assert width(scored("rain", psnrs), scored("haze", 50 - psnrs)) < 1e-9  # what one gains, the other loses
