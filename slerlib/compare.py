@@ -5,8 +5,8 @@
 
 Only what both runs scored counts: the same picture, damaged in the same way, by the same definition of PSNR. A picture
 counts as the same if data set, task, name and the scores of its *input* agree; to the last digits if seed, severity,
-noise or crop differ, since two draws of the same noise score almost alike. Differences are B minus A. Intervals are 95 %
-bootstrap intervals over photographs, as `slerlib.summary` makes them; they say nothing about another training.
+noise or crop differ, since two draws of the same noise score almost alike. Differences are B minus A. Intervals are
+95 % bootstrap intervals over photographs, as `slerlib.summary` makes them; they say nothing about another training.
 Legend: N pictures, L layers.
 """
 
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 SAME_DB, SAME_SSIM = 0.01, 0.001  # inputs whose scores differ by less are one input, decoded or rounded elsewhere
 EXACT = 1e-6  # the same, in dB and in SSIM, where the runs say that they damaged pictures in different ways
 EQUAL_DB = 0.005  # results closer than this are neither better nor worse: two decimals do not show it
-COLUMNS = (*KEYS, "psnr_input", "psnr_a", "psnr_b", "delta", "ssim_a", "ssim_b", "ssim_delta", "path_a", "path_b")
+COLUMNS = (*KEYS, "psnr_input", "psnr_a", "psnr_b", "delta", "ssim_input", "ssim_a", "ssim_b", "ssim_delta", "path_a",
+           "path_b")  # fmt: skip
 DAMAGE = {"seed", "severity", "noise", "crop"}  # settings that make another input of the same picture
 SIDE_SETTINGS = ("setting", "root", "images")  # which pictures, not what was done to them
 
@@ -89,7 +90,7 @@ def compare(a: ScoredRun | DataFrame | str | os.PathLike, b: ScoredRun | DataFra
     _refuse_other_scores(differences)
     rows, notes = _paired(a, b, differences)
     if _differs(differences, "definition", {"ssim"}):
-        rows[["ssim_a", "ssim_b", "ssim_delta"]] = math.nan
+        rows[["ssim_input", "ssim_a", "ssim_b", "ssim_delta"]] = math.nan
         notes.append("SSIM is left out: the runs define it differently.")
     if unknown:
         notes.append("Cannot be compared, for want of a record: " + "; ".join(unknown) + ".")
@@ -173,7 +174,8 @@ def _paired(a: ScoredRun, b: ScoredRun, differences: DataFrame) -> tuple[DataFra
             )
         notes.append(f"Left out: {(~same).sum()} of {len(both)} pictures, whose inputs differ, {example}.{why}")
     rows = both[same].reset_index(drop=True)
-    rows = rows.assign(psnr_input=rows.psnr_input_a, delta=_minus(rows.psnr_b, rows.psnr_a))
+    rows = rows.assign(psnr_input=rows.psnr_input_a, ssim_input=rows.ssim_input_a)
+    rows["delta"] = _minus(rows.psnr_b, rows.psnr_a)
     rows["ssim_delta"] = rows.ssim_b - rows.ssim_a
     rows.attrs = {}
     return rows[list(COLUMNS)], notes
@@ -234,6 +236,8 @@ def _means(rows: DataFrame) -> DataFrame:
     means = gap[["dataset", "task", "n"]].assign(psnr_a=a.psnr, psnr_b=b.psnr, delta=gap.psnr)
     means = means.assign(low=gap.psnr_low, high=gap.psnr_high, **{name: counts[name] for name in verdicts})
     means = means.assign(ssim_a=a.ssim, ssim_b=b.ssim, ssim_delta=gap.ssim)
+    if gap.psnr[gap.task != "clean"].isna().any():  # +inf and -inf in one task: then the average has no value either
+        means.loc[means.task == "average", ["delta", "low", "high"]] = math.nan
     means.attrs = {"no_interval": gap.attrs["no_interval"]}
     return means
 

@@ -118,6 +118,10 @@ def test_identical_results_differ_by_nothing(saved):
     assert (c.rows.delta == 0).all() and c.verdict().startswith("B scores as A does")
     one = compare(table(), perfect)
     assert "identical to its target" in one.verdict() and as_json(one)["means"][0]["delta"] is None
+    both_ways = table(), table()
+    for scores, place in zip(both_ways, (0, 3), strict=True):  # one picture each, of one task
+        scores.loc[place, "psnr"] = math.inf
+    assert "identical to its target" in compare(*both_ways).verdict()
 
 
 # --- the same pictures ------------------------------------------------------------------------------------------------
@@ -302,7 +306,7 @@ def test_what_differs_is_said_and_what_one_run_keeps_to_itself(tmp_path, saved):
     assert "Nothing that both runs record differs." in as_text(alone)
 
 
-def test_the_recipes_are_compared_where_the_weights_are_at_hand(untrained, tmp_path):
+def test_the_recipes_are_compared_where_the_weights_are_at_hand(untrained, tmp_path, saved):
     shutil.copytree(untrained, tmp_path / "mine")
     card = json.loads((untrained / "card.json").read_text())
     sha = card["weights_sha256"]
@@ -310,6 +314,10 @@ def test_the_recipes_are_compared_where_the_weights_are_at_hand(untrained, tmp_p
     assert read_run(own).facts()["training", "model.width"] == card["config"]["model"]["width"]
     other = report(tmp_path / "b", table(sha="0" * 64), parameters={"checkpoint": str(tmp_path / "mine")})
     assert not any(group == "training" for group, _ in read_run(other).facts())  # not those weights
+    card["config"]["model"]["invented_later"] = 1
+    (tmp_path / "mine" / "card.json").write_text(json.dumps(card))
+    c = compare(own, saved("results.json", table(sha=sha)))  # scores compare without a recipe
+    assert len(c.rows) == 18 and "training" not in set(c.differences.group)
 
 
 def test_what_is_no_run_is_refused_with_a_next_step(tmp_path, saved, untrained):
@@ -319,6 +327,8 @@ def test_what_is_no_run_is_refused_with_a_next_step(tmp_path, saved, untrained):
     row = {"dataset": "s", "task": "t", "image": "i", "psnr_input": 1, "psnr": 2}
     texts |= {"text.json": json.dumps({"rows": [row | {"psnr": "high"}]})}
     texts |= {"path.json": json.dumps({"rows": [row | {"path": "0,1"}]})}
+    texts |= {"number.json": json.dumps({"rows": [row | {"path": 12011201}]})}
+    texts |= {f"{name}.json": json.dumps({"rows": [row], name: "words"}) for name in ("checkpoint", "data")}
     for name, text in texts.items():
         (tmp_path / name).write_bytes(text.encode(errors="surrogateescape"))
     (tmp_path / "void").mkdir()
@@ -329,6 +339,7 @@ def test_what_is_no_run_is_refused_with_a_next_step(tmp_path, saved, untrained):
         ("half.json", "cannot be read"), ("list.json", "something else"), ("rows.json", "something else"),
         ("lacks.json", "lacks dataset, image, psnr_input, psnr"), ("binary.json", "cannot be read"),
         ("text.json", "another value"), ("path.json", "string of expert numbers"),
+        ("number.json", "string of expert numbers"), ("checkpoint.json", "JSON objects"), ("data.json", "JSON objects"),
         ("routes", "report 'routing'"), ("broken", "did not come to its scores (failed)"),
         (untrained, "is a checkpoint, not yet scored"),
     ]:  # fmt: skip
@@ -337,7 +348,12 @@ def test_what_is_no_run_is_refused_with_a_next_step(tmp_path, saved, untrained):
         assert expected in str(error.value) and "\n" not in str(error.value), (name, str(error.value))
     with pytest.raises(UserError, match="table of slerlib.evaluate; got int"):
         compare(good, 3)
-    assert len(compare(good, good.parent).rows) == 18
+    for text in ("{", "[1]", '{"note": 1}', '{"name": "evaluation", "state": "done", "provenance": "mine"}'):
+        (good.parent / "run.json").write_text(text)  # half a record, or another program's
+        assert len(compare(good, good.parent).rows) == 18
+        shutil.copy(good.parent / "run.json", tmp_path / "void")
+        with pytest.raises(UserError, match="has none"):
+            compare(good, tmp_path / "void")
 
 
 # --- pictures and figures --------------------------------------------------------------------------------------------
@@ -374,12 +390,29 @@ def test_pictures_are_restored_again_by_both(two_networks, tmp_path):
     check_texts(fig)
     assert len(fig.axes) == 12 and all(ax.images[0].get_array().shape == (32, 32, 3) for ax in fig.axes)
     assert f"A {scores[1]:.2f}, B {scores[2]:.2f} dB" in fig.alt_text
-    for options, why in (({"data": str(data)}, "weights of A (untrained"), (named, "3 pictures were not found")):
+    for options, why in (({"data": str(data)}, "weights of A (untrained"), (named, "3 of 3 pictures were not found")):
         rows, reason = side_by_side.pictures(c, 3, **options)
         assert rows == [] and why in reason
+    assert side_by_side.pictures(c, 0, **named, data=str(data)) == ([], "")
     with pytest.raises(UserError, match="at least one"):
         plots.side_by_side([])
     assert "same weights" in side_by_side.pictures(compare(c.a, c.a))[1]
+
+
+def test_another_photograph_under_the_same_noise_is_not_taken(tmp_path):
+    """Its input has the same PSNR, as noise does not ask what it is added to; not the same SSIM."""
+    rng = np.random.default_rng(0)
+    smooth, rough = np.full((2, 48, 48, 3), 128, np.uint8)
+    rough += rng.integers(0, 30, rough.shape, dtype=np.uint8)
+    for parent, pixels in (("here", smooth), ("there", rough)):
+        (tmp_path / parent / "photos").mkdir(parents=True)
+        Image.fromarray(pixels).save(tmp_path / parent / "photos" / "a.png")
+    here, there = (tmp_path / parent / "photos" for parent in ("here", "there"))
+    scores, other = (evaluate(lambda x_CHW: x_CHW, folder, classes=["noise15"]) for folder in (here, there))
+    assert abs(scores.psnr_input[0] - other.psnr_input[0]) < SAME_DB
+    c = compare(scores, scores)
+    (told,) = c.rows.itertuples()
+    assert side_by_side._input(c, told, str(here)) and side_by_side._input(c, told, str(there)) is None
 
 
 def test_the_part_shown_is_where_the_errors_differ_most():
