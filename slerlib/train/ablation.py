@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 REFERENCE = "sler"  # what the others are compared with
+TEXT = {"data": str, "val": str, "code": str}  # columns of hashes: 123456789012 and 1234567890e1 are no numbers
 
 
 @dataclass(frozen=True)
@@ -164,13 +165,13 @@ class Table:
         import pandas as pd
 
         self.path, self.made_with = path, made_with
-        self.rows = pd.read_csv(path, dtype={"data": str, "val": str}) if path.is_file() else pd.DataFrame()
+        self.rows = pd.read_csv(path, dtype=TEXT) if path.is_file() else pd.DataFrame()
         kept = path.with_name("budget.json")  # trainings that were cut off have no rows yet
         begun = json.loads(kept.read_text()) if kept.is_file() else self.rows.iloc[0] if len(self.rows) else made_with
         for key, value in made_with.items():
-            if begun[key] != value:
+            if (known := begun.get(key)) != value:
                 raise UserError(
-                    f"All ablations of a folder share one budget; those in {path.parent} have {key} = {begun[key]}, "
+                    f"All ablations of a folder share one budget; those in {path.parent} have {key} = {known}, "
                     f"this run asks for {value}. Choose another --out, or ask for the same."
                 )
         path.parent.mkdir(parents=True, exist_ok=True)
