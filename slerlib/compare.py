@@ -23,7 +23,7 @@ from .analysis.partitions import partition_table
 from .analysis.routing import agreement
 from .errors import UserError
 from .evaluate import SCORES, summary
-from .metrics import with_interval
+from .metrics import FEWEST_CONTENTS, with_interval
 from .scored import KEYS, ScoredRun, as_run
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ class Comparison:
         if row.equal == row.n or max(abs(row.low), abs(row.high)) < EQUAL_DB:
             return f"B scores as A does {what}: {size}."
         if math.isnan(row.low):
-            return f"B minus A is {size} {what}; without an interval, from fewer than 5 photographs, no verdict."
+            few = f"a data set has fewer than {FEWEST_CONTENTS} photographs"
+            return f"B minus A is {size} {what}; {few}: no interval, no verdict."
         if row.low <= 0 <= row.high:
             return f"No difference is shown {what}: B minus A is {size}, and the 95 % interval holds 0."
         return f"B scores {'higher' if row.delta > 0 else 'lower'} {what}: {size}."

@@ -251,6 +251,9 @@ def test_runs_without_routes_are_compared_all_the_same(saved):
     c = compare(saved("a.json", table(path=None)), saved("b.json", table(checkpoint=None, restored="peer")))
     assert c.routing.empty and c.partitions.empty and "Rand" not in as_text(c)
     assert c.b.name == "peer" and as_json(c)["routing"] == []
+    for pair, told in (((c.a, c.b), "one training of A:"), ((c.b, c.a), "one training of B:")):
+        assert told in as_text(compare(*pair))
+    assert "another seed" not in as_text(compare(c.b, c.b))
 
 
 # --- what is read -----------------------------------------------------------------------------------------------------
@@ -448,6 +451,8 @@ def test_the_command_is_short_to_read_and_whole_as_json(run, saved):
     assert code == 0 and content["pictures"] == len(content["rows"]) == 18
     assert content["means"][-1]["task"] == "average" and content["means"][-1]["delta"] == pytest.approx(1)
     assert content["a"]["where"] == str(a) and content["differences"][0]["name"] == "sha256"
+    code, out, err = run("compare", a, b, "--json", "--page")  # nothing but JSON, and a page
+    assert code == 2 and out == "" and "not allowed with" in err
     code, out, err = run("compare", a, a.parent / "none")
     assert code == 1 and out == "" and err.startswith("slerlib: ") and err.count("\n") == 1
 
