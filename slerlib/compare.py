@@ -35,7 +35,7 @@ EQUAL_DB = 0.005  # results closer than this are neither better nor worse: two d
 COLUMNS = (*KEYS, "psnr_input", "psnr_a", "psnr_b", "delta", "ssim_input", "ssim_a", "ssim_b", "ssim_delta", "path_a",
            "path_b")  # fmt: skip
 DAMAGE = {"seed", "severity", "noise", "crop"}  # settings that make another input of the same picture
-SIDE_SETTINGS = ("setting", "root", "images")  # which pictures, not what was done to them
+SIDE_SETTINGS = ("setting", "root", "images", "path", "restored")  # nothing that was done to an input
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from .cases import CROPS, NOISES, Case, cases, data_sha256
@@ -103,10 +104,20 @@ def evaluate(
         "setting": setting,
         "root": Path(root).name,
         **options,
+        "path": _digits(path),
         "restored": None if restored is None else Path(restored).name,
         "missing": missing,
     }
     return table
+
+
+def _digits(path):
+    """A forced path as JSON holds it; None for none."""
+    if path is None or isinstance(path, str):
+        return path
+    if isinstance(path, Mapping):
+        return {task: _digits(one) for task, one in path.items()}
+    return "".join(str(int(expert)) for expert in torch.as_tensor(path).flatten())
 
 
 def _definition(setting: str, crop: str, noise: str) -> dict:

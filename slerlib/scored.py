@@ -24,7 +24,7 @@ RESULTS, RECORD = "results.json", "run.json"
 KEYS = ("dataset", "task", "image")  # what tells one row of an evaluation from another
 NEEDED = (*KEYS, "psnr_input", "psnr")
 KNOWN = ("checkpoint", "data", "definition", "versions")  # attrs that are dictionaries
-ASKED = ("setting", "root", "images", "severity", "seed", "crop", "noise", "restored")  # of attrs
+ASKED = ("setting", "root", "images", "severity", "seed", "crop", "noise", "path", "restored")  # of attrs
 HOW = "Write one: slerlib eval CHECKPOINT --data DIR --setting demo --out results.json"
 
 
