@@ -108,6 +108,14 @@ def test_a_hash_of_digits_stays_a_hash(tmp_path):
         Table(tmp_path / "ablations.csv", {"data": "012345678901", "pairs": 10})
 
 
+def test_two_processes_keep_the_rows_of_each_other(tmp_path):
+    one, two = (Table(tmp_path / "ablations.csv", {"data": "abc"}) for _ in range(2))
+    for table, name in ((one, "sler"), (two, "dense"), (one, "dense")):  # the last one has been there before
+        table.add(rows_of({name: (30.0,)}))
+    rows = ablations.read(tmp_path)
+    assert rows.variant.unique().tolist() == ["sler", "dense"] and len(rows) == 6 and len(one.rows) == 6
+
+
 def test_a_table_is_shown_without_training(tmp_path, capsys):
     rows_of({"sler": (30.0, 31.0), "dense": (29.0, 29.5)}).to_csv(tmp_path / "ablations.csv", index=False)
     assert main(["ablate", "--show", str(tmp_path)]) == 0
