@@ -162,8 +162,9 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     sub.add_argument("run_a", metavar="RUN_A", help="results.json or folder of the first run")
     sub.add_argument("run_b", metavar="RUN_B", help="likewise of the second; differences are B minus A")
-    sub.add_argument("--json", action="store_true", help="print one JSON object, with every picture, instead of a text")
-    sub.add_argument("--page", action="store_true", help="also write a page, with pictures side by side")
+    way = sub.add_mutually_exclusive_group()
+    way.add_argument("--json", action="store_true", help="print one JSON object, with every picture, instead of a text")
+    way.add_argument("--page", action="store_true", help="also write a page, with pictures side by side")
     sub.add_argument("--checkpoints", nargs=2, metavar=("A", "B"),
                      help="weights, for the pictures (default: where the runs say, or the shipped ones)")  # fmt: skip
     sub.add_argument("--data", metavar="DIR", help="where the images are, for the pictures (default: as the runs say)")

@@ -4,7 +4,8 @@
     c.verdict(), c.means, c.rows, c.differences, c.routing, c.partitions, c.notes
 
 Only what both runs scored counts: the same picture, damaged in the same way, by the same definition of PSNR. A picture
-counts as the same if data set, task, name and the scores of its *input* agree. Differences are B minus A. Intervals are
+counts as the same if data set, task, name and the scores of its *input* agree; to the last digits if seed, severity,
+noise or crop differ, since two draws of the same noise score almost alike. Differences are B minus A. Intervals are
 95 % bootstrap intervals over photographs, as `slerlib.summary` makes them; they say nothing about another training.
 Legend: N pictures, L layers.
 """
@@ -22,16 +23,19 @@ from .analysis.partitions import partition_table
 from .analysis.routing import agreement
 from .errors import UserError
 from .evaluate import SCORES, summary
-from .metrics import with_interval
+from .metrics import FEWEST_CONTENTS, with_interval
 from .scored import KEYS, ScoredRun, as_run
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 SAME_DB, SAME_SSIM = 0.01, 0.001  # inputs whose scores differ by less are one input, decoded or rounded elsewhere
+EXACT = 1e-6  # the same, in dB and in SSIM, where the runs say that they damaged pictures in different ways
 EQUAL_DB = 0.005  # results closer than this are neither better nor worse: two decimals do not show it
-COLUMNS = (*KEYS, "psnr_input", "psnr_a", "psnr_b", "delta", "ssim_a", "ssim_b", "ssim_delta", "path_a", "path_b")
-SIDE_SETTINGS = ("setting", "root", "images")  # which pictures, not what was done to them
+COLUMNS = (*KEYS, "psnr_input", "psnr_a", "psnr_b", "delta", "ssim_input", "ssim_a", "ssim_b", "ssim_delta", "path_a",
+           "path_b")  # fmt: skip
+DAMAGE = {"seed", "severity", "noise", "crop"}  # settings that make another input of the same picture
+SIDE_SETTINGS = ("setting", "root", "images", "path", "restored")  # nothing that was done to an input
 
 
 @dataclass(frozen=True)
@@ -59,10 +63,11 @@ class Comparison:
         if not math.isfinite(row.delta):
             return f"No mean difference {what}: a result is identical to its target."
         size = f"{with_interval(row.delta, row.low, row.high, '+.2f')} dB"
-        if abs(row.delta) < EQUAL_DB and not (row.low > 0 or row.high < 0):
+        if row.equal == row.n or max(abs(row.low), abs(row.high)) < EQUAL_DB:
             return f"B scores as A does {what}: {size}."
         if math.isnan(row.low):
-            return f"B minus A is {size} {what}; without an interval, from fewer than 5 photographs, no verdict."
+            few = f"a data set has fewer than {FEWEST_CONTENTS} photographs"
+            return f"B minus A is {size} {what}; {few}: no interval, no verdict."
         if row.low <= 0 <= row.high:
             return f"No difference is shown {what}: B minus A is {size}, and the 95 % interval holds 0."
         return f"B scores {'higher' if row.delta > 0 else 'lower'} {what}: {size}."
@@ -85,8 +90,8 @@ def compare(a: ScoredRun | DataFrame | str | os.PathLike, b: ScoredRun | DataFra
     differences, unknown = _differences(a, b)
     _refuse_other_scores(differences)
     rows, notes = _paired(a, b, differences)
-    if "definition ssim" in set(differences.group + " " + differences.name):
-        rows[["ssim_a", "ssim_b", "ssim_delta"]] = math.nan
+    if _differs(differences, "definition", {"ssim"}):
+        rows[["ssim_input", "ssim_a", "ssim_b", "ssim_delta"]] = math.nan
         notes.append("SSIM is left out: the runs define it differently.")
     if unknown:
         notes.append("Cannot be compared, for want of a record: " + "; ".join(unknown) + ".")
@@ -118,6 +123,10 @@ def _differences(a: ScoredRun, b: ScoredRun) -> tuple[DataFrame, list[str]]:
     unknown = [f"{group} ({'B' if group in said[0] else 'A'} does not tell)" for group in groups
                if (group in said[0]) != (group in said[1])]  # fmt: skip
     return pd.DataFrame(rows, columns=["group", "name", "a", "b"], dtype=object), unknown
+
+
+def _differs(differences: DataFrame, group: str, names: set[str]) -> bool:
+    return bool(names & set(differences.name[differences.group == group]))
 
 
 def _refuse_other_scores(differences: DataFrame) -> None:
@@ -156,7 +165,8 @@ def _paired(a: ScoredRun, b: ScoredRun, differences: DataFrame) -> tuple[DataFra
         why = "; ".join(f"{row.name_}: {_short(row.a)} and {_short(row.b)}"
                         for row in reasons.rename(columns={"name": "name_"}).itertuples())  # fmt: skip
         why = f" The runs differ in {why}." if why else ""
-        first = both[~same].iloc[0]
+        gap = (both.psnr_input_a - both.psnr_input_b).abs()[~same].fillna(0)  # NaN: both infinite
+        first = both.loc[gap.idxmax()]
         example = f"such as {first.image} ({first.task}): {first.psnr_input_a:.2f} and {first.psnr_input_b:.2f} dB"
         if not same.any():
             raise UserError(
@@ -165,7 +175,8 @@ def _paired(a: ScoredRun, b: ScoredRun, differences: DataFrame) -> tuple[DataFra
             )
         notes.append(f"Left out: {(~same).sum()} of {len(both)} pictures, whose inputs differ, {example}.{why}")
     rows = both[same].reset_index(drop=True)
-    rows = rows.assign(psnr_input=rows.psnr_input_a, delta=_minus(rows.psnr_b, rows.psnr_a))
+    rows = rows.assign(psnr_input=rows.psnr_input_a, ssim_input=rows.ssim_input_a)
+    rows["delta"] = _minus(rows.psnr_b, rows.psnr_a)
     rows["ssim_delta"] = rows.ssim_b - rows.ssim_a
     rows.attrs = {}
     return rows[list(COLUMNS)], notes
@@ -174,8 +185,12 @@ def _paired(a: ScoredRun, b: ScoredRun, differences: DataFrame) -> tuple[DataFra
 def _same_input(both: DataFrame, differences: DataFrame) -> Series:
     """(N,) bool: the scores of the inputs agree. A clean input has an infinite PSNR, which tells nothing: then another
     task of the photograph must agree, or else all files and the crop."""
-    alike = ~((both.ssim_input_a - both.ssim_input_b).abs() >= SAME_SSIM)  # a missing SSIM tells nothing
-    close = alike & ((both.psnr_input_a - both.psnr_input_b).abs() < SAME_DB)
+    other = _differs(differences, "setting", DAMAGE) or _differs(differences, "definition", DAMAGE)
+    same_db, same_ssim = (EXACT, EXACT) if other else (SAME_DB, SAME_SSIM)
+    if _differs(differences, "definition", {"ssim"}):
+        same_ssim = math.inf
+    alike = ~((both.ssim_input_a - both.ssim_input_b).abs() >= same_ssim)  # a missing SSIM tells nothing
+    close = alike & ((both.psnr_input_a - both.psnr_input_b).abs() < same_db)
     mute = alike & np.isinf(both.psnr_input_a) & np.isinf(both.psnr_input_b)
     seen = close.groupby([both.dataset, both.image]).transform("any")
     files = set(differences.group[differences.group == "data"]) | set(differences.name[differences.name == "crop"])
@@ -222,6 +237,8 @@ def _means(rows: DataFrame) -> DataFrame:
     means = gap[["dataset", "task", "n"]].assign(psnr_a=a.psnr, psnr_b=b.psnr, delta=gap.psnr)
     means = means.assign(low=gap.psnr_low, high=gap.psnr_high, **{name: counts[name] for name in verdicts})
     means = means.assign(ssim_a=a.ssim, ssim_b=b.ssim, ssim_delta=gap.ssim)
+    if gap.psnr[gap.task != "clean"].isna().any():  # +inf and -inf in one task: then the average has no value either
+        means.loc[means.task == "average", ["delta", "low", "high"]] = math.nan
     means.attrs = {"no_interval": gap.attrs["no_interval"]}
     return means
 

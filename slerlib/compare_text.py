@@ -70,9 +70,13 @@ def told(rows: DataFrame) -> str:
 
 
 def scope(c: Comparison) -> list[str]:
+    """What the interval does not speak for; nothing where neither is a checkpoint."""
     if c.same_weights:
         return ["Both runs are of the same weights: a difference comes from code, versions, machine or settings."]
-    return ["This is about these two trainings: another seed of either gives other scores."] if c.a.sha256 else []
+    trained = [letter for letter, run in (("A", c.a), ("B", c.b)) if run.sha256]
+    if len(trained) == 2:
+        return ["This is about these two trainings: another seed of either gives other scores."]
+    return [f"This is about one training of {letter}: another seed of it gives other scores." for letter in trained]
 
 
 def routes(c: Comparison) -> list[str]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from .cases import CROPS, NOISES, Case, cases, data_sha256
@@ -103,10 +104,20 @@ def evaluate(
         "setting": setting,
         "root": Path(root).name,
         **options,
+        "path": _digits(path),
         "restored": None if restored is None else Path(restored).name,
         "missing": missing,
     }
     return table
+
+
+def _digits(path):
+    """A forced path as JSON holds it; None for none."""
+    if path is None or isinstance(path, str):
+        return path
+    if isinstance(path, Mapping):
+        return {task: _digits(one) for task, one in path.items()}
+    return "".join(str(int(expert)) for expert in torch.as_tensor(path).flatten())
 
 
 def _definition(setting: str, crop: str, noise: str) -> dict:
@@ -186,30 +197,26 @@ def summary(table: DataFrame) -> DataFrame:
     Columns: dataset, task, n, psnr_input, psnr, psnr_low and psnr_high (95 % bootstrap interval over images; NaN for
     fewer than 5), gain (psnr - psnr_input in dB, NaN for clean), ssim_input, ssim, ssim_gaussian. The last row, task
     "average", is the mean over the others except clean, each counting once; it is left out if there is none, and if a
-    data set of a published setting is missing. Its interval draws the photographs that tasks of a set share (the same
-    images in all of them) together, so that a hard photograph is hard in all its tasks; it is NaN where a data set has
-    fewer than 5 images, and `attrs["no_interval"]` then says so.
+    data set of a published setting is missing. Its interval draws a photograph for all tasks of the set at once, so
+    that a hard photograph is hard in all its tasks; it is NaN where a data set has fewer than 5 images, and
+    `attrs["no_interval"]` then says so.
     """
     import pandas as pd
 
-    rows, draws = [], []
+    rows = []
     for (dataset, task), part in table.groupby(["dataset", "task"], sort=False):
         mean, low, high = bootstrap_interval(part.psnr)
         scores = {name: part[name].mean() for name in SCORES}
         gain = mean - scores["psnr_input"] if np.isfinite(scores["psnr_input"]) else math.nan
         interval = {"psnr_low": low, "psnr_high": high, "gain": gain}
         rows.append({"dataset": dataset, "task": task, "n": len(part)} | scores | interval)
-        if task != "clean":
-            part = part.sort_values("image")
-            names = "\0".join([dataset, *part.image])  # equal ones give equal draws, others draws of their own
-            draws.append(bootstrap_means(part.psnr.to_numpy(), seed=zlib.crc32(names.encode())))
     result = pd.DataFrame(rows)
     damaged = result[result.task != "clean"]
     few = ", ".join(damaged.dataset[damaged.n < FEWEST_CONTENTS].unique())
     partial = table.attrs.get("setting") in SETTINGS and table.attrs.get("missing")
     if len(damaged) and not partial:
-        known = not few and np.isfinite(draws).all()
-        low, high = np.quantile(np.mean(draws, axis=0), [0.025, 0.975]) if known else (math.nan, math.nan)
+        known = not few and np.isfinite(damaged.psnr).all()
+        low, high = np.nanquantile(_drawn_averages(table), [0.025, 0.975]) if known else (math.nan, math.nan)
         average = damaged[[*SCORES, "gain"]].mean().to_dict()
         total = {"dataset": "", "task": "average", "n": int(damaged.n.sum()), "psnr_low": low, "psnr_high": high}
         result.loc[len(result)] = total | average
@@ -219,6 +226,23 @@ def summary(table: DataFrame) -> DataFrame:
         f"no interval of the average: {few} with fewer than {FEWEST_CONTENTS} images" if few and not partial else ""
     )
     return result
+
+
+def _drawn_averages(table: DataFrame) -> np.ndarray:
+    """(S,) bootstrap draws of the mean over data sets and tasks except clean."""
+    draws = []
+    for dataset, part in table[table.task != "clean"].groupby("dataset", sort=False):
+        nth = part.groupby(["task", "image"]).cumcount()  # two sets of one name may hold pictures of one name
+        grid = part.assign(nth=nth).pivot(index=["image", "nth"], columns="task", values="psnr")  # NaN: not scored
+        scored_NT = grid.notna().to_numpy()
+        linked_TT = scored_NT.T @ scored_NT  # tasks that share a photograph, directly or by way of others
+        for _ in range(len(linked_TT)):
+            linked_TT = linked_TT @ linked_TT
+        for task, linked_T in zip(grid, linked_TT, strict=True):
+            column = grid[task][scored_NT[:, linked_T].any(axis=1)]
+            names = "\0".join([dataset, *column.index.get_level_values("image")])  # equal ones give equal draws
+            draws.append(bootstrap_means(column.to_numpy(), seed=zlib.crc32(names.encode())))
+    return np.mean(draws, axis=0)
 
 
 def modal_paths(table: DataFrame) -> dict[str, str]:

@@ -148,6 +148,11 @@ def with_interval(mean: float, low: float, high: float, form: str = ".2f") -> st
 
 
 def bootstrap_means(values: np.ndarray, samples: int = 2000, seed: int = 0) -> np.ndarray:
-    """(samples,) means of as many draws with replacement from `values`."""
+    """(samples,) means of as many draws with replacement from `values`. NaN among them are drawn and do not count; a
+    draw of nothing else has no mean (NaN)."""
     rng = np.random.default_rng(seed)
-    return values[rng.integers(0, len(values), (samples, len(values)))].mean(axis=1)
+    drawn = values[rng.integers(0, len(values), (samples, len(values)))]
+    if not (absent := np.isnan(drawn)).any():
+        return drawn.mean(axis=1)
+    n = (~absent).sum(axis=1)
+    return np.divide(np.where(absent, 0, drawn).sum(axis=1), n, out=np.full(samples, np.nan), where=n > 0)

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 RESULTS, RECORD = "results.json", "run.json"
 KEYS = ("dataset", "task", "image")  # what tells one row of an evaluation from another
 NEEDED = (*KEYS, "psnr_input", "psnr")
-ASKED = ("setting", "root", "images", "severity", "seed", "crop", "noise", "restored")  # of attrs
+KNOWN = ("checkpoint", "data", "definition", "versions")  # attrs that are dictionaries
+ASKED = ("setting", "root", "images", "severity", "seed", "crop", "noise", "path", "restored")  # of attrs
 HOW = "Write one: slerlib eval CHECKPOINT --data DIR --setting demo --out results.json"
 
 
@@ -89,6 +90,8 @@ def read_run(path: str | os.PathLike) -> ScoredRun:
     rows = content.get("rows") if isinstance(content, dict) else None
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise UserError(f"Scores are a JSON object with a list of `rows`; {file} is something else. {HOW}.")
+    if not _are_objects(content, *KNOWN):
+        raise UserError(f"{', '.join(KNOWN)} of scores are JSON objects or null; {file} holds something else. {HOW}.")
     return ScoredRun(str(path), _table(file, rows, content), record)
 
 
@@ -102,16 +105,24 @@ def results_file(path: str | os.PathLike) -> Path:
 
 
 def _record(file: Path) -> dict:
-    """run.json beside the results; empty where there is none."""
-    record = _json(file.parent / RECORD) if (file.parent / RECORD).is_file() else {}
-    return record if isinstance(record, dict) else {}
+    """run.json beside the results; empty where there is none, or not one of a report."""
+    try:
+        record = json.loads((file.parent / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    whole = isinstance(record, dict) and {"name", "state"} <= set(record)
+    return record if whole and _are_objects(record, "provenance", "parameters") else {}
+
+
+def _are_objects(content: dict, *names: str) -> bool:
+    return all(isinstance(content.get(name) or {}, dict) for name in names)
 
 
 def _nothing_there(path: Path, record: dict) -> str:
     rule = f"A run to compare is a {RESULTS}, or a folder that holds one; {path} "
     if not path.exists():
         return f"{rule}does not exist. {HOW}."
-    if record.get("name", "evaluation") != "evaluation":
+    if record and record["name"] != "evaluation":
         return f"{rule}is a run of the report {record['name']!r}, which keeps none. Use a run of `evaluation`. {HOW}."
     if record:
         return f"{rule}holds a report that did not come to its scores ({record['state']}). See {path / 'index.html'}."
@@ -134,7 +145,7 @@ def _table(file: Path, rows: list[dict], content: dict) -> DataFrame:
     if lacking := [name for name in NEEDED if name not in table]:
         raise UserError(f"Every row of scores has {', '.join(NEEDED)}; {file} lacks {', '.join(lacking)}. {HOW}.")
     table[list(KEYS)] = table[list(KEYS)].astype(str)
-    if "path" in table and not table.path.dropna().map(lambda path: str(path).isdecimal()).all():
+    if "path" in table and not table.path.dropna().map(lambda path: isinstance(path, str) and path.isdecimal()).all():
         raise UserError(f"A path is a string of expert numbers, such as '01201120'; {file} holds another. {HOW}.")
     numbers = [name for name in COLUMNS if name not in (*KEYS, "path") and name in table]
     try:
@@ -167,7 +178,8 @@ def find_checkpoint(run: ScoredRun, given: str = "") -> Path | None:
 
 
 def _training(run: ScoredRun) -> dict:
-    """ "section.key" -> value of the recipe, what an older card lacks filled in; empty without the checkpoint."""
+    """ "section.key" -> value of the recipe, what an older card lacks filled in; empty without the checkpoint, and for
+    a recipe that this version does not know."""
     from . import config
     from .train.checkpoint import read_card
 
@@ -175,7 +187,10 @@ def _training(run: ScoredRun) -> dict:
     if folder is None:
         return {}
     card = read_card(folder)
-    recipe = config.to_dict(config.from_dict(config.RunConfig, card.get("config", {})))
+    try:
+        recipe = config.to_dict(config.from_dict(config.RunConfig, card.get("config", {})))
+    except UserError:
+        return {}
     found = {"steps_done": card.get("steps_done")}
     for section in ("model", "data", "train"):
         found |= {f"{section}.{key}": value for key, value in recipe[section].items()}

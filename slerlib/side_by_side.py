@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from .cases import Case, cases
-from .compare import SAME_DB, Comparison
+from .compare import SAME_DB, SAME_SSIM, Comparison
 from .errors import UserError
-from .metrics import psnr
+from .metrics import psnr, ssim
 from .restore import load, restore
 from .scored import KEYS, ScoredRun, find_checkpoint
 
@@ -36,12 +36,12 @@ def pictures(
               for letter, run, folder in zip("AB", (c.a, c.b), folders, strict=True) if folder is None]  # fmt: skip
     if absent:
         return [], f"The weights of {' and '.join(absent)} are not at hand. Name their folders: --checkpoints A B."
-    found, lost = [], 0
-    for row in _most_different(c.rows, count).itertuples():
+    found, chosen = [], _most_different(c.rows, count)
+    for row in chosen.itertuples():
         pair = _input(c, row, data)
-        lost += pair is None
         found += [(row, pair)] if pair else []
-    why = f"{lost} pictures were not found with the same input. Name the folder of the images: --data DIR."
+    lost = f"{len(chosen) - len(found)} of {len(chosen)} pictures were not found with the same input."
+    why = f"{lost} Name the folder of the images: --data DIR." if len(found) < len(chosen) else ""
     if not found:
         return [], why
     models = [load(folder) for folder in folders]
@@ -49,7 +49,7 @@ def pictures(
         (f"{Path(row.image).stem}\n{row.task}", clean, damaged, *(restore(model, damaged) for model in models))
         for row, (damaged, clean) in found
     ]
-    return rows, why if lost else ""
+    return rows, why
 
 
 def _most_different(rows: DataFrame, count: int) -> DataFrame:
@@ -67,9 +67,15 @@ def _input(c: Comparison, row, data: str) -> tuple[Tensor, Tensor] | None:
         for root in (data, (run.record.get("parameters") or {}).get("data"), run.table.attrs.get("root")):
             case = _case(run, row, root) if root else None
             pair = case.load() if case else None
-            if pair and not abs(psnr(*pair) - row.psnr_input) >= SAME_DB:  # NaN: both infinite
+            if pair and _scores_alike(*pair, row):
                 return pair
     return None
+
+
+def _scores_alike(damaged: Tensor, clean: Tensor, row) -> bool:
+    """The input has the scores of the row. NaN, where both are infinite or one is not known, tells nothing."""
+    far = abs(psnr(damaged, clean) - row.psnr_input) >= SAME_DB
+    return not (far or abs(ssim(damaged, clean) - row.ssim_input) >= SAME_SSIM)
 
 
 def _case(run: ScoredRun, row, root: str) -> Case | None:

@@ -12,7 +12,7 @@ from slerlib import SLERIR, UserError, config, parameter_counts
 from slerlib.analysis import ablations
 from slerlib.cli_parser import build_parser
 from slerlib.data.sources import Sources
-from slerlib.train import ablation, checkpoint, loop
+from slerlib.train import ablation, checkpoint, loop, stages
 
 BUDGET = ablation.Budget(stage_a=2, steps=4, images=1, pairs=1)
 
@@ -66,6 +66,20 @@ def test_equal_minutes_are_fewer_steps_of_a_dearer_variant(photographs, tmp_path
     monkeypatch.setattr(loop.Run, "train_step", step)
     found = ablation._time_ratio(ablation.VARIANTS["dense"], BUDGET, photographs, tmp_path)
     assert found == pytest.approx(ratio)
+
+
+def test_equal_minutes_know_the_steps_in_which_one_expert_trains_alone(photographs, tmp_path, monkeypatch):
+    """SLER-IR at 1 a step while expert 0 trains alone and at 3 afterwards, a dense network always at 1."""
+    budget = ablation.Budget(stage_a=2, steps=40, images=1, pairs=1)
+    clock, alone = [0.0], stages.upcycle_steps(budget.configured(0, (), 40))
+
+    def step(self, number, batch):
+        clock[0] += 1.0 if self.cfg.model.experts == 1 or number < 2 + alone else 3.0
+
+    monkeypatch.setattr(ablation, "_clock", lambda device: clock[0])
+    monkeypatch.setattr(loop.Run, "train_step", step)
+    found = ablation._time_ratio(ablation.VARIANTS["dense"], budget, photographs, tmp_path)
+    assert 2 < alone < 20 and found * 40 == pytest.approx(alone + 3 * (40 - alone))
 
 
 def test_rows_and_folders(done):

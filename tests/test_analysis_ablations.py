@@ -10,7 +10,7 @@ from scipy import stats
 from slerlib import UserError, plots
 from slerlib.analysis import ablations
 from slerlib.cli import main
-from slerlib.train.ablation import VARIANTS
+from slerlib.train.ablation import VARIANTS, Table
 
 HALF = 4.302653 / 3**0.5  # t(0.975, 2 degrees of freedom) x standard deviation 1 / sqrt(3 seeds)
 
@@ -88,9 +88,32 @@ def test_bad_tables_are_refused(tmp_path, monkeypatch):
     (tmp_path / "ablations.csv").write_text("a,b\n1,2\n")
     with pytest.raises(UserError, match="lacks variant, seed, task, psnr"):
         ablations.read(tmp_path)
+    head, sler = "variant,seed,task,psnr\n", "sler,0,rain,30\nsler,0,haze,31\n"
+    for lines in ("", sler + "dense,0,rain,29\n", sler + "dense,0,rain,29\ndense,0,haze,\n", sler + sler,
+                  sler.replace("30", "high")):  # fmt: skip
+        (tmp_path / "ablations.csv").write_text(head + lines)
+        with pytest.raises(UserError, match="gaps, repeats"):
+            ablations.read(tmp_path)
     monkeypatch.setattr(ablations, "shipped", list)
     with pytest.raises(UserError, match="slerlib ablate"):
         ablations.read()
+
+
+def test_a_hash_of_digits_stays_a_hash(tmp_path):
+    rows = rows_of({"sler": (30.0,)}).assign(data="012345678901", val="1234567890e1", code="000000000123")
+    rows.to_csv(tmp_path / "ablations.csv", index=False)
+    for again in (ablations.read(tmp_path), Table(tmp_path / "ablations.csv", {"data": "012345678901"}).rows):
+        assert again[["data", "val", "code"]].iloc[0].tolist() == ["012345678901", "1234567890e1", "000000000123"]
+    with pytest.raises(UserError, match="have pairs = None, this run asks for 10"):  # a budget from before
+        Table(tmp_path / "ablations.csv", {"data": "012345678901", "pairs": 10})
+
+
+def test_two_processes_keep_the_rows_of_each_other(tmp_path):
+    one, two = (Table(tmp_path / "ablations.csv", {"data": "abc"}) for _ in range(2))
+    for table, name in ((one, "sler"), (two, "dense"), (one, "dense")):  # the last one has been there before
+        table.add(rows_of({name: (30.0,)}))
+    rows = ablations.read(tmp_path)
+    assert rows.variant.unique().tolist() == ["sler", "dense"] and len(rows) == 6 and len(one.rows) == 6
 
 
 def test_a_table_is_shown_without_training(tmp_path, capsys):

@@ -15,6 +15,7 @@ from PIL import Image
 import slerlib
 from slerlib import UserError, compare, evaluate, load, plots, psnr, save_results, side_by_side
 from slerlib.analysis.partitions import partition_table
+from slerlib.compare import SAME_DB
 from slerlib.compare_text import as_json, as_text
 from slerlib.data.scenes import photographs
 from slerlib.evaluate import COLUMNS, DEFINITION
@@ -86,6 +87,8 @@ def test_intervals_are_paired_and_over_photographs():
     assert signs.verdict().startswith("B scores as A does")
     noisy = compare(table(8), table(8, gain=lambda task, n: (-1) ** n + 0.01))
     assert "the 95 % interval holds 0" in noisy.verdict()
+    even = compare(table(8), table(8, gain=lambda task, n: (-1) ** n))  # a mean of 0 from gains and losses of 1 dB
+    assert abs(row(even, "average").delta) < 1e-9 and even.verdict().startswith("No difference is shown")
 
 
 def test_there_is_no_interval_below_five_photographs():
@@ -93,6 +96,8 @@ def test_there_is_no_interval_below_five_photographs():
     assert c.means[["low", "high"]].isna().all(axis=None) and "no verdict" in c.verdict()
     assert "There is no interval of the average: set with fewer than 5 images." in c.notes
     assert "nan" not in as_text(c)
+    assert "no verdict" in compare(table(4), table(4, gain=lambda task, n: (-1) ** n)).verdict()
+    assert compare(table(4), table(4)).verdict().startswith("B scores as A does")  # in every picture
 
 
 def test_gains_and_losses_are_named_the_largest_first():
@@ -113,6 +118,10 @@ def test_identical_results_differ_by_nothing(saved):
     assert (c.rows.delta == 0).all() and c.verdict().startswith("B scores as A does")
     one = compare(table(), perfect)
     assert "identical to its target" in one.verdict() and as_json(one)["means"][0]["delta"] is None
+    both_ways = table(), table()
+    for scores, place in zip(both_ways, (0, 3), strict=True):  # one picture each, of one task
+        scores.loc[place, "psnr"] = math.inf
+    assert "identical to its target" in compare(*both_ways).verdict()
 
 
 # --- the same pictures ------------------------------------------------------------------------------------------------
@@ -139,6 +148,24 @@ def test_other_inputs_are_left_out():
         compare(table(), renamed)
 
 
+def test_another_draw_of_the_noise_is_another_input():
+    """Two seeds of noise score within hundredths of a decibel on one photograph."""
+    scores = [evaluate(lambda x_CHW: x_CHW, images=2, classes=["noise50", "clean"], seed=seed) for seed in (0, 0, 1)]
+    one, two = (part.psnr_input[part.task == "noise50"].to_numpy() for part in scores[1:])
+    assert (abs(one - two) < SAME_DB).all()
+    assert len(compare(*scores[:2]).rows) == 4
+    c = compare(scores[0], scores[2])
+    assert set(c.rows.task) == {"clean"} and "seed: 0 and 1" in c.notes[0]
+
+
+def test_inputs_of_one_seed_may_differ_by_rounding():
+    other = table().assign(psnr_input=lambda rows: rows.psnr_input + 0.004)
+    assert len(compare(table(), other).rows) == 18
+    other.attrs["severity"] = 0.6
+    c = compare(table(), other)
+    assert set(c.rows.task) == {"clean"} and "severity: 0.5 and 0.6" in c.notes[0]
+
+
 def test_clean_inputs_count_if_the_files_and_the_crop_are_the_same():
     def clean(**attrs):
         scores = table(**attrs)
@@ -159,8 +186,9 @@ def test_another_definition_is_refused_or_left_out():
     other = table(definition=DEFINITION | {"psnr": "luma alone"})
     with pytest.raises(UserError, match="define PSNR alike.*luma alone"):
         compare(table(), other)
-    c = compare(table(), table(definition=DEFINITION | {"crop": "centre", "ssim": "another"}))
-    assert c.rows.ssim_delta.isna().all() and "SSIM is left out" in c.notes[0]
+    another = table(definition=DEFINITION | {"crop": "centre", "ssim": "another"})
+    c = compare(table(), another.assign(ssim_input=another.ssim_input - 0.01))  # the same inputs by another measure
+    assert len(c.rows) == 18 and c.rows.ssim_delta.isna().all() and "SSIM is left out" in c.notes[0]
 
 
 # --- routes -----------------------------------------------------------------------------------------------------------
@@ -223,6 +251,9 @@ def test_runs_without_routes_are_compared_all_the_same(saved):
     c = compare(saved("a.json", table(path=None)), saved("b.json", table(checkpoint=None, restored="peer")))
     assert c.routing.empty and c.partitions.empty and "Rand" not in as_text(c)
     assert c.b.name == "peer" and as_json(c)["routing"] == []
+    for pair, told in (((c.a, c.b), "one training of A:"), ((c.b, c.a), "one training of B:")):
+        assert told in as_text(compare(*pair))
+    assert "another seed" not in as_text(compare(c.b, c.b))
 
 
 # --- what is read -----------------------------------------------------------------------------------------------------
@@ -278,7 +309,7 @@ def test_what_differs_is_said_and_what_one_run_keeps_to_itself(tmp_path, saved):
     assert "Nothing that both runs record differs." in as_text(alone)
 
 
-def test_the_recipes_are_compared_where_the_weights_are_at_hand(untrained, tmp_path):
+def test_the_recipes_are_compared_where_the_weights_are_at_hand(untrained, tmp_path, saved):
     shutil.copytree(untrained, tmp_path / "mine")
     card = json.loads((untrained / "card.json").read_text())
     sha = card["weights_sha256"]
@@ -286,6 +317,10 @@ def test_the_recipes_are_compared_where_the_weights_are_at_hand(untrained, tmp_p
     assert read_run(own).facts()["training", "model.width"] == card["config"]["model"]["width"]
     other = report(tmp_path / "b", table(sha="0" * 64), parameters={"checkpoint": str(tmp_path / "mine")})
     assert not any(group == "training" for group, _ in read_run(other).facts())  # not those weights
+    card["config"]["model"]["invented_later"] = 1
+    (tmp_path / "mine" / "card.json").write_text(json.dumps(card))
+    c = compare(own, saved("results.json", table(sha=sha)))  # scores compare without a recipe
+    assert len(c.rows) == 18 and "training" not in set(c.differences.group)
 
 
 def test_what_is_no_run_is_refused_with_a_next_step(tmp_path, saved, untrained):
@@ -295,6 +330,8 @@ def test_what_is_no_run_is_refused_with_a_next_step(tmp_path, saved, untrained):
     row = {"dataset": "s", "task": "t", "image": "i", "psnr_input": 1, "psnr": 2}
     texts |= {"text.json": json.dumps({"rows": [row | {"psnr": "high"}]})}
     texts |= {"path.json": json.dumps({"rows": [row | {"path": "0,1"}]})}
+    texts |= {"number.json": json.dumps({"rows": [row | {"path": 12011201}]})}
+    texts |= {f"{name}.json": json.dumps({"rows": [row], name: "words"}) for name in ("checkpoint", "data")}
     for name, text in texts.items():
         (tmp_path / name).write_bytes(text.encode(errors="surrogateescape"))
     (tmp_path / "void").mkdir()
@@ -305,6 +342,7 @@ def test_what_is_no_run_is_refused_with_a_next_step(tmp_path, saved, untrained):
         ("half.json", "cannot be read"), ("list.json", "something else"), ("rows.json", "something else"),
         ("lacks.json", "lacks dataset, image, psnr_input, psnr"), ("binary.json", "cannot be read"),
         ("text.json", "another value"), ("path.json", "string of expert numbers"),
+        ("number.json", "string of expert numbers"), ("checkpoint.json", "JSON objects"), ("data.json", "JSON objects"),
         ("routes", "report 'routing'"), ("broken", "did not come to its scores (failed)"),
         (untrained, "is a checkpoint, not yet scored"),
     ]:  # fmt: skip
@@ -313,7 +351,12 @@ def test_what_is_no_run_is_refused_with_a_next_step(tmp_path, saved, untrained):
         assert expected in str(error.value) and "\n" not in str(error.value), (name, str(error.value))
     with pytest.raises(UserError, match="table of slerlib.evaluate; got int"):
         compare(good, 3)
-    assert len(compare(good, good.parent).rows) == 18
+    for text in ("{", "[1]", '{"note": 1}', '{"name": "evaluation", "state": "done", "provenance": "mine"}'):
+        (good.parent / "run.json").write_text(text)  # half a record, or another program's
+        assert len(compare(good, good.parent).rows) == 18
+        shutil.copy(good.parent / "run.json", tmp_path / "void")
+        with pytest.raises(UserError, match="has none"):
+            compare(good, tmp_path / "void")
 
 
 # --- pictures and figures --------------------------------------------------------------------------------------------
@@ -350,12 +393,29 @@ def test_pictures_are_restored_again_by_both(two_networks, tmp_path):
     check_texts(fig)
     assert len(fig.axes) == 12 and all(ax.images[0].get_array().shape == (32, 32, 3) for ax in fig.axes)
     assert f"A {scores[1]:.2f}, B {scores[2]:.2f} dB" in fig.alt_text
-    for options, why in (({"data": str(data)}, "weights of A (untrained"), (named, "3 pictures were not found")):
+    for options, why in (({"data": str(data)}, "weights of A (untrained"), (named, "3 of 3 pictures were not found")):
         rows, reason = side_by_side.pictures(c, 3, **options)
         assert rows == [] and why in reason
+    assert side_by_side.pictures(c, 0, **named, data=str(data)) == ([], "")
     with pytest.raises(UserError, match="at least one"):
         plots.side_by_side([])
     assert "same weights" in side_by_side.pictures(compare(c.a, c.a))[1]
+
+
+def test_another_photograph_under_the_same_noise_is_not_taken(tmp_path):
+    """Its input has the same PSNR, as noise does not ask what it is added to; not the same SSIM."""
+    rng = np.random.default_rng(0)
+    smooth, rough = np.full((2, 48, 48, 3), 128, np.uint8)
+    rough += rng.integers(0, 30, rough.shape, dtype=np.uint8)
+    for parent, pixels in (("here", smooth), ("there", rough)):
+        (tmp_path / parent / "photos").mkdir(parents=True)
+        Image.fromarray(pixels).save(tmp_path / parent / "photos" / "a.png")
+    here, there = (tmp_path / parent / "photos" for parent in ("here", "there"))
+    scores, other = (evaluate(lambda x_CHW: x_CHW, folder, classes=["noise15"]) for folder in (here, there))
+    assert abs(scores.psnr_input[0] - other.psnr_input[0]) < SAME_DB
+    c = compare(scores, scores)
+    (told,) = c.rows.itertuples()
+    assert side_by_side._input(c, told, str(here)) and side_by_side._input(c, told, str(there)) is None
 
 
 def test_the_part_shown_is_where_the_errors_differ_most():
@@ -391,6 +451,8 @@ def test_the_command_is_short_to_read_and_whole_as_json(run, saved):
     assert code == 0 and content["pictures"] == len(content["rows"]) == 18
     assert content["means"][-1]["task"] == "average" and content["means"][-1]["delta"] == pytest.approx(1)
     assert content["a"]["where"] == str(a) and content["differences"][0]["name"] == "sha256"
+    code, out, err = run("compare", a, b, "--json", "--page")  # nothing but JSON, and a page
+    assert code == 2 and out == "" and "not allowed with" in err
     code, out, err = run("compare", a, a.parent / "none")
     assert code == 1 and out == "" and err.startswith("slerlib: ") and err.count("\n") == 1
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from slerlib import config
+from slerlib import compare, config
 from slerlib.config import CLASSES
 from slerlib.data.degrade import degrade
 from slerlib.data.scenes import photographs
@@ -141,6 +141,11 @@ def test_forced_paths(net, folder):
     assert list(table[table.task == "clean"].path) == list(free[free.task == "clean"].path)
     forced = evaluate(net, folder, path=modal_paths(free), classes=["rain", "clean"])
     assert all(forced[forced.task == task].path.nunique() == 1 for task in ("rain", "clean"))
+    assert forced.attrs["path"] == modal_paths(free) and free.attrs["path"] is None
+    c = compare(free, forced)
+    assert c.differences[["group", "name"]].to_numpy().tolist() == [["setting", "path"]] and len(c.rows) == len(free)
+    by_list = evaluate(net, folder, path=[0, 1, 2, 0, 1, 2, 0, 1], classes=["clean"], images=1)
+    assert by_list.attrs["path"] == "01201201"
 
 
 # --- pairs ---
@@ -242,6 +247,10 @@ def test_the_interval_of_the_average_is_over_photographs():
     assert width(scored("rain", psnrs), scored("haze", psnrs)) == pytest.approx(alone)
     backwards = scored("haze", psnrs).iloc[::-1]  # the order of the rows plays no part
     assert width(scored("rain", psnrs), backwards) == pytest.approx(alone)
+    cut = [scored(task, psnrs).drop(index=n) for n, task in enumerate(("rain", "haze", "blur", "snow"))]
+    assert width(*cut) == pytest.approx(alone, rel=0.1)  # each task lacks another photograph
+    apart = scored("haze", psnrs, names=[f"other {n:02}.png" for n in range(40)])
+    assert width(scored("rain", psnrs), apart) == pytest.approx(alone / np.sqrt(2), rel=0.1)
     other = scored("haze", psnrs, "others")
     assert width(scored("rain", psnrs), other) == pytest.approx(alone / np.sqrt(2), rel=0.1)
     assert width(scored("rain", psnrs), scored("haze", 50 - psnrs)) < 1e-9  # what one gains, the other loses

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
-from ..train.ablation import REFERENCE, VARIANTS
+from ..train.ablation import REFERENCE, TEXT, VARIANTS
 from .chance import corrected
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def read(path: str | Path | None = None) -> DataFrame:
         path = tables[0]
     path = Path(path) / "ablations.csv" if Path(path).is_dir() else Path(path)
     try:
-        rows = pd.read_csv(path, dtype={"data": str, "val": str})
+        rows = pd.read_csv(path, dtype=TEXT)
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise UserError(
             f"A table of ablations is a CSV file of `slerlib ablate`; {path} cannot be read: {error}"
@@ -81,6 +81,12 @@ def read(path: str | Path | None = None) -> DataFrame:
     if missing := [name for name in COLUMNS if name not in rows]:
         raise UserError(
             f"A table of ablations has the columns {', '.join(COLUMNS)}; {path} lacks {', '.join(missing)}."
+        )
+    times = rows.groupby(["variant", "seed", "task"]).psnr.count().unstack("task")  # NaN: no row
+    if rows.empty or not pd.api.types.is_numeric_dtype(rows.psnr) or not times.eq(1).all(axis=None):
+        raise UserError(
+            "A table of ablations has a number as psnr for every variant and seed in every task, once; "
+            f"{path} has gaps, repeats or something else. Take the table that `slerlib ablate` wrote."
         )
     return rows
 

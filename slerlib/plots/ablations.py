@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 def ablation_gaps(rows: DataFrame) -> Figure:
     """SLER-IR minus every variant, dB: mean with its 95 % interval over seeds (blue), each seed (grey).
 
+    A hollow mark is of one seed and has no interval.
     rows: a table of `slerlib ablate`, see `slerlib.analysis.ablations.read`. Right of 0 SLER-IR is better.
     Raises UserError without SLER-IR and another variant.
     """

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 REFERENCE = "sler"  # what the others are compared with
+TEXT = {"data": str, "val": str, "code": str}  # columns of hashes: 123456789012 and 1234567890e1 are no numbers
 
 
 @dataclass(frozen=True)
@@ -161,16 +162,14 @@ class Table:
     """Rows (variant, seed, task) in a CSV file, written whole and renamed after each training."""
 
     def __init__(self, path: Path, made_with: dict):
-        import pandas as pd
-
         self.path, self.made_with = path, made_with
-        self.rows = pd.read_csv(path, dtype={"data": str, "val": str}) if path.is_file() else pd.DataFrame()
+        self.rows = self._stored()
         kept = path.with_name("budget.json")  # trainings that were cut off have no rows yet
         begun = json.loads(kept.read_text()) if kept.is_file() else self.rows.iloc[0] if len(self.rows) else made_with
         for key, value in made_with.items():
-            if begun[key] != value:
+            if (known := begun.get(key)) != value:
                 raise UserError(
-                    f"All ablations of a folder share one budget; those in {path.parent} have {key} = {begun[key]}, "
+                    f"All ablations of a folder share one budget; those in {path.parent} have {key} = {known}, "
                     f"this run asks for {value}. Choose another --out, or ask for the same."
                 )
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -187,8 +186,15 @@ class Table:
     def add(self, rows: DataFrame) -> None:
         import pandas as pd
 
-        self.rows = pd.concat([self.rows, rows.assign(**self.made_with)], ignore_index=True)
-        checkpoint.write_atomically(self.path, self.rows.to_csv(index=False).encode())
+        self.rows = self._stored()  # another process may have added its rows meanwhile
+        if not self.holds(rows.variant.iloc[0], rows.seed.iloc[0]):
+            self.rows = pd.concat([self.rows, rows.assign(**self.made_with)], ignore_index=True)
+            checkpoint.write_atomically(self.path, self.rows.to_csv(index=False).encode())
+
+    def _stored(self) -> DataFrame:
+        import pandas as pd
+
+        return pd.read_csv(self.path, dtype=TEXT) if self.path.is_file() else pd.DataFrame()
 
 
 def _trained_and_scored(
