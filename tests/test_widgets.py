@@ -253,9 +253,34 @@ def test_a_wrong_start_is_refused_at_once(model, clean):
         (lambda: widgets.walk(model, "rain", "snow"), "got 'rain' to 'snow'"),
         (lambda: widgets.walk(model).set(x=1), "The controls are start, end, t; got x"),
         (lambda: widgets.walk(model).set(end="snow"), "end does not take 'snow'"),
+        (lambda: widgets.walk(model, t=2.0), "got 2.0"),
+        (lambda: widgets.route(model, clean, ["haze", "rain"]), r"got \['haze', 'rain'\]"),
+        (lambda: widgets.degrade_and_restore("tiny", clean), "got str"),
+        (lambda: widgets.route("tiny", clean), "got str"),
+        (lambda: widgets.walk("tiny"), "got str"),
     ):
         with pytest.raises(UserError, match=message):
             call()
+
+
+def test_a_refused_setting_leaves_all_controls_as_they_were(model, clean):
+    shown = widgets.walk(model, "rain", "blur")
+    with pytest.raises(UserError, match="end does not take 'snow'"):
+        shown.set(start="haze", end="snow")
+    assert [control.value for control in shown.controls.values()] == ["rain", "blur", 0.0]
+    shown = widgets.degrade_and_restore(model, clean, side=SIDE)
+    for name, value in (("severity", 2.0), ("seed", -1), ("seed", 2.5)):  # ipywidgets would round or cut these
+        with pytest.raises(UserError, match=f"{name} does not take {value}"):
+            shown.set(degradation="snow", **{name: value})
+    assert [control.value for control in shown.controls.values()] == ["rain", 0.5, 0] and shown.now is None
+
+
+def test_a_walk_tells_what_is_true_of_the_step_it_shows(model):
+    shown = widgets.walk(model, "rain", "blur")
+    shown.set(t=0.374)  # the slider has hundredths
+    values = shown.now.values
+    row = values["table"].set_index("t").loc[values["t"]]
+    assert values["t"] == pytest.approx(0.37) and values["angle_start"] == row.angle_start
 
 
 def test_a_network_without_routes_or_sphere_is_refused(clean):

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from .. import plots
 from ..data.degrade import DEGRADATIONS, NOISE_CLASSES, degrade, sigma_of
+from ..errors import UserError
 from ..metrics import psnr
 from ..restore import restore
-from .explorer import SIDE, Explorer, Look, central, dropdown, slider
+from .explorer import SIDE, Explorer, Look, central, dropdown, network, slider
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,12 +35,14 @@ def degrade_and_restore(
 ) -> Explorer:
     """Explorer of one photograph: what is done to it, what comes back, along which path and from which place.
 
-    image: a clean photograph, a (3, H, W) tensor in [0, 1] or what `read_image` takes; its central side x side pixels
-        are used. degradation, severity, seed: where to start, as in `slerlib.degrade`. The noise levels of the training
-        are severities of noise here: noise15 is 0.3, noise25 0.5, noise50 1; clean is severity 0 of any.
+    image: a clean photograph, a (3, H, W) float32 tensor in [0, 1] or what `read_image` takes; its central side x side
+        pixels are used. degradation, severity, seed: where to start, as in `slerlib.degrade`, but one degradation. The
+        noise levels of the training are severities of noise here: noise15 is 0.3, noise25 0.5, noise50 1; clean is
+        severity 0 of any.
     Controls: degradation, severity, seed. Values: degraded, restored, psnr_input, psnr, trace.
-    Raises UserError for what is no photograph and for a start that `slerlib.degrade` does not take.
+    Raises UserError for what is no photograph or no network, and for a start that `slerlib.degrade` does not take.
     """
+    network(model)
     clean_CHW = central(image, side)
     degradation, severity = kind_and_severity(degradation, severity)
     degrade(clean_CHW, degradation, severity, seed)  # refuses a wrong start now, not in the widget
@@ -60,6 +63,8 @@ def degrade_and_restore(
 
 def kind_and_severity(degradation: str, severity: float) -> tuple[str, float]:
     """A class of the training as a degradation with a severity: noise15 is noise at 0.3, clean is noise at 0."""
+    if isinstance(degradation, (list, tuple)):
+        raise UserError(f"An explorer takes one degradation; got {degradation!r}. For several see `slerlib.degrade`.")
     if degradation == "clean":
         return "noise", 0.0
     if degradation in NOISE_CLASSES:

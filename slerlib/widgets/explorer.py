@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from ipywidgets import ValueWidget, VBox
     from matplotlib.figure import Figure
 
+    from ..model.network import SLERIR
+
 SIDE = 256  # central pixels of a photograph that are shown and restored: an answer within a second on a laptop
 
 
@@ -90,16 +92,24 @@ class Explorer:
         return VBox([*rows, self._line, self._figures])
 
     def set(self, **settings) -> None:
-        """Set controls by name and look once, however many they are. Raises UserError for what they do not take."""
+        """Set controls by name and look once, however many they are.
+
+        Raises UserError for what they do not take; all controls are then as before.
+        """
         from traitlets import TraitError
 
         if unknown := settings.keys() - self.controls.keys():
             raise UserError(f"The controls are {', '.join(self.controls)}; got {', '.join(unknown)}. Correct the name.")
+        before = {name: self.controls[name].value for name in settings}
         self._held = True
         try:
             for name, value in settings.items():
                 self.controls[name].value = value
+                if self.controls[name].value != value:  # a number out of range is not refused but moved into it
+                    raise TraitError(f"it would become {self.controls[name].value!r}")
         except TraitError as error:
+            for earlier, old in before.items():
+                self.controls[earlier].value = old
             raise UserError(f"{name} does not take {value!r} ({error}). Choose what the control offers.") from None
         finally:
             self._held = False
@@ -157,6 +167,15 @@ def slider(name: str, value: float, step: float):
     return FloatSlider(description=name, value=value, style={"description_width": "initial"}, **options)
 
 
+def network(model: SLERIR) -> SLERIR:
+    """The model itself. Raises UserError for anything else, such as the name of a checkpoint."""
+    from ..model.network import SLERIR
+
+    if not isinstance(model, SLERIR):
+        raise UserError(f"The model must be a SLERIR network; got {type(model).__name__}. Try slerlib.load('tiny').")
+    return model
+
+
 def central(image: str | os.PathLike | Image.Image | Tensor, side: int) -> Tensor:
     """(3, H, W) of at most side x side pixels, from the middle of a photograph. Raises UserError for no photograph."""
     from ..cases import centre
@@ -172,7 +191,7 @@ def central(image: str | os.PathLike | Image.Image | Tensor, side: int) -> Tenso
 
 
 def _line(words: str, colour: str = "inherit") -> str:
-    """Read out by screen readers when it changes."""
+    """Marked as a status, which screen readers may read out when it changes."""
     return f'<div role="status" style="color: {colour}; line-height: 1.4">{escape(words)}</div>'
 
 

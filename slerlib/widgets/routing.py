@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..metrics import psnr
 from ..restore import restore
 from .degrading import decibels, kind_and_severity, named, scored
-from .explorer import SIDE, Explorer, Look, central, dropdown
+from .explorer import SIDE, Explorer, Look, central, dropdown, network
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,6 +39,7 @@ def route(
     Values: degraded, restored, path, psnr, gain (dB against the own path).
     Raises UserError as `degrade_and_restore`, and for a network that has no choice of experts.
     """
+    network(model)
     if model.cfg.experts < 2 or model.cfg.router == "dense":
         raise UserError(
             "A path can be forced where there are several experts to choose from; this network has "

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from .. import plots
 from ..analysis.causal import arc_routes
 from ..config import STAGE_NAMES
-from .explorer import Explorer, Look, dropdown, slider
+from ..errors import UserError
+from .explorer import Explorer, Look, dropdown, network, slider
 
 if TYPE_CHECKING:
     from ..model.network import SLERIR
@@ -22,9 +23,11 @@ def walk(model: SLERIR, start: str = "rain", end: str = "blur", t: float = 0.0) 
 
     start, end: names of anchors (`model.router.names`). t: part of the way, 0 to 1.
     Controls: start, end, t. Values: t, path, angle_start, angle_end (degrees), nearest (anchor), table (`arc_routes`).
-    Raises UserError for names without an anchor, and for a network without a sphere.
+    Raises UserError for names without an anchor, for t outside 0..1, and for a network without a sphere.
     """
-    router = model.router
+    router = network(model).router
+    if not 0 <= t <= 1:
+        raise UserError(f"t is a part of the way, from 0 to 1; got {t!r}. Pass, for example, t=0.5.")
     arc_routes(router, start, end, 2)  # refuses a wrong start now, not in the widget
 
     def make_controls():
@@ -38,6 +41,7 @@ def walk(model: SLERIR, start: str = "rain", end: str = "blur", t: float = 0.0) 
 def _look(router: Router, start: str, end: str, t: float) -> Look:
     table = arc_routes(router, start, end, STEPS + 1)
     here = table.iloc[round(t * STEPS)]
+    t = float(here.t)  # what is told is true of this step
     first, last = table.path.iloc[0], table.path.iloc[-1]
     both = sum(a == b == c for a, b, c in zip(first, here.path, last, strict=True))
     as_start = sum(a == b for a, b in zip(first, here.path, strict=True)) - both
@@ -45,4 +49,4 @@ def _look(router: Router, start: str, end: str, t: float) -> Look:
     line = f"t = {t:.2f}: {here.angle_start:.0f} degrees from {start}, {here.angle_end:.0f} from {end}; "
     line += f"path {here.path}; of {len(STAGE_NAMES)} layers {as_start} go as {start} alone, {as_end} as {end} alone, "
     line += f"{both} as both, {len(STAGE_NAMES) - as_start - as_end - both} as neither."
-    return Look(line, (plots.arc_chart(table, start, end, t),), here.to_dict() | {"t": t, "table": table})
+    return Look(line, (plots.arc_chart(table, start, end, t),), here.to_dict() | {"table": table})
