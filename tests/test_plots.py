@@ -4,6 +4,7 @@ import io
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import matplotlib
@@ -99,6 +100,33 @@ def test_neither_the_persons_style_nor_pyplot_is_touched():
         assert matplotlib.rcParams["font.size"] == 30
         assert max(t.get_fontsize() for t in fig.findobj(matplotlib.text.Text) if t.get_text()) < 12
     assert not plt.get_fignums()
+
+
+def test_two_threads_that_draw_at_once_leave_the_settings_of_a_person_alone():
+    """JupyterLab runs the callbacks of widgets in a thread of their own, next to the cells."""
+    first_in, second_in, first_out = (threading.Event() for _ in range(3))
+    before = dict(matplotlib.rcParams)
+
+    @style.styled
+    def first():
+        first_in.set()
+        second_in.wait(0.2)
+
+    @style.styled
+    def second():
+        second_in.set()
+        first_out.wait(0.2)
+
+    def later():
+        first_in.wait(5)
+        second()
+
+    thread = threading.Thread(target=later)
+    thread.start()
+    first()
+    first_out.set()
+    thread.join()
+    assert dict(matplotlib.rcParams) == before
 
 
 def test_matplotlib_and_pandas_load_with_the_first_figure_only():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import io
 import itertools
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,7 @@ STYLE = {
     "legend.fontsize": 10,
 }
 SMALL = 9
+_drawing = threading.RLock()  # the settings of matplotlib belong to all threads; JupyterLab runs widgets in their own
 
 
 def styled(draw):
@@ -52,7 +54,7 @@ def styled(draw):
     def wrapper(*args, **kwargs):
         import matplotlib
 
-        with matplotlib.rc_context():
+        with _drawing, matplotlib.rc_context():
             matplotlib.rcdefaults()
             matplotlib.rcParams.update(STYLE)
             return draw(*args, **kwargs)
