@@ -64,3 +64,12 @@ def test_unknown_recipe_and_broken_json():
 def test_stages_sum_to_the_steps():
     for steps in (1, 7, 99, 12500):
         assert sum(dataclasses.replace(config.TrainConfig(), steps=steps).stage_steps()) == steps
+
+
+def test_a_network_of_another_kind_than_needed_is_refused():
+    cfg = dataclasses.replace(config.recipe("tiny").model, experts=1, glgf="cls_only")
+    config.require(cfg, "This lesson", block=("naf",), experts=(1, 2))
+    with pytest.raises(
+        UserError, match="Lesson 3 needs a network with experts 2 or 3, glgf full; this one has experts 1"
+    ):
+        config.require(cfg, "Lesson 3", experts=range(2, 4), glgf=("full",), block=("naf",))

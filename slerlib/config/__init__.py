@@ -9,7 +9,7 @@ Unknown keys and unknown option values are refused: a flag that is silently off 
 
 from .convert import differences, from_dict, from_json, to_dict, to_json, with_overrides
 from .recipes import RECIPES, base, paper, paper3, paper5, recipe, small, tiny
-from .schema import CLASSES, LAYERS, STAGE_NAMES, DataConfig, ModelConfig, RunConfig, TrainConfig
+from .schema import CLASSES, LAYERS, STAGE_NAMES, DataConfig, ModelConfig, RunConfig, TrainConfig, require
 
 __all__ = [
     "CLASSES",
@@ -28,6 +28,7 @@ __all__ = [
     "paper3",
     "paper5",
     "recipe",
+    "require",
     "small",
     "tiny",
     "to_dict",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..errors import UserError
@@ -88,6 +89,21 @@ class ModelConfig:
         for stride in self.strides:
             product *= stride
         return product
+
+
+def require(cfg: ModelConfig, who: str, **allowed: Sequence) -> None:
+    """Raise UserError unless each choice named here is one of those `allowed`; who: what needs it, "This lesson".
+
+    >>> require(ModelConfig(), "This lesson", experts=range(2, 9), block=("naf",))
+    """
+    wrong = [name for name, values in allowed.items() if getattr(cfg, name) not in values]
+    if wrong:
+        need = [f"{name} {' or '.join(map(str, allowed[name]))}" for name in wrong]
+        have = [f"{name} {getattr(cfg, name)}" for name in wrong]
+        raise UserError(
+            f"{who} needs a network with {', '.join(need)}; this one has {', '.join(have)}. "
+            "Name another checkpoint, such as 'tiny'."
+        )
 
 
 @dataclass(frozen=True)
