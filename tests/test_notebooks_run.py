@@ -5,18 +5,22 @@ With the shipped checkpoint `tiny` where there is one, else with an untrained ne
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 from PIL import Image
 
 import slerlib
-from slerlib import report
+from slerlib import config, report
 from slerlib.analysis import geometry
 from slerlib.analysis.store import Traces
 from slerlib.data.scenes import photographs
 from slerlib.provenance import weights_file
+from slerlib.train.checkpoint import save_weights
+from slerlib.train.distributed import Group
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 # ipykernel and its neighbours warn about their own event loops and sockets
@@ -171,6 +175,29 @@ def test_the_lesson_on_the_sphere_runs_with_its_solution(run, tmp_path):
     assert starts == ["Experts on", "Images and"]
 
 
+@pytest.mark.parametrize(
+    ("lesson", "changed", "message"),
+    [
+        ("00_start_here", {"experts": 1}, "needs a network with experts 2 or .*; this one has experts 1"),
+        ("02_sphere", {"sude": "linear"}, "needs a network with sude emergent or .*; this one has sude linear"),
+        ("03_build_the_model", {"block": "restormer"}, "needs a network with block naf; this one has block restormer"),
+        ("03_build_the_model", {"experts": 1}, "this one has experts 1"),
+    ],
+)
+def test_a_lesson_says_which_networks_it_is_about(lesson, changed, message, tmp_path):
+    cfg = config.recipe("tiny")
+    cfg = replace(cfg, model=replace(cfg.model, **changed))
+    folder = save_weights(tmp_path, slerlib.SLERIR(cfg.model), {"name": "other", "config": config.to_dict(cfg)})
+    space = {}
+    with pytest.raises(slerlib.UserError, match=message):
+        for cell in nbformat.read(NOTEBOOKS / f"{lesson}.ipynb", 4).cells:
+            if cell.cell_type == "code":
+                exec(cell.source, space)
+            if "parameters" in cell.metadata.get("tags", []):
+                space["checkpoint"] = str(folder)
+    assert torch.is_grad_enabled()
+
+
 SPHERE = {"images": 2, "severities": "[0.5]"}
 
 
@@ -254,3 +281,27 @@ def test_the_lesson_on_many_processes_trains_alone_and_together(run, tmp_path):
     assert "weighted by the share of the samples: off by" in text and "Decay pulls at it." in text
     assert "Yes, in 72 cases, and as the library does it." in text and "2 processes by gloo on cpu" in text
     assert "The claim holds for these 8 steps." in text
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("range(rank * (total // world), (rank + 1) * (total // world))", "Not yet: .* sample 0 is lost"),
+        ("range(rank * -(-total // world), (rank + 1) * -(-total // world))", "Not yet: .* there is no sample 2"),
+        ("range(total)", "Not yet: .* sample 0 is taken twice"),
+        (
+            "range(rank * (total // world), total if rank == world - 1 else (rank + 1) * (total // world))",
+            "the sizes are",
+        ),
+        ("range(rank, total, world)", "Yes, in 72 cases, in another way than the library"),
+    ],
+)
+def test_the_exercise_on_sharing_shows_what_is_wrong(rows, said, capsys):
+    cells = [
+        cell.source for cell in nbformat.read(NOTEBOOKS / "09_many_gpus.ipynb", 4).cells if cell.cell_type == "code"
+    ]
+    space = {"my_rows": rows, "Group": Group}
+    for cell in cells:
+        if cell.startswith(("def shared(", "cases = ")):
+            exec(cell, space)
+    assert re.search(said, capsys.readouterr().out)
