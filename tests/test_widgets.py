@@ -283,6 +283,13 @@ def test_a_walk_tells_what_is_true_of_the_step_it_shows(model):
     assert values["t"] == pytest.approx(0.37) and values["angle_start"] == row.angle_start
 
 
+def test_what_the_reader_leaves_out_of_a_file_is_told(model, tmp_path):
+    frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "two.gif", save_all=True, append_images=frames[1:])
+    with pytest.warns(UserWarning, match="2 frames or pages; only the first is used"):
+        widgets.degrade_and_restore(model, tmp_path / "two.gif")
+
+
 def test_a_network_without_routes_or_sphere_is_refused(clean):
     cfg = config.recipe("tiny").model
     with pytest.raises(UserError, match="has 1 and router"):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -181,7 +182,9 @@ def central(image: str | os.PathLike | Image.Image | Tensor, side: int) -> Tenso
     from ..cases import centre
 
     if isinstance(image, (str, os.PathLike, Image.Image)):
-        image = read_image(image)[0]
+        image, meta = read_image(image)
+        for note in meta.notes:  # of an animation, for example
+            warnings.warn(note, stacklevel=3)
     if not isinstance(image, Tensor) or image.ndim != 3:
         raise UserError(
             "An explorer needs a clean photograph: a (3, H, W) tensor in [0, 1], a PIL image or the path of a file; "
