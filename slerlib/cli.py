@@ -7,6 +7,7 @@ Errors are one paragraph on standard error, without a traceback unless --debug i
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def _paragraph(error: Exception) -> str:
     # a training that diverged, or lost one of its processes, says what to do
     if isinstance(error, (UserError, FloatingPointError, ProcessLost)):
         return str(error)
-    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    text = f"{type(error).__name__}: {' '.join(str(error).split()).rstrip('.')}."
     if "OutOfMemory" in text or isinstance(error, MemoryError):
         return f"{text} Restore with a smaller --tile, train with a smaller train.batch, or train with --device cpu."
     return f"{text} This was not foreseen. --debug shows the traceback; `slerlib doctor` checks the set-up."
@@ -79,7 +80,9 @@ def _train(args) -> int:
     options = {"resume": args.resume, "init": args.init, "device": args.device}
     folder = train(cfg, data=args.data, out=out, workers=args.workers, cache=args.cache, **options)
     if place()[0] == 0:
-        print(f"Trained {args.recipe}: {folder}. Try it: slerlib restore IN OUT --checkpoint {folder}")
+        print(
+            f"Trained {args.recipe}: {folder}. Try it: slerlib restore IN OUT --checkpoint {shlex.quote(str(folder))}"
+        )
     return 0
 
 
@@ -103,12 +106,13 @@ def _ablate(args) -> int:
 
 def _eval(args) -> int:
     from .evaluate import evaluate, save_results, summary
+    from .images import check_json_output
     from .published import beside, notes, published
     from .restore import load
     from .sharding import take_own_gpu
 
-    if args.out and not args.out.absolute().parent.is_dir():
-        raise UserError(f"--out is a file in an existing folder; {args.out.parent} does not exist. Create it first.")
+    if args.out:
+        check_json_output(args.out, "--out")
     if args.published:
         published(args.setting)  # refuses a setting without figures before the work, not after
     take_own_gpu()

@@ -256,6 +256,19 @@ def check_output(path: str | os.PathLike) -> str:
     return FORMATS[path.suffix.lower()]
 
 
+def check_json_output(path: Path, option: str) -> None:
+    """Refuse, before any work, a name for numbers that no file can have here, or that would replace a picture."""
+    if not path.absolute().parent.is_dir():
+        raise UserError(f"{option} is a file in an existing folder; {path.parent} does not exist. Create it first.")
+    if path.is_dir():
+        raise UserError(f"{option} is a file; {path} is a folder. Name a file in it: {path / 'results.json'}.")
+    if path.suffix.lower() in FORMATS:
+        raise UserError(
+            f"{option} takes a JSON file, not a picture, which would be lost; got {path}. "
+            f"Name it {path.stem}.json, for example."
+        )
+
+
 def _encoded(x_CHW: torch.Tensor, meta: Meta, kind: str) -> bytes:
     if meta.mode in ("YCbCr", "LAB", "HSV") or (meta.mode == "CMYK" and kind not in _KEEPS_CMYK):
         # The values are sRGB now; the profile of a press does not describe them.

@@ -77,7 +77,8 @@ def restore(
 
     Arguments
     model: from `load`, or any SLERIR. It is run in evaluation mode and left as it was.
-    x: path of a file -> PIL image; PIL image -> PIL image of the same mode (palettes become RGB, bilevel ones grey);
+    x: path of a file -> PIL image, 8-bit where the file has 16-bit colour, which Pillow lacks (`slerlib restore` keeps
+        it, and so do arrays); PIL image -> PIL image of the same mode (palettes become RGB, bilevel ones grey);
         array (H, W) or (H, W, 1 to 4) of uint8, uint16 or float in [0, 1] -> same shape and dtype, alpha untouched;
         float tensor (1|3, H, W) or (B, 1|3, H, W) in [0, 1] -> the same shape, dtype and device.
     path: force the experts: 8 integers, a string such as "01201120", or a (B, 8) tensor.
@@ -143,7 +144,7 @@ def restore_batch(
     if route not in ("image", "tile"):
         raise UserError(f"route must be 'image' (one path) or 'tile' (one per tile); got {route!r}. Leave it out.")
     height, width = x_BCHW.shape[-2:]
-    side = _tile_side(tile, height * width)
+    side = tile_side(tile, height * width)
     weight = next(model.parameters())
     if weight.device.type == "cpu":
         keep_freed_memory()
@@ -166,8 +167,8 @@ def restore_batch(
     return y.clamp_(0, 1), trace
 
 
-def _tile_side(tile: int | None, pixels: int) -> int:
-    """Side of the tiles, 0 for the whole image."""
+def tile_side(tile: int | None, pixels: int) -> int:
+    """Side of the tiles, 0 for the whole image. Raises UserError for a side that no tile may have."""
     if tile is None:
         return AUTO_TILE if pixels > WHOLE_PIXELS else 0
     if isinstance(tile, bool) or not isinstance(tile, int) or (tile != 0 and (tile < SMALLEST_TILE or tile % 8)):

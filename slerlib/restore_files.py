@@ -26,11 +26,17 @@ def restore_files(
     """
     from tqdm import tqdm
 
-    from .restore import load
+    from .images import check_json_output
+    from .restore import load, tile_side
 
+    tile_side(tile, 0)  # refused once, not for each image
     jobs, passed_over = _jobs(source, target)
-    if trace is not None and not trace.absolute().parent.is_dir():
-        raise UserError(f"--trace is a file in an existing folder; {trace.parent} does not exist. Create it first.")
+    if trace is not None:
+        check_json_output(trace, "--trace")
+        if trace.exists() and any(os.path.samefile(trace, read) for read, _ in jobs):
+            raise UserError(
+                f"--trace must not be the input, which would be lost; both are {trace}. Choose another name."
+            )
     model = load(checkpoint)
     device = next(model.parameters()).device
     done, broken = [], []

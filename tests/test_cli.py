@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -103,13 +104,20 @@ def test_results_inside_the_input_folder_are_not_restored_again(run, picture, un
 
 def test_restore_refuses_what_cannot_work(run, picture, untrained, tmp_path):
     (tmp_path / "empty").mkdir()
+    plain = shutil.copy(picture, tmp_path / "no_suffix")
+    before = picture.read_bytes()
     for args, expected in [
         ((tmp_path / "none.png", tmp_path / "out.png"), "does not"),
         ((picture, picture), "must not be the input"),
         ((picture, tmp_path / "no" / "out.png"), "does not exist"),
         ((picture, tmp_path / "out.xyz"), "suffix"),
         ((picture, tmp_path / "out.png", "--tile", 7), "tile"),
+        ((tmp_path, tmp_path / "out", "--tile", 7), "tile"),
         ((picture, tmp_path / "out.png", "--trace", tmp_path / "no" / "t.json"), "--trace"),
+        ((picture, tmp_path / "out.png", "--trace", picture), "not a picture"),
+        ((picture, tmp_path / "out.png", "--trace", tmp_path / "out.png"), "not a picture"),
+        ((picture, tmp_path / "out.png", "--trace", tmp_path), "is a folder"),
+        ((plain, tmp_path / "out.png", "--trace", plain), "--trace must not be the input"),
         ((tmp_path, tmp_path), "must not be the input folder"),
         ((tmp_path, picture), "is a file"),
         ((tmp_path / "empty", tmp_path / "out"), "holds none"),
@@ -119,6 +127,23 @@ def test_restore_refuses_what_cannot_work(run, picture, untrained, tmp_path):
             args = (*args, "--checkpoint", untrained)
         code, out, err = run("restore", *args)
         assert code == 1 and one_paragraph(err) and expected in err, (args, err)
+    assert picture.read_bytes() == Path(plain).read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "in.png", "no_suffix"]
+
+
+def test_eval_refuses_a_file_for_its_scores_before_the_work(run, picture, tmp_path):
+    before = picture.read_bytes()
+    for out, expected in [(tmp_path, "is a folder"), (picture, "not a picture"), (tmp_path / "no" / "r.json", "exist")]:
+        code, printed, err = run("eval", "none", "--data", "demo", "--setting", "demo", "--out", out)
+        assert code == 1 and printed == "" and one_paragraph(err) and expected in err
+    assert picture.read_bytes() == before
+
+
+def test_the_line_to_try_a_training_can_be_pasted(run, monkeypatch, tmp_path):
+    monkeypatch.setattr("slerlib.train.loop.train", lambda cfg, out, **options: out)
+    out = tmp_path / "my first"
+    printed = run("train", "tiny", "--out", out)[1]
+    assert shlex.split(printed.split("Try it: ")[1])[-1] == str(out)
 
 
 def test_train_hands_over_its_options(run, monkeypatch, tmp_path):

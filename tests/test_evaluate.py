@@ -318,6 +318,10 @@ def test_results_file(net, folder, tmp_path):
     assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["results.json"]
     with pytest.raises(UserError, match="cannot"):
         save_results(part, tmp_path / "no" / "results.json")
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(UserError, match="cannot"):
+        save_results(part, tmp_path / "taken")
+    assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["results.json"]  # nor a temporary file
 
 
 def test_modal_paths_need_paths(folder):
