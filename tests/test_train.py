@@ -325,8 +325,9 @@ def test_warm_start_from_weights(photographs, finished, tmp_path):
     go_on = make("train.steps=2", "train.stage_a=0", "train.stage_c=0")
     then = loop.train(go_on, photographs, tmp_path / "then", init=first, progress=False)
     assert checkpoint.read_card(then)["config"]["train"]["upcycle"] == 0.4  # its experts are as they were born
-    with pytest.raises(UserError, match="must fit the configuration"):
+    with pytest.raises(UserError, match=r"these differ \(weights != asked\): model.experts: 3 != 2. Use"):
         loop.train(make("model.experts=2"), photographs, tmp_path / "other", init=finished)
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_deeper_network_begins_as_good_as_the_shallower_one(finished, tmp_path):
@@ -343,11 +344,18 @@ def test_a_deeper_network_begins_as_good_as_the_shallower_one(finished, tmp_path
     card = checkpoint.read_card(finished)
     card["config"]["model"] = config.to_dict(deep.cfg)
     checkpoint.save_weights(tmp_path, deep, card)
-    with pytest.raises(UserError, match="is not part of this network"):
+    with pytest.raises(UserError, match="fewer NAF blocks.* model.stages"):
         checkpoint.warm_start(shallow, tmp_path)
     restormer = SLERIR(dataclasses.replace(shallow.cfg, stages=stages, block="restormer"))
-    with pytest.raises(UserError, match="must fit the configuration"):
+    with pytest.raises(UserError, match="model.block: naf != restormer"):
         checkpoint.warm_start(restormer, finished)
+
+
+def test_the_same_weights_have_the_same_hash(untrained, tmp_path):
+    net, card = checkpoint.load_net(untrained)
+    for _ in range(8):
+        saved = checkpoint.save_weights(tmp_path, net, card)
+        assert checkpoint.read_card(saved)["weights_sha256"] == card["weights_sha256"]
 
 
 def test_validation_looks_at_the_one_expert_that_trains(photographs, tmp_path):
@@ -402,6 +410,10 @@ def test_damaged_and_foreign_checkpoints_are_refused(finished, tmp_path):
     (copy / "card.json").write_text(json.dumps(card))
     with pytest.raises(UserError, match="has shape .* expected"):
         checkpoint.load_net(copy)
+    for text in ("[]", '{"steps_done": 3}', '{"config": "tiny"}', '{"config": {}}'):
+        (copy / "card.json").write_text(text)
+        with pytest.raises(UserError, match="with the `config` of the training"):
+            checkpoint.load_net(copy)
     (copy / "card.json").write_text("{")
     with pytest.raises(UserError, match="not valid JSON"):
         checkpoint.load_net(copy)

@@ -21,6 +21,8 @@ def to_json(cfg) -> str:
 
 def from_dict(cls, values: dict, where: str = ""):
     """Build the dataclass `cls` from plain values; unknown keys and ill-typed values raise UserError."""
+    if not isinstance(values, dict):
+        raise UserError(f"Configuration {where.rstrip('.') or 'values'} must be an object of keys; got {values!r}.")
     hints = typing.get_type_hints(cls)
     known = [f.name for f in dataclasses.fields(cls)]
     unknown = sorted(set(values) - set(known))

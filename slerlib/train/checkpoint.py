@@ -63,7 +63,8 @@ def save_weights(folder: str | Path, net: SLERIR, card: dict, half: bool = False
     if half:
         tensors |= {name: tensors[name].half() for name, _ in net.named_parameters()}
     model = json.dumps(config.to_dict(net.cfg), sort_keys=True)
-    content = save(tensors, metadata={"format": "pt", "slerlib.model": model})
+    # one key alone: safetensors writes several in a random order, and the same weights would have several hashes
+    content = save(tensors, metadata={"slerlib.model": model})
     card = {**card, "weights_sha256": hashlib.sha256(content).hexdigest()}
     text = (json.dumps(card, indent=2) + "\n").encode()
     renames = [_write_beside(folder / name, part) for name, part in ((WEIGHTS, content), (CARD, text))]
@@ -74,7 +75,7 @@ def save_weights(folder: str | Path, net: SLERIR, card: dict, half: bool = False
 
 def read_card(folder: Path) -> dict:
     try:
-        return json.loads((folder / CARD).read_text())
+        card = json.loads((folder / CARD).read_text())
     except FileNotFoundError:
         raise UserError(
             f"A checkpoint needs its {CARD} beside the weights; {folder} has none. Copy the whole folder."
@@ -83,6 +84,13 @@ def read_card(folder: Path) -> dict:
         raise UserError(
             f"{folder / CARD} is not valid JSON (line {error.lineno}: {error.msg}). Copy the checkpoint again."
         ) from None
+    config_ = card.get("config") if isinstance(card, dict) else None
+    if not isinstance(config_, dict) or "name" not in config_:
+        raise UserError(
+            f"A card is a JSON object with the `config` of the training; {folder / CARD} has none. "
+            "Copy the checkpoint again."
+        )
+    return card
 
 
 def load_net(name_or_path: str | Path, device: torch.device | str = "cpu") -> tuple[SLERIR, dict]:
@@ -100,7 +108,7 @@ def load_net(name_or_path: str | Path, device: torch.device | str = "cpu") -> tu
             f"the card says {str(card.get('weights_sha256'))[:12]}... The file was changed or damaged: "
             "copy the checkpoint again."
         )
-    cfg = config.from_dict(config.RunConfig, card.get("config", {}))
+    cfg = config.from_dict(config.RunConfig, card["config"])
     net = SLERIR(cfg.model)
     try:
         tensors = load(content)
@@ -125,7 +133,7 @@ def load_tensors(net: SLERIR, tensors: dict[str, torch.Tensor], where: str) -> N
     if wrong:
         raise UserError(
             f"Weights must fit the configuration; in {where}, {len(wrong)} tensors do not: {'; '.join(wrong[:3])}. "
-            "Use the recipe that the weights were trained with."
+            f"Was {CARD} edited? Copy the checkpoint again."
         )
     net.load_state_dict(tensors)
 
@@ -139,7 +147,16 @@ def warm_start(net: SLERIR, name_or_path: str | Path) -> None:
     theirs, _ = load_net(name_or_path)
     own = net.state_dict() if net.cfg.block == theirs.cfg.block == "naf" else {}
     added = {key: value for key, value in own.items() if _is_added(key, theirs.cfg.stages)}
-    load_tensors(net, {**added, **theirs.state_dict()}, str(name_or_path))
+    start, shapes = {**added, **theirs.state_dict()}, net.state_dict()
+    if start.keys() != shapes.keys() or any(start[key].shape != shapes[key].shape for key in start):
+        have, asked = config.to_dict(theirs.cfg), config.to_dict(net.cfg)
+        different = [f"model.{key}: {have[key]} != {asked[key]}" for key in have if have[key] != asked[key]]
+        raise UserError(
+            "A network starts from weights of its own shape, or from those with fewer NAF blocks in its stages; "
+            f"in {name_or_path} these differ (weights != asked): {'; '.join(different)}. "
+            "Use the recipe and the --set model.KEY=VALUE that the weights were trained with, or leave --init out."
+        )
+    net.load_state_dict(start)
 
 
 def _is_added(key: str, blocks: tuple[int, ...]) -> bool:
@@ -171,13 +188,18 @@ def load_state(path: Path, cfg: config.RunConfig) -> dict:
     if different:
         raise UserError(
             f"A run resumes with the configuration it began with; in {path.parent} these differ (saved != asked): "
-            f"{'; '.join(different)}. Use another --out, or --init for a warm start."
+            f"{'; '.join(different)}. Give the recipe, --set and --init of the first time again; to change them, "
+            f"use another --out with --init {path.parent}."
         )
     return state
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    os.replace(*_write_beside(path, content))
+    try:
+        os.replace(*_write_beside(path, content))
+    except OSError:
+        path.with_name(path.name + ".tmp").unlink(missing_ok=True)
+        raise
 
 
 def _write_beside(path: Path, content: bytes) -> tuple[Path, Path]:

@@ -75,7 +75,7 @@ def _without_upcycling(cfg: config.RunConfig, init: str | Path) -> config.RunCon
     """`cfg`, with train.upcycle=0 where the experts of `init` have gone their own ways already."""
     card = checkpoint.load_net(init)[1]
     theirs = config.from_dict(config.RunConfig, card["config"])
-    if card["steps_done"] <= theirs.train.stage_steps()[0] + stages.upcycle_steps(theirs):
+    if card.get("steps_done", 0) <= theirs.train.stage_steps()[0] + stages.upcycle_steps(theirs):
         return cfg
     return dataclasses.replace(cfg, train=dataclasses.replace(cfg.train, upcycle=0.0))
 

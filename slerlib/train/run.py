@@ -219,7 +219,8 @@ class Run:
         similarity = -(z[:, None] - self.net.router.anchors).pow(2).sum(-1)
         right = (similarity.argmax(dim=1) == labels).float()
         record = {"step": self.step, "anchor_accuracy": round(right.mean().item(), 4)}
-        message = f"stage A done: {right.mean():.1%} of {len(z)} held-out views lie nearest to their own anchor"
+        done = "stage A done" if self.cfg.train.stage_steps()[0] else "no stage A"
+        message = f"{done}: {right.mean():.1%} of {len(z)} held-out views lie nearest to their own anchor"
         if bool(real.any()):
             record["anchor_accuracy_real"] = round(right[real].mean().item(), 4)
             message += f", {right[real].mean():.1%} of the {int(real.sum())} real ones among them"
