@@ -81,11 +81,11 @@ def cases(
     """
     if setting not in ("demo", "pairs", *SETTINGS):
         names = ", ".join(repr(name) for name in (*SETTINGS, "pairs", "demo"))
-        raise UserError(f"setting must be one of {names}; got {setting!r}. Leave it out for 'demo'.")
+        raise UserError(f"setting must be one of {names}; got {setting!r}. Take 'demo' for any photographs.")
     if isinstance(images, bool) or not isinstance(images, int) or images < 0:
         raise UserError(f"images must be a whole number, 0 for all; got {images!r}. Try images=2.")
     if crop not in CROPS:
-        raise UserError(f"crop must be 'center16' or 'none'; got {crop!r}. Leave it out for the published protocol.")
+        raise UserError(f"crop must be 'center16' or 'none'; got {crop!r}. Leave it out for 'center16'.")
     if noise not in NOISES or (setting == "demo" and noise != "slerlib"):
         raise UserError(
             f"noise must be 'slerlib' or, for test sets, 'promptir'; got {noise!r} with setting={setting!r}. Leave it "

@@ -51,6 +51,11 @@ class Comparison:
     partitions: DataFrame  # `partition_table` of the routes; empty as above
     notes: tuple[str, ...]  # what was left out, and why
 
+    def __repr__(self) -> str:  # what `slerlib compare` prints, not every row of both
+        from .compare_text import as_text
+
+        return as_text(self)
+
     @property
     def same_weights(self) -> bool:
         """Both are one checkpoint, so that expert numbers mean the same in both."""

@@ -65,6 +65,12 @@ def test_encoding_alone_gives_the_same_route_and_no_score(model, restored):
     assert quick.table.psnr.isna().all() and quick.table.psnr_input.equals(restored.table.psnr_input)
 
 
+def test_traces_print_on_one_line_and_a_name_is_no_grid(model, restored):
+    assert repr(restored).startswith("Traces of 12 rows, 8 layers with 3 experts") and "\n" not in repr(restored)
+    with pytest.raises(slerlib.UserError, match=r"Pass Grid\('my photographs'\)"):
+        collect(model, "my photographs")
+
+
 def test_a_crop_is_encoded_by_itself_and_the_batch_does_not_matter(model, restored):
     single = collect(model, cases(), views=("image", "crop"), side=32, batch=1)
     np.testing.assert_allclose(single.embedding, restored.embedding, atol=1e-5)

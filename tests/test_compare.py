@@ -69,7 +69,7 @@ def test_a_planted_decibel_comes_back(saved):
     assert len(c.rows) == 18 and np.allclose(c.rows.delta, 1) and list(c.means.task) == [*TASKS, "average"]
     assert np.allclose(c.means[["delta", "low", "high"]], 1) and row(c, "average").n == 12
     assert c.means[["better", "worse", "equal"]].to_numpy().tolist() == [[6, 0, 0]] * 3 + [[12, 0, 0]]
-    assert c.verdict() == "B scores higher on average: +1.00 (+1.00 to +1.00) dB."
+    assert c.verdict() == "B scores higher on average: +1.00 (+1.00 to +1.00) dB." and c.verdict() in repr(c)
     assert compare(c.b, c.a).verdict() == "B scores lower on average: -1.00 (-1.00 to -1.00) dB."
     assert row(c, "rain").psnr_b - row(c, "rain").psnr_a == pytest.approx(1)
     assert list(c.differences.name) == ["sha256"] and c.notes == ()

@@ -262,7 +262,8 @@ def test_wrong_options_are_refused(options, words):
     [
         (torch.zeros(3, 16, 16, dtype=torch.uint8), "uint8"),
         (torch.zeros(3, 16, 16, dtype=torch.float64), "float64"),
-        (np.zeros((3, 16, 16), np.float32), "ndarray"),
+        (np.zeros((16, 16, 3), np.float32), "got ndarray. From a file: .*permute"),
+        ("photo.jpg", "got str. From a file"),
         (torch.zeros(1, 3, 16, 16), "one RGB image"),
         (torch.zeros(16, 16, 3), "one RGB image"),
         (torch.zeros(3, 0, 16), "one RGB image"),

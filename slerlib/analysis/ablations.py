@@ -76,7 +76,8 @@ def read(path: str | Path | None = None) -> DataFrame:
         rows = pd.read_csv(path, dtype=TEXT)
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise UserError(
-            f"A table of ablations is a CSV file of `slerlib ablate`; {path} cannot be read: {error}"
+            f"A table of ablations is a CSV file of `slerlib ablate`; {path} cannot be read: "
+            f"{getattr(error, 'strerror', None) or error}. Check the path, or leave it out for the shipped table."
         ) from None
     if missing := [name for name in COLUMNS if name not in rows]:
         raise UserError(

@@ -53,6 +53,10 @@ class Traces:
     def __len__(self) -> int:
         return len(self.embedding)
 
+    def __repr__(self) -> str:  # not every number of every array
+        layers, experts = self.similarity.shape[1:]
+        return f"Traces of {len(self)} rows, {layers} layers with {experts} experts; columns: {', '.join(self.table)}"
+
     @classmethod
     def from_trace(cls, model: SLERIR, trace: Trace, table: DataFrame) -> Traces:
         """From the trace of a batch and a table of its rows; columns that the table lacks are left empty."""

@@ -111,6 +111,8 @@ def collect(
     if not restore and model.cfg.router == "sphere_stage":
         raise UserError("A sphere_stage router decides inside the backbone; collect its traces with restore=True.")
     options = {"restore": restore, "views": tuple(v for v in VIEWS if v in views), "side": side, "batch": batch}
+    if isinstance(cases, str | os.PathLike):
+        raise UserError(f"Traces are collected over a Grid or over cases; got {cases!r}. Pass Grid({str(cases)!r}).")
     if not isinstance(cases, Grid):
         return _collected(model, _shown(cases, progress), math.nan, math.nan, **options)
     network, found = network_hash(model), []

@@ -92,7 +92,12 @@ def _check_image(clean: torch.Tensor) -> np.ndarray:
         got = clean.dtype if isinstance(clean, torch.Tensor) else type(clean).__name__
         raise UserError(
             f"degrade takes a float32 torch.Tensor (3, H, W) in [0, 1]; got {got}. "
-            "Convert it with torch.as_tensor(x).float(), and divide 8-bit values by 255."
+            + (
+                "Convert it with x.float(), and divide 8-bit values by 255."
+                if isinstance(clean, torch.Tensor)
+                else "From a file: x, _ = slerlib.images.read_image(path). From an 8-bit array (H, W, 3): "
+                "torch.as_tensor(x).permute(2, 0, 1) / 255."
+            )
         )
     if clean.ndim != 3 or clean.shape[0] != 3 or clean.shape[1] < 1 or clean.shape[2] < 1:
         raise UserError(
