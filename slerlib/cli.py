@@ -141,6 +141,10 @@ def _data(args) -> int:
     from .data import check
 
     if args.action == "list":
+        if args.root is not None:
+            raise UserError(
+                f"`slerlib data list` takes no folder; got {args.root}. For a folder: slerlib data check DIR"
+            )
         rows = check.list_sets()
         for row in [] if args.json else rows:
             counts = ", ".join(f"{split} {count}" for split, count in row["counts"].items())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from . import __version__
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; `command` of what it returns is the name of the chosen one."""
@@ -18,6 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="Each command explains itself: slerlib restore --help",
         parents=[common],
     )
+    parser.add_argument("--version", action="version", version=f"slerlib {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def add(name, short, description, example):

@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from slerlib import cli, doctor
+from slerlib import __version__, cli, doctor
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = ("doctor", "restore", "train", "ablate", "eval", "data", "report", "compare")
@@ -45,6 +45,15 @@ def test_help_lists_exactly_the_commands_that_exist(run):
     for command in COMMANDS:
         assert f"  {command} " in out
     assert "data check" not in out
+
+
+def test_the_version_is_that_of_the_package(run):
+    assert run("--version")[:2] == (0, f"slerlib {__version__}\n")
+
+
+def test_the_list_of_data_sets_is_of_no_folder(run):
+    code, _, err = run("data", "list", "somewhere")
+    assert code == 1 and "takes no folder; got somewhere" in err and "data check DIR" in err
 
 
 @pytest.mark.parametrize(

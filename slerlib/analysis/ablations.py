@@ -26,10 +26,10 @@ COLUMNS = ("variant", "seed", "task", "psnr")  # that a table must have; it hold
 # (claim, network that should be better, network it is better than). [paper] says or implies it; [ours] we ask it.
 CLAIMS = (
     ("[paper] SLER-IR beats a dense network of the same active size", REFERENCE, "plain_dense"),
-    ("[ours] ... also one that has its encoder and guide map", REFERENCE, "dense"),
-    ("[ours] ... also one that has these, and as many parameters in all", REFERENCE, "dense_wide"),
+    ("[ours] SLER-IR beats a dense network with its encoder and guide map", REFERENCE, "dense"),
+    ("[ours] SLER-IR beats such a dense network with as many parameters in all", REFERENCE, "dense_wide"),
     ("[paper] Experts at every layer, behind a linear gate, beat a dense network", "plain_linear", "plain_dense"),
-    ("[ours] ... and so they do on the sphere", "plain_sphere", "plain_dense"),
+    ("[ours] Experts at every layer, on the sphere, beat a dense network", "plain_sphere", "plain_dense"),
     ("[paper] The sphere and its nearest pin beat that gate", "plain_sphere", "plain_linear"),
     ("[paper] The global-local guide map adds to experts on the sphere", REFERENCE, "plain_sphere"),
     ("[paper] The guide needs its local tokens", REFERENCE, "cls_only"),
@@ -40,7 +40,7 @@ CLAIMS = (
     ("[ours] A route per image beats a fixed path per degradation", REFERENCE, "modal_paths"),
     ("[ours] Routes found by the encoder beat true labels", REFERENCE, "oracle"),
     ("[paper] Contrast on the sphere beats contrast without one (and without uniformity)", "emergent", "linear_space"),
-    ("[paper] ... and beats the features of a plain classifier", "emergent", "classifier"),
+    ("[paper] Contrast on the sphere beats the features of a plain classifier", "emergent", "classifier"),
     ("[paper] The triplet term adds to contrast and uniformity", "emergent", "no_triplet"),
     ("[ours] The uniformity term adds to contrast", "no_triplet", "contrastive"),
     ("[ours] Fixed anchors beat emergent ones at a short stage A", REFERENCE, "emergent"),
