@@ -1,5 +1,6 @@
 # make report    set up .venv and run every report notebook (bundled photographs, shipped checkpoint); prints the pages
 # make test      set up what tests need and run the fast full suite; make test-all adds the long tests
+# make gallery   run the reports and keep executed copies in reports/gallery
 # make lab       open the notebooks in JupyterLab
 # make lint      ruff
 # make clean     remove .venv
@@ -31,10 +32,13 @@ TORCH_IS_INDEX := $(findstring /,$(TORCH))
 UNPINNED := /^nvidia-/d;/^cuda-/d;/^triton==/d;/^setuptools==/d$(if $(TORCH_IS_INDEX),,;/^torch==/d)
 CONSTRAINTS := $(if $(TORCH),$(VENV)/constraints.txt,constraints.txt)
 
-.PHONY: report test test-all lab lint clean help FORCE
+.PHONY: report gallery test test-all lab lint clean help FORCE
 
 report: $(VENV)/.installed
 	$(BIN)/python -m slerlib report all $(REPORT_ARGS)
+
+gallery: $(VENV)/.installed
+	$(BIN)/python reports/make_gallery.py
 
 test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(TEST_ARGS)
@@ -52,7 +56,7 @@ clean:
 	rm -rf $(VENV) .venv.choice
 
 help:
-	@sed -n 's/^# //p' Makefile | head -8
+	@sed -n 's/^# //p' Makefile | head -9
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "slerlib needs Python 3.11 or later;" \

@@ -14,6 +14,7 @@ from slerlib import report_plan
 NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.ipynb"))
 REPORTS = [path for path in NOTEBOOKS if path.stem.startswith("report_")]
 LESSONS = [path for path in NOTEBOOKS if path not in REPORTS]
+GALLERY = Path(__file__).resolve().parent.parent / "reports" / "gallery"
 PACKAGES = {"slerlib", "torch", "numpy", "pandas", "matplotlib"}
 LONGEST, MOSTLY = 25, 12  # lines of a code cell; nine in ten keep to the second
 
@@ -121,3 +122,15 @@ def test_the_file_is_written_one_way(path):
     """As JupyterLab saves it, so that a change shows up as itself alone."""
     content = path.read_text(encoding="utf-8")
     assert content == json.dumps(json.loads(content), indent=1, ensure_ascii=False) + "\n"
+
+
+@pytest.mark.parametrize("path", REPORTS, ids=lambda path: path.stem)
+def test_the_gallery_holds_an_executed_copy_of_every_report_as_it_is(path):
+    copy = GALLERY / path.name
+    assert copy.is_file() and copy.stat().st_size <= 1.5e6, "make gallery"
+    executed = [c for c in nbformat.read(copy, 4).cells if "injected-parameters" not in c.metadata.get("tags", [])]
+    assert [cell.source for cell in executed] == [cell.source for cell in nbformat.read(path, 4).cells], "make gallery"
+    ran = [cell for cell in executed if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in ran) and any(cell.outputs for cell in ran)
+    assert not any(output.output_type == "error" for cell in ran for output in cell.outputs)
+    assert not re.search(r'["\\s](/home|/root|/tmp|/work|/Users)/', copy.read_text()), "paths of a machine"

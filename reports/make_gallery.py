@@ -1,0 +1,53 @@
+"""Keep executed copies of all reports in reports/gallery, which can be read without running anything: `make gallery`.
+
+What ran before with the same code, checkpoint and values is not run again. A copy is the executed notebook without
+times and paths, its figures in 256 colours; its metadata say which code, checkpoint and versions made it.
+"""
+
+import base64
+import io
+from pathlib import Path
+
+import nbformat
+from PIL import Image
+
+from slerlib import report
+from slerlib.train.checkpoint import write_atomically
+
+GALLERY = Path(__file__).resolve().parent / "gallery"
+SAID = ("git", "code", "checkpoint", "data", "versions", "hardware", "threads", "dtype")  # of the provenance
+
+
+def keep(record: dict) -> Path:
+    """Write the copy of one finished run, a record of `slerlib.report.run`."""
+    book = nbformat.read(record["folder"] / "notebook.ipynb", 4)
+    for cell in book.cells:
+        tags = cell.metadata.get("tags")
+        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
+        for data in (output.get("data", {}) for output in cell.get("outputs", [])):
+            if "image/png" in data:
+                data["image/png"] = _smaller(data["image/png"])
+    about = {"started": record["started"], "parameters": record["parameters"]}
+    about |= {name: record["provenance"].get(name) for name in SAID}
+    kept = {name: book.metadata[name] for name in ("kernelspec", "language_info")}
+    book.metadata = nbformat.from_dict(kept | {"slerlib": about})
+    GALLERY.mkdir(exist_ok=True)
+    path = GALLERY / f"report_{record['name']}.ipynb"
+    write_atomically(path, (nbformat.writes(book) + "\n").encode())
+    return path
+
+
+def _smaller(png: str) -> str:
+    """The same picture with a palette of 256 colours, a third of the size, both in base64."""
+    picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    content = io.BytesIO()
+    picture.save(content, "png", optimize=True)
+    return base64.b64encode(content.getvalue()).decode()
+
+
+if __name__ == "__main__":
+    records = report.run("all")
+    if failed := [f"{record['name']} ({record['page']})" for record in records if record["state"] != "done"]:
+        raise SystemExit(f"The gallery is left as it is: a report is not done: {', '.join(failed)}")
+    for finished in records:
+        print(keep(finished))
