@@ -35,8 +35,8 @@ def restored_files(folder: str | os.PathLike, todo: Sequence[Case]) -> dict[Case
         if file is None:
             raise UserError(
                 f"Every image of the setting must have been restored; {case.image} ({case.dataset}, {case.task}) has "
-                f"neither {places[0] / stem}.* nor {folder / stem}.*. Restore it, or score "
-                "fewer images or classes."
+                f"neither {places[0] / stem}.* nor {folder / stem}.*. Restore it, or score fewer "
+                "images or classes."
             )
         other = owner.setdefault(file, case)
         if other is not case:

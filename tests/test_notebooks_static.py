@@ -128,9 +128,13 @@ def test_the_file_is_written_one_way(path):
 def test_the_gallery_holds_an_executed_copy_of_every_report_as_it_is(path):
     copy = GALLERY / path.name
     assert copy.is_file() and copy.stat().st_size <= 1.5e6, "make gallery"
-    executed = [c for c in nbformat.read(copy, 4).cells if "injected-parameters" not in c.metadata.get("tags", [])]
+    book = nbformat.read(copy, 4)
+    executed = [cell for cell in book.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
     assert [cell.source for cell in executed] == [cell.source for cell in nbformat.read(path, 4).cells], "make gallery"
+    own = {name: about["default"] for name, about in report_plan.declared(path).items()}
+    assert book.metadata.slerlib.parameters == own, "run with other values than its own"
     ran = [cell for cell in executed if cell.cell_type == "code"]
     assert all(cell.execution_count for cell in ran) and any(cell.outputs for cell in ran)
     assert not any(output.output_type == "error" for cell in ran for output in cell.outputs)
-    assert not re.search(r'["\\s](/home|/root|/tmp|/work|/Users)/', copy.read_text()), "paths of a machine"
+    found = re.search(r"""["'\s](/home|/root|/tmp|/work|/Users)/""", copy.read_text())
+    assert not found, f"a path of a machine: {found}"

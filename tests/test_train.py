@@ -332,8 +332,8 @@ def test_warm_start_from_weights(photographs, finished, tmp_path):
 
 def test_a_deeper_network_begins_as_good_as_the_shallower_one(finished, tmp_path):
     shallow, _ = checkpoint.load_net(finished)
-    stages = tuple(count + extra for count, extra in zip(shallow.cfg.stages, (1, 0, 0, 2, 0, 0, 0, 1), strict=True))
-    deep = SLERIR(dataclasses.replace(shallow.cfg, stages=stages)).eval()
+    blocks = tuple(count + extra for count, extra in zip(shallow.cfg.stages, (1, 0, 0, 2, 0, 0, 0, 1), strict=True))
+    deep = SLERIR(dataclasses.replace(shallow.cfg, stages=blocks)).eval()
     checkpoint.warm_start(deep, finished)
     x = torch.rand(2, 3, 32, 40, generator=torch.Generator().manual_seed(0))
     y, trace = deep(x, return_trace=True)
@@ -346,7 +346,7 @@ def test_a_deeper_network_begins_as_good_as_the_shallower_one(finished, tmp_path
     checkpoint.save_weights(tmp_path, deep, card)
     with pytest.raises(UserError, match="fewer NAF blocks.* model.stages"):
         checkpoint.warm_start(shallow, tmp_path)
-    restormer = SLERIR(dataclasses.replace(shallow.cfg, stages=stages, block="restormer"))
+    restormer = SLERIR(dataclasses.replace(shallow.cfg, stages=blocks, block="restormer"))
     with pytest.raises(UserError, match="model.block: naf != restormer"):
         checkpoint.warm_start(restormer, finished)
 
