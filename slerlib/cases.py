@@ -197,13 +197,20 @@ def set_cases(columns: Sequence[Column], images: int, seed: int, crop: str, nois
 
 
 def _pair(item: Item, crop: str) -> tuple[Tensor, Tensor]:
-    damaged_CHW, clean_CHW = read_image(item.input)[0], read_image(item.target)[0]
-    if damaged_CHW.shape != clean_CHW.shape:
+    files = (item.input, item.target)
+    damaged_CHW, clean_CHW = _checked(files, [read_image(file)[0] for file in files], crop)
+    return damaged_CHW, clean_CHW
+
+
+def _checked(files: Sequence[Path], pictures: Sequence[Tensor], crop: str) -> list[Tensor]:
+    """The pictures of one case, cropped. Raises UserError for too small ones and for a pair of two sizes."""
+    if len({x_CHW.shape for x_CHW in pictures}) > 1:
+        damaged, clean = (f"{file} is {size_text(x_CHW)}" for file, x_CHW in zip(files, pictures, strict=True))
         raise UserError(
-            f"The two images of a pair must have the same size; {item.input} is {size_text(damaged_CHW)} and "
-            f"{item.target} is {size_text(clean_CHW)} (width x height). Crop or remove the pair."
+            f"The two images of a pair must have the same size; {damaged} and {clean} (width x height). Crop or remove "
+            "the pair."
         )
-    return cropped(damaged_CHW, crop, item.input), cropped(clean_CHW, crop, item.target)
+    return [cropped(x_CHW, crop, file) for file, x_CHW in zip(files, pictures, strict=True)]
 
 
 class PeerNoise:
@@ -245,6 +252,22 @@ class PeerNoise:
         with Image.open(file) as picture:
             width, height = picture.size
         return 3 * (height // 16 * 16) * (width // 16 * 16) if self.crop == "center16" else 3 * height * width
+
+
+def check_readable(todo: Sequence[Case], crop: str) -> None:
+    """Decode every file once, so that a broken one is named before the work and not in the middle of it.
+
+    Raises UserError with the faults, one a line, three at most and the number of the others.
+    """
+    faults = []
+    for files in dict.fromkeys(case.files for case in todo):
+        try:
+            _checked(files, [read_image(file)[0] for file in files], crop)
+        except UserError as error:
+            faults.append(str(error))
+    if faults:
+        more = [f"{len(faults) - 3} more cannot be scored either."] if len(faults) > 3 else []
+        raise UserError("\n".join([*faults[:3], *more]))
 
 
 # --- crops and hashes ---

@@ -167,7 +167,7 @@ def _paired(a: ScoredRun, b: ScoredRun, differences: DataFrame) -> tuple[DataFra
     if not same.all():
         reasons = differences[differences.group.isin(["setting", "data", "definition", "versions"])]
         reasons = reasons[~reasons.name.isin(SIDE_SETTINGS)]
-        why = "; ".join(f"{row.name_}: {_short(row.a)} and {_short(row.b)}"
+        why = "; ".join(f"{row.name_}: {short(row.a)} and {short(row.b)}"
                         for row in reasons.rename(columns={"name": "name_"}).itertuples())  # fmt: skip
         why = f" The runs differ in {why}." if why else ""
         gap = (both.psnr_input_a - both.psnr_input_b).abs()[~same].fillna(0)  # NaN: both infinite
@@ -213,9 +213,12 @@ def _held(run: ScoredRun) -> str:
     return listed + (f" and {len(counts) - 4} more" if len(counts) > 4 else "")
 
 
-def _short(value) -> str:
-    text = str(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
+def short(value) -> str:
+    """A value of a run in few letters: hashes by their first 12, nothing as a dash."""
+    text = "-" if value is None or value != value else f"{value}"
+    hashed = len(text) in (40, 64) and all(letter in "0123456789abcdef" for letter in text)
+    text = text[:12] if hashed else " ".join(text.split())
+    return text if len(text) <= 48 else f"{text[:45]}..."
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------

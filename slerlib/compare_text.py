@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .compare import Comparison
+from .compare import Comparison, short
 from .evaluate import plain
 from .metrics import with_interval
 
@@ -26,14 +26,6 @@ def as_text(c: Comparison, pages: str = "") -> str:
     parts.append("\n".join([c.verdict(), *named, *scope(c)]))
     parts += ["\n".join(lines) for lines in (routes(c), c.notes) if lines]
     return "\n\n".join([*parts, pages] if pages else parts)
-
-
-def short(value) -> str:
-    """A value of a run in few letters: hashes by their first 12, nothing as a dash."""
-    text = "-" if value is None or value != value else f"{value}"
-    hashed = len(text) in (40, 64) and all(letter in "0123456789abcdef" for letter in text)
-    text = text[:12] if hashed else " ".join(text.split())
-    return text if len(text) <= 48 else f"{text[:45]}..."
 
 
 def _what_differs(differences: DataFrame) -> str:

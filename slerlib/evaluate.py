@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .cases import CROPS, NOISES, Case, cases, data_sha256
+from .cases import CROPS, NOISES, Case, cases, check_readable, data_sha256
 from .errors import UserError
 from .metrics import FEWEST_CONTENTS, bootstrap_interval, bootstrap_means, psnr, ssim, ssim_gaussian
 from .model.network import SLERIR
@@ -82,7 +82,7 @@ def evaluate(
         smallest of the layers) and `seconds` are empty where no SLERIR ran. `attrs` holds definition, versions,
         checkpoint, data (with the hash of the files scored), settings and what is missing from the average. If sharded,
         process 0 returns all rows and the others None.
-    Raises UserError for options outside these and for data that cannot be read.
+    Raises UserError for options outside these and, before anything is restored, for data that cannot be read.
     """
     import pandas as pd
 
@@ -91,6 +91,7 @@ def evaluate(
     score = _scorer(model, path, None if restored is None else restored_files(restored, todo))
     rank, world = place() if sharded else (0, 1)
     mine = todo[rank::world]
+    check_readable(mine, crop)
     rows = [_row(case, score) for case in (_with_bar(mine) if progress and rank == 0 else mine)]
     rows = gathered(rows) if world > 1 else rows
     if rank > 0:

@@ -369,6 +369,23 @@ def test_bad_models_and_folders_are_refused(tmp_path):
     Image.new("RGB", (15, 40)).save(tmp_path / "small.png")
     with pytest.raises(UserError, match="small.png is 15 x 40"):
         evaluate(same, tmp_path)
-    (tmp_path / "broken.png").write_bytes(b"")
-    with pytest.raises(UserError, match="broken.png"):
-        evaluate(same, tmp_path)
+
+
+def test_broken_pictures_are_named_before_anything_is_restored(tmp_path):
+    restored = []
+
+    def spy(x_CHW):
+        restored.append(x_CHW)
+        return x_CHW
+
+    write_pair(tmp_path, ("input", "target"), "a.png")
+    whole = (tmp_path / "input" / "a.png").read_bytes()
+    for name in ("b", "c", "d", "e", "f"):
+        write_pair(tmp_path, ("input", "target"), f"{name}.png")
+        (tmp_path / "input" / f"{name}.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"(?s)b\.png.*\n.*c\.png.*\n.*d\.png.*\n2 more cannot be scored either"):
+        evaluate(spy, tmp_path, "pairs")
+    with pytest.raises(UserError, match=r"input/b\.png starts like one but is truncated[^\n]*again\.$"):
+        evaluate(spy, tmp_path, "pairs", images=2)
+    assert restored == []
+    assert len(evaluate(spy, tmp_path, "pairs", images=1)) == 1 == len(restored)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from .. import config, provenance
-from ..cases import cases, data_sha256
+from ..cases import cases, check_readable, data_sha256
 from ..data.sources import Sources
 from ..errors import UserError
 from ..evaluate import evaluate, modal_paths, summary
@@ -145,7 +145,8 @@ def ablate(
     if REFERENCE not in names:
         names.insert(0, REFERENCE)  # the others are measured against it
     sources = Sources.of(data)
-    todo, _ = cases(val, "demo", images=budget.images)  # what cannot be scored is refused before a training
+    todo, _ = cases(val, "demo", images=budget.images)
+    check_readable(todo, "center16")  # what cannot be scored is refused before a training
     made_with = {**dataclasses.asdict(budget), "data": sources.fingerprint()[:12], "val": data_sha256(todo, val)[:12]}
     made_by = {"code": provenance.sha256_folder(provenance.PACKAGE, "*.py")[:12], "torch": torch.__version__}
     table = Table(out / "ablations.csv", made_with)
