@@ -93,7 +93,7 @@ def _ablate(args) -> int:
     from .train.ablation import Budget, ablate
 
     if args.show:
-        rows = ablations.read(None if args.show == "shipped" else args.show)
+        rows = ablations.read(args.show)
     else:
         torch.set_num_threads(args.threads)
         budget = Budget(args.recipe, args.stage_a, args.steps, args.lr, args.images)

@@ -1,6 +1,6 @@
 """What a table of `slerlib ablate` says: SLER-IR minus every variant, the paper's claims, intervals over seeds.
 
-    rows = ablations.read()                  # the shipped table; or a path to an own one
+    rows = ablations.read()                  # the shipped table of tiny; "small", or a path to an own one
     ablations.compared(rows)                 # one row per variant
     ablations.claims(rows)                   # one row per claim: difference, interval, verdict
 
@@ -60,24 +60,24 @@ def shipped() -> list[Path]:
     return next((sorted(folder.glob("*.csv")) for folder in folders if folder.is_dir()), [])
 
 
-def read(path: str | Path | None = None) -> DataFrame:
-    """Rows (variant, seed, task) of a table, by default the first shipped one. path: a CSV file, or its folder.
+def read(table: str | Path = "tiny") -> DataFrame:
+    """Rows (variant, seed, task) of a table: the shipped one of a recipe, a CSV file, or the folder of `slerlib ablate`.
 
-    Raises UserError where there is none, or something else.
+    A shipped name wins over a path of that name: write ./tiny for the latter. Raises UserError where there is none, or
+    something else.
     """
     import pandas as pd
 
-    if path is None:
-        if not (tables := shipped()):
-            raise UserError("No table of ablations is shipped with this copy of slerlib. Make one: slerlib ablate.")
-        path = tables[0]
-    path = Path(path) / "ablations.csv" if Path(path).is_dir() else Path(path)
+    known = {path.stem: path for path in shipped()}
+    path = known.get(str(table), Path(table))
+    path = path / "ablations.csv" if path.is_dir() else path
     try:
         rows = pd.read_csv(path, dtype=TEXT)
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise UserError(
             f"A table of ablations is a CSV file of `slerlib ablate`; {path} cannot be read: "
-            f"{getattr(error, 'strerror', None) or error}. Check the path, or leave it out for the shipped table."
+            f"{getattr(error, 'strerror', None) or error}. Check the path, or take a shipped table: "
+            f"{', '.join(known) or 'none here'}."
         ) from None
     if missing := [name for name in COLUMNS if name not in rows]:
         raise UserError(
