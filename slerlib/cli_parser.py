@@ -94,7 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", type=Path, default=Path("runs/ablations"), metavar="DIR",
                      help="folder of the table and the trainings (default: runs/ablations)")  # fmt: skip
     sub.add_argument("--show", nargs="?", const="tiny", metavar="TABLE",
-                     help="train nothing: print what a table says: tiny or small (shipped), or your own (default: tiny)")  # fmt: skip
+                     help="train nothing, print a table: tiny or small, or a path (default: tiny)")  # fmt: skip
     sub.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="default: 0 1 2")
     sub.add_argument("--recipe", default="tiny", help="default: tiny")
     sub.add_argument("--stage-a", type=_at_least(1), default=600, metavar="STEPS", help="default: 600")

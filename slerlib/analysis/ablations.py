@@ -61,10 +61,10 @@ def shipped() -> list[Path]:
 
 
 def read(table: str | Path = "tiny") -> DataFrame:
-    """Rows (variant, seed, task) of a table: the shipped one of a recipe, a CSV file, or the folder of `slerlib ablate`.
+    """Rows (variant, seed, task) of a table.
 
-    A shipped name wins over a path of that name: write ./tiny for the latter. Raises UserError where there is none, or
-    something else.
+    table: "tiny" or "small", the shipped tables of these recipes, or a CSV file or the folder of `slerlib ablate`. A
+    path that is called like a shipped one is written ./tiny. Raises UserError where there is none, or something else.
     """
     import pandas as pd
 
