@@ -215,6 +215,23 @@ def test_coactivation_and_flows_count_images():
         routing.agreement(path, path[:3])
 
 
+def test_sets_with_photographs_of_their_own_are_shuffled_among_photographs():
+    """As in the 3-task setting: rain and haze on other photographs than noise, which has each at several levels."""
+    labels = ["rain"] * 20 + ["haze"] * 20 + ["noise15", "noise25"] * 20
+    contents = [*range(40), *np.repeat(np.arange(40, 60), 2)]
+    path = np.random.default_rng(0).integers(0, 3, (80, 8))
+    path[:, 0] = [NAMES.index(name) if name in NAMES else 2 for name in labels]
+    table = routing.routing_table(path, labels, contents=contents, draws=200)
+    assert table.attrs["shuffled"] == "degradations permuted among photographs"
+    first = table[table.layer == 0]
+    assert (first.p < 0.02).all() and (first.nmi_shuffled < 0.1).all() and (first.nmi > 0.7).all()
+    assert (table[table.layer > 0].p_corrected > 0.05).all()
+    # each photograph under one degradation, in three versions: they are one piece of evidence and stay together
+    thrice = chance.as_routes(np.repeat(path[:40], 3, 0), np.repeat(labels[:40], 3), np.repeat(contents[:40], 3))
+    once = chance.as_routes(path[:40], labels[:40], contents[:40])
+    assert (chance.shuffled(thrice, 20) == 3 * chance.shuffled(once, 20)).all()
+
+
 # --- severities, mixtures, unseen damage ------------------------------------------------------------------------------
 
 AXES = np.eye(4)

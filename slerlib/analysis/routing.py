@@ -109,7 +109,7 @@ def routing_table(traces, labels=None, *, contents=None, experts=None, draws: in
     total = drawn[..., :1, :].sum(-1, keepdims=True)
     shares = np.divide(drawn, total, out=np.full_like(drawn, np.nan), where=total > 0)
     usage_low, usage_high = interval(shares, routes.photographs()[:, None, None])
-    p = p_values(np.abs(usage - every), np.abs(mixed / n_K11 - every))
+    p = p_values(np.abs(usage - every), np.abs(mixed / mixed[..., :1, :].sum(-1, keepdims=True) - every))
     cells = {"n": n_K11 + 0 * counts.astype(int), "count": counts.astype(int), "usage": usage, "usage_low": usage_low}
     cells |= {
         "usage_high": usage_high,
@@ -128,7 +128,7 @@ def routing_table(traces, labels=None, *, contents=None, experts=None, draws: in
     table.attrs = {
         "nmi": "I(degradation; expert) / mean(H(degradation), H(expert)); ceiling from I <= min(H(degradation), ln E)",
         "entropy": "of an expert's share of all images, divided by ln E",
-        "shuffled": "degradations permuted within each photograph",
+        "shuffled": f"degradations permuted {'within each photograph' if routes.linked() else 'among photographs'}",
         "random": "every expert with chance 1 / E at every layer",
         "correction": "false discovery rate, Benjamini and Hochberg",
         "experts": routes.experts,
