@@ -196,8 +196,19 @@ def test_four_contents_give_values_without_intervals():
     assert table.value.notna().all() and table[["low", "high"]].isna().all(axis=None)
 
 
+def test_classes_with_contents_of_their_own_need_five_each():
+    """One content per class: every draw with all classes is the data, and its interval would have no width."""
+    caps = planted()
+    alone = np.array([label in "abcde" and content == f"demo/{'abcde'.index(label)}"
+                      for label, content in zip(caps.table.label, caps.table.content, strict=True)])  # fmt: skip
+    table = measures(caps.select(alone))
+    assert np.isfinite(table.value["inter_cosine"]) and table[["low", "high"]].isna().all(axis=None)
+
+
 def test_one_content_leaves_held_out_measures_empty():
     caps = planted()
+    single = (caps.table.content == "demo/0").to_numpy() & (caps.table.view == "image").to_numpy()
+    assert measures(caps.select(single)).value.notna().sum() == 2, "the centroids of one row per class"
     table = measures(caps.select((caps.table.content == "demo/0").to_numpy()))
     held_out = table.loc[["knn_accuracy", "probe_accuracy", "intra_cosine"]]
     assert held_out.value.isna().all() and table.low.isna().all() and np.isfinite(table.value["silhouette"])
