@@ -206,6 +206,8 @@ def test_a_sign_flip_test_is_exact_for_photographs():
     assert chance.sign_flip([1, 1, 1, 1], ["a", "b", "c", "d"]) == pytest.approx(2 / 16, abs=0.03)
     assert chance.sign_flip([1, 1, 1, 1], ["a", "a", "a", "a"]) == 1  # a single photograph proves nothing
     assert chance.sign_flip([1, -1, 1, -1], ["a", "b", "c", "d"]) == 1
+    for odd in (np.nan, np.inf):  # comparisons with NaN are false: no draw would look as large
+        assert np.isnan(chance.sign_flip([1, -1, odd, -1], ["a", "b", "c", "d"]))
 
 
 @pytest.mark.parametrize(

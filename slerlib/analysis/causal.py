@@ -35,7 +35,8 @@ def knock_out(bench: PathBench) -> DataFrame:
 
     Columns: layer, stage, expert, degradation, n, chosen (share of the images that took it), lost, lost_low, lost_high
     (mean dB over *all* images of the degradation), lost_if_chosen (over those that took it; NaN for none), p (sign-flip
-    test over photographs, two-sided; NaN where it was never chosen) and p_corrected (Benjamini and Hochberg).
+    test over photographs, two-sided; NaN where it was never chosen and where dB are infinite) and p_corrected
+    (Benjamini and Hochberg).
     """
     import pandas as pd
 
@@ -60,7 +61,9 @@ def knock_out(bench: PathBench) -> DataFrame:
                 rows.append(cell)
     table = pd.DataFrame(rows)
     tested = table.p.notna()
-    table.loc[tested, "p_corrected"] = corrected(table.p[tested].to_numpy())
+    table["p_corrected"] = np.nan
+    if tested.any():
+        table.loc[tested, "p_corrected"] = corrected(table.p[tested].to_numpy())
     return table
 
 

@@ -231,7 +231,12 @@ def path_string(path: Sequence[int]) -> str:
 
 
 def sign_flip(values, contents, draws: int = 2000, seed: int = 0) -> float:
-    """p of a mean of 0 when the sign of each photograph's contribution is a coin: the paired permutation test."""
+    """p of a mean of 0 when the sign of each photograph's contribution is a coin: the paired permutation test.
+
+    NaN where a value is NaN or infinite, as the dB of a picture that comes back without any error are.
+    """
     total = np.bincount(np.unique(np.asarray(contents, str), return_inverse=True)[1], np.asarray(values, float))
+    if not np.isfinite(total).all():
+        return np.nan
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], (draws, len(total)))
     return float((1 + (np.abs(signs @ total) >= abs(total.sum()) - 1e-12).sum()) / (1 + draws))
