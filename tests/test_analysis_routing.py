@@ -98,6 +98,8 @@ def test_four_photographs_have_no_interval():
     table = routing.routing_table(path[keep], np.array(labels)[keep], contents=contents[keep], draws=20)
     known = table.groupby("degradation").usage_low.agg(lambda low: low.notna().all())
     assert known.to_dict() == {"rain": True, "haze": True, "blur": False}
+    paths = routing.path_table(path[keep], np.array(labels)[keep], contents=contents[keep], draws=20)
+    assert paths.within_low.notna().tolist() == [True, True, False, True] and paths.between_low.isna().all()
 
 
 def test_labels_are_shuffled_within_photographs():
@@ -270,6 +272,8 @@ def test_a_mixture_is_placed_between_its_parents():
     assert row.angle_apart == pytest.approx(90) and row.off_arc == pytest.approx(0, abs=1e-4)
     assert (row.first, row.second, row.both, row.neither) == (2 / 8, 3 / 8, 1 / 8, 2 / 8)
     assert row.neither_others == 1 and row.neither_random == pytest.approx((2 * 2 / 3 + 6 * 1 / 3) / 8)
+    (alone,) = sweeps.mixture_table(traces(labels[:6] + labels[9:], path[:6] + path[9:])).itertuples()
+    assert np.isnan(alone.neither_others) and alone.neither == row.neither
     with pytest.raises(UserError, match="parents"):
         sweeps.mixture_table(traces(["rain+blur"], [[0] * 8]))
 
