@@ -145,6 +145,10 @@ def test_procrustes_finds_a_rotation_and_networks_are_compared_after_it(caps):
     (before, after), moved = compare([turned, caps], "pca")
     assert moved.max() < 0.1
     np.testing.assert_allclose(before.points, after.points, atol=1e-4)
+    fewer = replace(turned, anchors=turned.anchors[:4], anchor_names=NAMES[:4])  # trained on fewer degradations
+    (before, after), _ = compare([fewer, caps], "pca")
+    assert len(before.anchors) == 4 and len(after.anchors) == K
+    np.testing.assert_allclose(before.anchors, after.anchors[:4], atol=1e-4)
     other = caps.select(np.arange(len(caps))[::-1])
     with pytest.raises(slerlib.UserError, match="same images"):
         compare([other, caps], "pca")
@@ -228,7 +232,13 @@ def test_figures_say_what_they_show(caps, globe, kind):
         assert len(file.getvalue()) > 5_000
     assert "Drawn nearest" in figures[1].alt_text
     with pytest.raises(slerlib.UserError, match="map_view"):
-        plots.globe_view(flat, caps.table.label)
+        plots.globe_view(flat, caps.table.label, NAMES)
+    for draw in (
+        lambda: plots.map_view(flat, caps.table.label),
+        lambda: plots.globe_view(globe, caps.table.label, "a"),
+    ):
+        with pytest.raises(slerlib.UserError, match="6 anchors"):
+            draw()
     with pytest.raises(slerlib.UserError, match="label for each"):
         plots.map_view(flat, ["a"])
 
