@@ -28,7 +28,8 @@ SKY, YELLOW, BLACK, GREY = "#56B4E9", "#F0E442", "#000000", "#6E6E6E"
 EXPERT_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION, YELLOW, GREY)
 CLASS_COLOURS = (SKY, BLUE, BLACK, GREEN, GREY, PURPLE, VERMILLION, ORANGE)
 CLASS_MARKERS = "ovs^DPXh"
-OTHER_MARKERS = "*<>p"  # degradations without an anchor of their own, white inside
+OTHER_MARKERS = "*<>p"  # degradations without an anchor of their own, with a black edge
+OTHER_FILLS = ("white", YELLOW, SKY, VERMILLION)
 STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
     "font.size": 10.5,
@@ -104,10 +105,12 @@ def class_looks(names: Sequence[str], labels: Sequence[str]) -> dict[str, dict[s
         k = places[name] if name in places else next(free)
         looks[name] = {
             "marker": CLASS_MARKERS[k % len(CLASS_MARKERS)],
-            "color": CLASS_COLOURS[k % len(CLASS_COLOURS)],
+            "color": CLASS_COLOURS[(k + k // len(CLASS_MARKERS)) % len(CLASS_COLOURS)],
         }
     for k, label in enumerate(label for label in dict.fromkeys(labels) if label not in names):
-        looks[label] = {"marker": OTHER_MARKERS[k % len(OTHER_MARKERS)], "color": BLACK, "markerfacecolor": "white"}
+        turn, k = divmod(k, len(OTHER_MARKERS))
+        fill = OTHER_FILLS[turn % len(OTHER_FILLS)]
+        looks[label] = {"marker": OTHER_MARKERS[k], "color": BLACK, "markerfacecolor": fill}
     return looks
 
 
