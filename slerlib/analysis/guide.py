@@ -30,9 +30,9 @@ def guide_response(
     """Does GLGF see *where* damage is? Each case's damage is kept inside a mask only, and maps are held against it.
 
     mask: "left" = the left half; "disc" = a disc of a third of the side about the centre. `side`: central pixels used.
-    Maps, at token resolution: "gate" = 1 - a, the share of the local token; "guide" = length of the guide vector, less
-    its mean over the image; "guide change" = distance to the guide map of the clean image (needs the clean image; says
-    whether the change stays local). Each is told apart by the area under the ROC curve against the true mask (tokens
+    Maps, at token resolution: "gate" = 1 - a, the share of the local token; "guide" = length of the guide vector;
+    "guide change" = distance to the guide map of the clean image (needs the clean image, and says whether the change
+    stays local). Each is told apart by the area under the ROC curve against the true mask (tokens
     that the border of the mask crosses count to the side where more of them lies). 0.5 is chance; below, the map is
     *lower* where the damage is. "clean": the same map of the undamaged image, what the picture itself explains.
     Returns the table - degradation, map, n, auc, auc_low, auc_high, clean (AUC), gain (auc - clean), gain_low,
