@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from slerlib import UserError, plots
 from slerlib.analysis import routing
-from slerlib.config import STAGE_NAMES
+from slerlib.config import CLASSES, STAGE_NAMES
 from slerlib.plots.causal import _short
 
 NAMES = ("rain", "lowlight")
@@ -71,7 +71,7 @@ SAID = {
     "usage_maps": ["rain 01201201", "lowlight 22222200", "dead: enc2 0, enc3 0, dec3 0, dec2 0"],
     "nmi_chart": ["enc1", "ceiling 1.00", "shuffled labels"],
     "path_flow": ["rain 01201201 (5 of 6 images, 2 paths)"],
-    "hamming_matrix": ["rain 1.0", "Between degradations 7.5", "random routes 5.3"],
+    "hamming_matrix": ["rain 1.0, lowlight a single image", "Between degradations 7.5", "random routes 5.3"],
     "knockout_matrix": ["4.9 dB for rain without expert 0 of refine", "32 of 32 cells"],
     "swap_matrix": ["rain loses most along lowlight (13.2 dB)"],
     "rules_chart": ["oracle −0.40 (−0.60 to −0.20), 3 of 12 routes differ"],
@@ -136,6 +136,15 @@ def test_without_intervals_nothing_is_told_from_0():
 def test_an_expert_without_images_is_called_dead():
     fig = plots.usage_maps(routing.routing_table(np.zeros((4, 8), int), ["rain"] * 4, experts=2, draws=5))
     assert "dead: enc1 1" in fig.alt_text
+
+
+def test_many_names_and_dead_experts_stay_inside_the_figure():
+    usage = plots.usage_maps(routing.routing_table(np.zeros((4, 8), int), ["rain"] * 4, experts=4, draws=5))
+    assert "dead: enc1 1 2 3, enc2 1 2 3" in usage.alt_text and "refine 1 2 3." in usage.alt_text
+    table = pd.concat([walk().assign(degradation=name) for name in CLASSES])
+    for fig in (usage, plots.walk_chart(table, "rain", "blur")):
+        fig.savefig(io.BytesIO())
+        check_texts(fig)
 
 
 def test_the_bands_of_the_flow_hold_every_image():

@@ -169,7 +169,8 @@ def walk_chart(table: DataFrame, start: str, end: str) -> Figure:
     ax.axhline(0, color=GREY, linewidth=1)
     _the_way(ax, start, end)
     ax.set(ylabel="dB gained over own route")
-    ax.legend(ncols=len(names), loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0, title=None)
+    columns = -(-len(names) // -(-len(names) // 5))  # at most 5 in a row, rows alike
+    ax.legend(ncols=columns, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0, title=None)
     return finished(fig, f"Walk from {start} to {end}: {_switches(steps)}. Restored: {'; '.join(told)}.")
 
 

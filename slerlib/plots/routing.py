@@ -6,6 +6,7 @@ Legend: N images, K degradations, L layers, E experts.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -82,19 +83,21 @@ def usage_maps(table: DataFrame, ax: Axes | None = None) -> Figure:
     """
     usage, names, stages = cube(table, "usage")
     every = cube(table, "usage_all")[0][0]
-    ax = canvas(ax, 0.34 * (len(names) + 1) + 1.5)
+    dead = {stage: np.flatnonzero(row < 0.01) for stage, row in zip(stages, every, strict=True)}
+    told = ", ".join("\xa0".join([stage, *map(str, which)]) for stage, which in dead.items() if len(which))
+    note = f"dead: {told}" if told else "no expert is dead"
+    lines = textwrap.wrap(note, 88)  # between layers only: \xa0 does not break
+    ax = canvas(ax, 0.34 * (len(names) + 1) + 1.3 + 0.2 * len(lines))
     values = np.concatenate([usage, every[None]])
     expert_grid(ax, values, [*names, "all images"], stages, _percent, cmap="cividis", vmin=0, vmax=1)
     ax.axhline(len(names) - 0.5, color="white", linewidth=5)
-    dead = np.argwhere(every < 0.01)
-    note = "; dead: " + ", ".join(f"{stages[n]} {e}" for n, e in dead) if len(dead) else "; no expert is dead"
-    ax.set_xlabel(f"experts of each layer; share of a degradation's images in %\n{note[2:]}", labelpad=8)
+    ax.set_xlabel("\n".join(["experts of each layer; share of a degradation's images in %", *lines]), labelpad=8)
     modal = {name: "".join(map(str, usage[k].argmax(-1))) for k, name in enumerate(names)}
     told = "; ".join(f"{name} {path}" for name, path in modal.items())
     alt = (
         f"Share of the images of each degradation that every expert of the {len(stages)} layers gets. Most used: {told}"
     )
-    return finished(ax.figure, f"{alt}{note}.")
+    return finished(ax.figure, f"{alt}; {note}.".replace("\xa0", " "))
 
 
 def _percent(value: float) -> str:
@@ -234,7 +237,8 @@ def hamming_matrix(distance_KK: np.ndarray, names: Sequence[str], layers: int = 
     chance = layers * (1 - 1 / experts)
     ax.set_xlabel(f"layers of {layers} that differ, mean; framed: two images of one degradation\n"
                   f"random routes: {chance:.1f}", labelpad=8)  # fmt: skip
-    inside = ", ".join(f"{name} {distance[k, k]:.1f}" for k, name in enumerate(names))
+    inside = ", ".join(f"{name} {distance[k, k]:.1f}" if np.isfinite(distance[k, k]) else f"{name} a single image"
+                       for k, name in enumerate(names))  # fmt: skip
     between = distance[~np.eye(len(names), dtype=bool)]
     mean = f" Between degradations {between.mean():.1f} on average;" if len(between) else ""
     alt = f"Layers of {layers} at which two images take different experts. Within a degradation: {inside}."
