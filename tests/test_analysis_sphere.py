@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from figures import check_texts
 from scipy.stats import ortho_group
 
 import slerlib
@@ -241,6 +242,13 @@ def test_figures_say_what_they_show(caps, globe, kind):
             draw()
     with pytest.raises(slerlib.UserError, match="label for each"):
         plots.map_view(flat, ["a"])
+
+
+def test_a_legend_of_long_names_stays_inside_the_figure(caps):
+    labels = [f"lowlight+haze+rain+snow+noise25 {name}" for name in caps.table.label]
+    figure = plots.map_view(make_map(caps, "pca", cache=False, measure=False), labels, NAMES)
+    figure.savefig(io.BytesIO())
+    check_texts(figure)
 
 
 def test_globe_and_unrolled_map_show_the_same_places():

@@ -142,9 +142,15 @@ def test_many_names_and_dead_experts_stay_inside_the_figure():
     usage = plots.usage_maps(routing.routing_table(np.zeros((4, 8), int), ["rain"] * 4, experts=4, draws=5))
     assert "dead: enc1 1 2 3, enc2 1 2 3" in usage.alt_text and "refine 1 2 3." in usage.alt_text
     table = pd.concat([walk().assign(degradation=name) for name in CLASSES])
-    for fig in (usage, plots.walk_chart(table, "rain", "blur")):
+    names = [f"lowlight+haze+{name}" for name in CLASSES]
+    swap = pd.concat([swapped()[:1].assign(degradation=a, path_of=b) for a in names for b in names])
+    matrices = [plots.hamming_matrix(np.ones((8, 8)), names), plots.swap_matrix(swap)]
+    for fig in (usage, plots.walk_chart(table, "rain", "blur"), *matrices):
         fig.savefig(io.BytesIO())
         check_texts(fig)
+    for fig in matrices:
+        turns = {label.get_rotation() for label in fig.axes[0].get_xticklabels()}
+        assert turns == {40}, "level they would be printed over each other"
 
 
 def test_the_bands_of_the_flow_hold_every_image():
@@ -158,6 +164,15 @@ def test_the_bands_of_the_flow_hold_every_image():
             start = round(points[0, 0], 2)
             height[start] = height.get(start, 0) + points[7, 1] - points[8, 1]
     assert len(height) == 8 and all(total == pytest.approx(12) for total in height.values())
+
+
+def test_the_flow_of_many_degradations_and_experts_stays_in_the_picture():
+    names = (*CLASSES, "snow", "jpeg", "rain+blur")
+    ax = plots.path_flow(np.tile(np.arange(11) % 6, (8, 1)).T, names).axes[0]
+    low, high = sorted(ax.get_ylim())
+    bars = [patch for patch in ax.patches if hasattr(patch, "get_height")]
+    assert len(bars) == 11 + 8 * 6
+    assert all(low <= bar.get_y() and bar.get_y() + bar.get_height() <= high for bar in bars)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,8 @@ from .style import (
     class_looks,
     finished,
     ink,
+    name_columns,
+    slant,
     styled,
 )
 
@@ -149,9 +151,10 @@ def path_flow(path_NL: np.ndarray, labels: Sequence[str], ax: Axes | None = None
     ax = canvas(ax, 4.6)
     columns = np.concatenate([label_N[:, None], path_NL], axis=1)  # the first column is the degradation
     gap, total = 0.09 * len(labels), len(labels)
-    spans = [
-        _stack(column, label_N, gap if n else 0.035 * total, total + 2 * gap) for n, column in enumerate(columns.T)
-    ]
+    spans = []
+    for n, column in enumerate(columns.T):
+        apart = min(gap if n else 0.035 * total, 2 * gap / max(1, column.max()))  # so that all stay in the picture
+        spans.append(_stack(column, label_N, apart, total + 2 * gap))
     width = 0.16
     for n in range(layers):
         for k, colour in enumerate(looks[name]["color"] for name in names):
@@ -223,16 +226,15 @@ def hamming_matrix(distance_KK: np.ndarray, names: Sequence[str], layers: int = 
     distance = np.asarray(distance_KK)
     if distance.shape != (len(names), len(names)) or not len(names):
         raise UserError(f"Distances are a square of as many names; got {distance.shape} and {len(names)} names.")
-    ax = canvas(ax, 0.4 * len(names) + 1.3)
+    ax = canvas(ax, 0.4 * len(names) + 1.3 + slant(names))
     shades = ax.imshow(distance, cmap="cividis", vmin=0, vmax=layers, aspect="auto")
     for (y, x), value in np.ndenumerate(distance):
         if np.isfinite(value):
             ax.text(x, y, f"{value:.1f}", ha="center", va="center", color=ink(shades.cmap(shades.norm(value))[:3]))
     for k in range(len(names)):
         ax.add_patch(Rectangle((k - 0.47, k - 0.45), 0.94, 0.9, fill=False, edgecolor=ORANGE, linewidth=2.5))
-    ax.set_xticks(range(len(names)), names)
+    name_columns(ax, names)
     ax.set_yticks(range(len(names)), names)
-    ax.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
     ax.spines[:].set_visible(False)
     chance = layers * (1 - 1 / experts)
     ax.set_xlabel(f"layers of {layers} that differ, mean; framed: two images of one degradation\n"

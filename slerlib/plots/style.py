@@ -114,6 +114,19 @@ def class_looks(names: Sequence[str], labels: Sequence[str]) -> dict[str, dict[s
     return looks
 
 
+def name_columns(ax: Axes, names: Sequence[str]) -> None:
+    """Names above the columns of a matrix, slanted where they would run into each other."""
+    slanted = {"rotation": 40, "ha": "left", "rotation_mode": "anchor"} if slant(names) else {}
+    ax.set_xticks(range(len(names)), names, **slanted)
+    ax.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
+
+
+def slant(names: Sequence[str]) -> float:
+    """Inches of height that slanted names take above a matrix of the usual width; 0 where they fit as they are."""
+    longest = max(map(len, names))
+    return 0.055 * longest if longest * len(names) > 66 else 0.0  # eight classes of up to 8 letters fit
+
+
 def tint(colour: str, strength: float) -> tuple[float, float, float]:
     """The colour mixed with white; strength 1 is the colour itself."""
     from matplotlib.colors import to_rgb
