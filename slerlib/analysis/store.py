@@ -145,8 +145,9 @@ class Traces:
 
 
 def network_hash(model: SLERIR) -> str:
-    """SHA-256 of configuration and weights as they are now, trained further or not."""
-    total = hashlib.sha256(json.dumps(config.to_dict(model.cfg), sort_keys=True).encode())
+    """SHA-256 of configuration and weights as they are now, trained further or not, with `set_tlc` or without."""
+    now = replace(model.cfg, tlc_window=model.tlc_window)
+    total = hashlib.sha256(json.dumps(config.to_dict(now), sort_keys=True).encode())
     for name, value in sorted(model.state_dict().items()):
         total.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
         total.update(value.detach().cpu().float().contiguous().numpy().tobytes())
