@@ -210,6 +210,13 @@ def test_a_sign_flip_test_is_exact_for_photographs():
         assert np.isnan(chance.sign_flip([1, -1, odd, -1], ["a", "b", "c", "d"]))
 
 
+def two_classes() -> SLERIR:
+    return SLERIR(replace(config.recipe("tiny").model, classes=("rain", "clean"), experts=2))
+
+
+small = LoadedCase("toy", "rain", "p0", torch.zeros(3, 16, 16), torch.ones(3, 16, 16))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -217,6 +224,11 @@ def test_a_sign_flip_test_is_exact_for_photographs():
         (lambda net: causal.PathBench(net, cases(1)).along([3] * 8), "0 to 2"),
         (lambda net: causal.geodesic_walk(causal.PathBench(net, cases(1)), "rain", "snow"), "got 'rain' to 'snow'"),
         (lambda net: guide.guide_response(net, cases(1), "right"), "'left' or 'disc'"),
+        (
+            lambda _: guide.guide_response(SLERIR(config.recipe("tiny").model), [small], "disc"),
+            "16 x 16 has 4 tokens, 0 of them",
+        ),
+        (lambda _: causal.arc_routes(two_classes().router, "rain", "clean"), "180.0 degrees apart"),
     ],
 )
 def test_what_cannot_be_tried_is_refused_with_the_reason(toy, call, message):

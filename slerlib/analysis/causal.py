@@ -103,8 +103,9 @@ def route_rules(bench: PathBench, seed: int = 0) -> DataFrame:
     """Is the learned, layer-wise route more than a table from degradation to path?
 
     Rules that replace it: "modal" = the most frequent path of the image's degradation among *other* photographs;
-    "oracle" = the path of that degradation's anchor (both are told the degradation); "anchor" = the path of the nearest
-    anchor (told nothing: a classifier with a table); "one path" = the most frequent path of all; "random".
+    "oracle" = the path of that degradation's anchor, "modal" where it has none (both are told the degradation);
+    "anchor" = the path of the nearest anchor (told nothing: a classifier with a table); "one path" = the most frequent
+    path of all; "random".
     Columns: rule, degradation (the last "all", which leaves clean out), n, differ (images whose route changes), lost,
     lost_low, lost_high (dB, own route minus rule, mean over all n), lost_if_differ, _low, _high (over those alone).
     """
@@ -153,6 +154,12 @@ def arc_routes(router: Router, start: str = "rain", end: str = "blur", steps: in
         raise UserError(
             f"A walk of at least 2 steps leads from one anchor to another of {', '.join(names)}; got {start!r} to "
             f"{end!r} in {steps}. Correct the names."
+        )
+    apart = sphere.angle(*router.anchors[[names.index(start), names.index(end)]].double()).item()
+    if apart > 179.9:  # as the two anchors of K = 2 are
+        raise UserError(
+            f"A walk takes the shortest arc between two anchors; {start} and {end} are {apart:.1f} degrees apart, "
+            "where every way is equally short. Take a network with more classes."
         )
     t_S = torch.linspace(0, 1, steps, dtype=torch.float64)
     ends = [router.anchors[names.index(name)].double().cpu().expand(steps, -1) for name in (start, end)]
