@@ -287,5 +287,9 @@ def test_angle_and_margin_detect_what_lies_off_the_anchors():
     assert table.auc_low["snow", "angle"] == 1 and table.nearest["jpeg", "angle"] == "clean"
     few = sweeps.novelty_table(traces(labels, [[0] * 8] * 15, z, photographs=4), ("rain",), draws=50)
     assert few[["auc_low", "auc_high"]].isna().all(axis=None), "four photographs give no interval"
+    known = traces(labels, [[0] * 8] * 15, z, photographs=5)
+    known.table.loc[:4, "content"] = "p0"  # all trained images of one photograph
+    few = sweeps.novelty_table(known, ("rain",), draws=50)
+    assert few[["auc_low", "auc_high"]].isna().all(axis=None)
     with pytest.raises(UserError, match="untrained"):
         sweeps.novelty_table(traces(["rain"], [[0] * 8]), ("rain",))

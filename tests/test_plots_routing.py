@@ -125,6 +125,8 @@ def test_without_intervals_nothing_is_told_from_0():
     fig = plots.rules_chart(bare)
     assert {"−0.40", "+6.00"} <= set(words(fig)) and "nan" not in fig.alt_text
     assert not any(line.get_marker() == "v" for line in fig.axes[0].lines) and len(fig.axes[0].get_xticks()) > 3
+    fixed = pd.concat([severities(), severities()[:1].assign(degradation="clean", severity=np.nan)])
+    assert plots.severity_chart(fixed).alt_text == plots.severity_chart(severities()).alt_text
     few = routing.layer_table(PATH[:4], LABELS[:4], contents=[0, 0, 1, 1], draws=20)
     spans = severities().assign(**{f"{key}_{end}": np.nan for key in ("own", "clean") for end in ("low", "high")})
     walked = walk().assign(psnr_low=np.nan, psnr_high=np.nan, lost_low=np.nan, lost_high=np.nan)
@@ -183,7 +185,8 @@ def test_the_flow_of_many_degradations_and_experts_stays_in_the_picture():
         (lambda: plots.hamming_matrix(np.zeros((2, 3)), NAMES), "square"),
         (lambda: plots.knockout_matrix(pd.DataFrame()), "got none"),
         (lambda: plots.swap_matrix(pd.DataFrame()), "got none"),
-        (lambda: plots.rules_chart(rules(), "haze"), "no rows of 'haze'"),
+        (lambda: plots.rules_chart(rules(), "haze"), "no images of 'haze'"),
+        (lambda: plots.rules_chart(rules().assign(n=0)), "no images of 'all'; it has none"),
         (lambda: plots.severity_chart(severities()[:0]), "got none"),
         (lambda: plots.walk_chart(pd.DataFrame(), "rain", "blur"), "got none"),
         (lambda: plots.arc_chart(pd.DataFrame(), "rain", "blur"), "got none"),

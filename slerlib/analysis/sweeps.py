@@ -132,7 +132,7 @@ def novelty_table(traces: Traces, known: Sequence[str] = CLASSES, draws: int = 1
         for signal, values in signals.items():
             rng, drawn = np.random.default_rng(seed), []
             members = [np.flatnonzero(content[part] == g) for g in np.unique(content[part])]
-            enough = len(set(content[label == name])) >= FEWEST_CONTENTS
+            enough = min(len(set(content[label == name])), len(set(content[inside]))) >= FEWEST_CONTENTS
             for _ in range(draws if enough else 0):
                 rows_S = np.concatenate([members[g] for g in rng.integers(0, len(members), len(members))])
                 if 0 < unseen[rows_S].sum() < len(rows_S):

@@ -113,9 +113,13 @@ def rules_chart(table: DataFrame, degradation: str = "all", ax: Axes | None = No
 
     table: from `slerlib.analysis.causal.route_rules`. A rule is marked as better only where its interval says so.
     """
-    part = table[table.degradation == degradation]
+    known = table[table.n > 0]
+    part = known[known.degradation == degradation]
     if not len(part):
-        raise UserError(f"The table has no rows of {degradation!r}; it has {', '.join(table.degradation.unique())}.")
+        raise UserError(
+            f"The table has no images of {degradation!r}; it has {', '.join(known.degradation.unique()) or 'none'}. "
+            "Choose another degradation."
+        )
     ax = canvas(ax, 0.42 * len(part) + 1.0)
     told = []
     for y, row in enumerate(part.itertuples()):

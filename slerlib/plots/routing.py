@@ -251,13 +251,17 @@ def hamming_matrix(distance_KK: np.ndarray, names: Sequence[str], layers: int = 
 def severity_chart(table: DataFrame, experts: int = 3) -> Figure:
     """From no damage to the worst: the share of layers on the path of clean images and on that of the degradation.
 
-    table: from `slerlib.analysis.sweeps.severity_table`. Bands: 95 % bootstrap intervals over photographs.
+    table: from `slerlib.analysis.sweeps.severity_table`; rows without a severity, of noise levels and clean, are left
+        out. Bands: 95 % bootstrap intervals over photographs.
     """
     from matplotlib.figure import Figure
 
+    table = table[table.severity.notna()]
     names = list(dict.fromkeys(table.degradation))
     if not names:
-        raise UserError("A severity chart needs a table with rows; got none. Check the traces.")
+        raise UserError(
+            "A severity chart needs a table with severities; got none. Collect rain, haze, blur or lowlight."
+        )
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
     fig = Figure((WIDTH, 2.3 * rows + 0.75), dpi=DPI, layout="constrained")
