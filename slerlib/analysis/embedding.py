@@ -305,6 +305,9 @@ def _load(file: Path | None) -> tuple[np.ndarray, dict[str, float] | None] | Non
 def _save(file: Path, points: np.ndarray, numbers: dict[str, float]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as handle:
-        np.savez(handle, points=points, names=np.array(list(numbers)), values=np.array(list(numbers.values())))
-    os.replace(temporary, file)
+    try:
+        with open(temporary, "wb") as handle:
+            np.savez(handle, points=points, names=np.array(list(numbers)), values=np.array(list(numbers.values())))
+        os.replace(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)  # on a full disk a part of it would stay

@@ -101,6 +101,7 @@ class Traces:
     def select(self, mask) -> Traces:
         """The rows of a Boolean mask or of row numbers."""
         mask = np.asarray(mask)
+        mask = mask if mask.size else mask.astype(int)  # an empty list has no type of its own
         rows = {name: getattr(self, name)[mask] for name in _per_row()}
         chosen = mask.nonzero()[0] if mask.dtype == bool else mask
         return replace(self, table=self.table.iloc[chosen].reset_index(drop=True), **rows)
@@ -117,9 +118,12 @@ class Traces:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        with open(temporary, "wb") as file:
-            np.savez(file, sha256=np.array(_digest(arrays)), **arrays)
-        os.replace(temporary, path)
+        try:
+            with open(temporary, "wb") as file:
+                np.savez(file, sha256=np.array(_digest(arrays)), **arrays)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)  # on a full disk a part of it would stay
         return path
 
     @classmethod
