@@ -206,6 +206,15 @@ def test_a_sign_flip_test_is_exact_for_photographs():
     assert chance.sign_flip([1, 1, 1, 1], ["a", "b", "c", "d"]) == pytest.approx(2 / 16, abs=0.03)
     assert chance.sign_flip([1, 1, 1, 1], ["a", "a", "a", "a"]) == 1  # a single photograph proves nothing
     assert chance.sign_flip([1, -1, 1, -1], ["a", "b", "c", "d"]) == 1
+    for odd in (np.nan, np.inf):  # comparisons with NaN are false: no draw would look as large
+        assert np.isnan(chance.sign_flip([1, -1, odd, -1], ["a", "b", "c", "d"]))
+
+
+def two_classes() -> SLERIR:
+    return SLERIR(replace(config.recipe("tiny").model, classes=("rain", "clean"), experts=2))
+
+
+small = LoadedCase("toy", "rain", "p0", torch.zeros(3, 16, 16), torch.ones(3, 16, 16))
 
 
 @pytest.mark.parametrize(
@@ -215,6 +224,11 @@ def test_a_sign_flip_test_is_exact_for_photographs():
         (lambda net: causal.PathBench(net, cases(1)).along([3] * 8), "0 to 2"),
         (lambda net: causal.geodesic_walk(causal.PathBench(net, cases(1)), "rain", "snow"), "got 'rain' to 'snow'"),
         (lambda net: guide.guide_response(net, cases(1), "right"), "'left' or 'disc'"),
+        (
+            lambda _: guide.guide_response(SLERIR(config.recipe("tiny").model), [small], "disc"),
+            "16 x 16 has 4 tokens, 0 of them",
+        ),
+        (lambda _: causal.arc_routes(two_classes().router, "rain", "clean"), "180.0 degrees apart"),
     ],
 )
 def test_what_cannot_be_tried_is_refused_with_the_reason(toy, call, message):

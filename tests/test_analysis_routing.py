@@ -98,6 +98,8 @@ def test_four_photographs_have_no_interval():
     table = routing.routing_table(path[keep], np.array(labels)[keep], contents=contents[keep], draws=20)
     known = table.groupby("degradation").usage_low.agg(lambda low: low.notna().all())
     assert known.to_dict() == {"rain": True, "haze": True, "blur": False}
+    paths = routing.path_table(path[keep], np.array(labels)[keep], contents=contents[keep], draws=20)
+    assert paths.within_low.notna().tolist() == [True, True, False, True] and paths.between_low.isna().all()
 
 
 def test_labels_are_shuffled_within_photographs():
@@ -215,6 +217,23 @@ def test_coactivation_and_flows_count_images():
         routing.agreement(path, path[:3])
 
 
+def test_sets_with_photographs_of_their_own_are_shuffled_among_photographs():
+    """As in the 3-task setting: rain and haze on other photographs than noise, which has each at several levels."""
+    labels = ["rain"] * 20 + ["haze"] * 20 + ["noise15", "noise25"] * 20
+    contents = [*range(40), *np.repeat(np.arange(40, 60), 2)]
+    path = np.random.default_rng(0).integers(0, 3, (80, 8))
+    path[:, 0] = [NAMES.index(name) if name in NAMES else 2 for name in labels]
+    table = routing.routing_table(path, labels, contents=contents, draws=200)
+    assert table.attrs["shuffled"] == "degradations permuted among photographs"
+    first = table[table.layer == 0]
+    assert (first.p < 0.02).all() and (first.nmi_shuffled < 0.1).all() and (first.nmi > 0.7).all()
+    assert (table[table.layer > 0].p_corrected > 0.05).all()
+    # each photograph under one degradation, in three versions: they are one piece of evidence and stay together
+    thrice = chance.as_routes(np.repeat(path[:40], 3, 0), np.repeat(labels[:40], 3), np.repeat(contents[:40], 3))
+    once = chance.as_routes(path[:40], labels[:40], contents[:40])
+    assert (chance.shuffled(thrice, 20) == 3 * chance.shuffled(once, 20)).all()
+
+
 # --- severities, mixtures, unseen damage ------------------------------------------------------------------------------
 
 AXES = np.eye(4)
@@ -253,6 +272,8 @@ def test_a_mixture_is_placed_between_its_parents():
     assert row.angle_apart == pytest.approx(90) and row.off_arc == pytest.approx(0, abs=1e-4)
     assert (row.first, row.second, row.both, row.neither) == (2 / 8, 3 / 8, 1 / 8, 2 / 8)
     assert row.neither_others == 1 and row.neither_random == pytest.approx((2 * 2 / 3 + 6 * 1 / 3) / 8)
+    (alone,) = sweeps.mixture_table(traces(labels[:6] + labels[9:], path[:6] + path[9:])).itertuples()
+    assert np.isnan(alone.neither_others) and alone.neither == row.neither
     with pytest.raises(UserError, match="parents"):
         sweeps.mixture_table(traces(["rain+blur"], [[0] * 8]))
 
@@ -266,5 +287,9 @@ def test_angle_and_margin_detect_what_lies_off_the_anchors():
     assert table.auc_low["snow", "angle"] == 1 and table.nearest["jpeg", "angle"] == "clean"
     few = sweeps.novelty_table(traces(labels, [[0] * 8] * 15, z, photographs=4), ("rain",), draws=50)
     assert few[["auc_low", "auc_high"]].isna().all(axis=None), "four photographs give no interval"
+    known = traces(labels, [[0] * 8] * 15, z, photographs=5)
+    known.table.loc[:4, "content"] = "p0"  # all trained images of one photograph
+    few = sweeps.novelty_table(known, ("rain",), draws=50)
+    assert few[["auc_low", "auc_high"]].isna().all(axis=None)
     with pytest.raises(UserError, match="untrained"):
         sweeps.novelty_table(traces(["rain"], [[0] * 8]), ("rain",))

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from figures import check_texts
 from scipy.stats import ortho_group
 
 import slerlib
@@ -145,6 +146,10 @@ def test_procrustes_finds_a_rotation_and_networks_are_compared_after_it(caps):
     (before, after), moved = compare([turned, caps], "pca")
     assert moved.max() < 0.1
     np.testing.assert_allclose(before.points, after.points, atol=1e-4)
+    fewer = replace(turned, anchors=turned.anchors[:4], anchor_names=NAMES[:4])  # trained on fewer degradations
+    (before, after), _ = compare([fewer, caps], "pca")
+    assert len(before.anchors) == 4 and len(after.anchors) == K
+    np.testing.assert_allclose(before.anchors, after.anchors[:4], atol=1e-4)
     other = caps.select(np.arange(len(caps))[::-1])
     with pytest.raises(slerlib.UserError, match="same images"):
         compare([other, caps], "pca")
@@ -196,8 +201,19 @@ def test_four_contents_give_values_without_intervals():
     assert table.value.notna().all() and table[["low", "high"]].isna().all(axis=None)
 
 
+def test_classes_with_contents_of_their_own_need_five_each():
+    """One content per class: every draw with all classes is the data, and its interval would have no width."""
+    caps = planted()
+    alone = np.array([label in "abcde" and content == f"demo/{'abcde'.index(label)}"
+                      for label, content in zip(caps.table.label, caps.table.content, strict=True)])  # fmt: skip
+    table = measures(caps.select(alone))
+    assert np.isfinite(table.value["inter_cosine"]) and table[["low", "high"]].isna().all(axis=None)
+
+
 def test_one_content_leaves_held_out_measures_empty():
     caps = planted()
+    single = (caps.table.content == "demo/0").to_numpy() & (caps.table.view == "image").to_numpy()
+    assert measures(caps.select(single)).value.notna().sum() == 2, "the centroids of one row per class"
     table = measures(caps.select((caps.table.content == "demo/0").to_numpy()))
     held_out = table.loc[["knn_accuracy", "probe_accuracy", "intra_cosine"]]
     assert held_out.value.isna().all() and table.low.isna().all() and np.isfinite(table.value["silhouette"])
@@ -217,9 +233,22 @@ def test_figures_say_what_they_show(caps, globe, kind):
         assert len(file.getvalue()) > 5_000
     assert "Drawn nearest" in figures[1].alt_text
     with pytest.raises(slerlib.UserError, match="map_view"):
-        plots.globe_view(flat, caps.table.label)
+        plots.globe_view(flat, caps.table.label, NAMES)
+    for draw in (
+        lambda: plots.map_view(flat, caps.table.label),
+        lambda: plots.globe_view(globe, caps.table.label, "a"),
+    ):
+        with pytest.raises(slerlib.UserError, match="6 anchors"):
+            draw()
     with pytest.raises(slerlib.UserError, match="label for each"):
         plots.map_view(flat, ["a"])
+
+
+def test_a_legend_of_long_names_stays_inside_the_figure(caps):
+    labels = [f"lowlight+haze+rain+snow+noise25 {name}" for name in caps.table.label]
+    figure = plots.map_view(make_map(caps, "pca", cache=False, measure=False), labels, NAMES)
+    figure.savefig(io.BytesIO())
+    check_texts(figure)
 
 
 def test_globe_and_unrolled_map_show_the_same_places():

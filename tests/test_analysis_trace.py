@@ -13,6 +13,7 @@ import torch
 
 import slerlib
 from slerlib.analysis import trace as traces_module
+from slerlib.analysis.embedding import make_map
 from slerlib.analysis.trace import Grid, Traces, collect, encode, network_hash
 from slerlib.cases import LoadedCase, case_seed, centre
 from slerlib.data.scenes import photographs
@@ -96,11 +97,26 @@ def test_files_come_back_whole_or_are_refused(restored, tmp_path):
         Traces.load(tmp_path / "missing.npz")
 
 
+def full_disk(file, **arrays):
+    file.write(b"half")
+    raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_keeps_no_half_of_a_file(restored, tmp_path, monkeypatch):
+    monkeypatch.setattr(np, "savez", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        restored.save(tmp_path / "t.npz")
+    with pytest.warns(UserWarning, match="Not cached"):
+        make_map(restored, "pca", cache=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_select_and_append_are_inverse(restored):
     mask = restored.table.label == "rain"
     again = restored.select(mask).append(restored.select(~mask))
     order = np.concatenate([np.flatnonzero(mask), np.flatnonzero(~mask)])
     assert same(again, restored.select(order)) and len(again) == len(restored)
+    assert len(restored.select([])) == 0 and len(restored.select([]).append(restored)) == len(restored)
     with pytest.raises(slerlib.UserError, match="2 networks"):
         restored.append(replace(restored, checkpoint="another"))
 
@@ -184,6 +200,11 @@ def test_another_network_is_another_checkpoint(model):
         after = network_hash(model)
         model.router.pins[0, 0, 0] -= 1e-3
     assert before != after
+    window = model.tlc_window
+    model.set_tlc(0)  # restores large images otherwise: the cache must not answer for it
+    without = network_hash(model)
+    model.set_tlc(window)
+    assert without != before == network_hash(model)
 
 
 @pytest.mark.parametrize("options, message", [({"views": ("tile",)}, "views are"), ({"views": ()}, "views are")])

@@ -289,6 +289,9 @@ def test_a_degradation_looks_the_same_whatever_stands_beside_it():
     every = style.class_looks(CLASSES, ())
     assert style.class_looks(("rain", "clean", "rain+blur"), ())["clean"] == every["clean"]
     assert len({tuple(look.values()) for look in style.class_looks(("odd", *CLASSES[1:]), ()).values()}) == len(CLASSES)
+    own, mixtures = [f"own {n}" for n in range(20)], [f"mixture {n}" for n in range(7)]  # CDD-11 has 7 mixtures
+    looks = style.class_looks(own, mixtures)
+    assert len({tuple(look.values()) for look in looks.values()}) == len(looks) == 27
 
 
 @pytest.mark.parametrize("colours", [style.EXPERT_COLOURS[:3], style.CLASS_COLOURS])

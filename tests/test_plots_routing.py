@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from slerlib import UserError, plots
 from slerlib.analysis import routing
-from slerlib.config import STAGE_NAMES
+from slerlib.config import CLASSES, STAGE_NAMES
 from slerlib.plots.causal import _short
 
 NAMES = ("rain", "lowlight")
@@ -71,7 +71,7 @@ SAID = {
     "usage_maps": ["rain 01201201", "lowlight 22222200", "dead: enc2 0, enc3 0, dec3 0, dec2 0"],
     "nmi_chart": ["enc1", "ceiling 1.00", "shuffled labels"],
     "path_flow": ["rain 01201201 (5 of 6 images, 2 paths)"],
-    "hamming_matrix": ["rain 1.0", "Between degradations 7.5", "random routes 5.3"],
+    "hamming_matrix": ["rain 1.0, lowlight a single image", "Between degradations 7.5", "random routes 5.3"],
     "knockout_matrix": ["4.9 dB for rain without expert 0 of refine", "32 of 32 cells"],
     "swap_matrix": ["rain loses most along lowlight (13.2 dB)"],
     "rules_chart": ["oracle −0.40 (−0.60 to −0.20), 3 of 12 routes differ"],
@@ -125,6 +125,8 @@ def test_without_intervals_nothing_is_told_from_0():
     fig = plots.rules_chart(bare)
     assert {"−0.40", "+6.00"} <= set(words(fig)) and "nan" not in fig.alt_text
     assert not any(line.get_marker() == "v" for line in fig.axes[0].lines) and len(fig.axes[0].get_xticks()) > 3
+    fixed = pd.concat([severities(), severities()[:1].assign(degradation="clean", severity=np.nan)])
+    assert plots.severity_chart(fixed).alt_text == plots.severity_chart(severities()).alt_text
     few = routing.layer_table(PATH[:4], LABELS[:4], contents=[0, 0, 1, 1], draws=20)
     spans = severities().assign(**{f"{key}_{end}": np.nan for key in ("own", "clean") for end in ("low", "high")})
     walked = walk().assign(psnr_low=np.nan, psnr_high=np.nan, lost_low=np.nan, lost_high=np.nan)
@@ -136,6 +138,21 @@ def test_without_intervals_nothing_is_told_from_0():
 def test_an_expert_without_images_is_called_dead():
     fig = plots.usage_maps(routing.routing_table(np.zeros((4, 8), int), ["rain"] * 4, experts=2, draws=5))
     assert "dead: enc1 1" in fig.alt_text
+
+
+def test_many_names_and_dead_experts_stay_inside_the_figure():
+    usage = plots.usage_maps(routing.routing_table(np.zeros((4, 8), int), ["rain"] * 4, experts=4, draws=5))
+    assert "dead: enc1 1 2 3, enc2 1 2 3" in usage.alt_text and "refine 1 2 3." in usage.alt_text
+    table = pd.concat([walk().assign(degradation=name) for name in CLASSES])
+    names = [f"lowlight+haze+{name}" for name in CLASSES]
+    swap = pd.concat([swapped()[:1].assign(degradation=a, path_of=b) for a in names for b in names])
+    matrices = [plots.hamming_matrix(np.ones((8, 8)), names), plots.swap_matrix(swap)]
+    for fig in (usage, plots.walk_chart(table, "rain", "blur"), *matrices):
+        fig.savefig(io.BytesIO())
+        check_texts(fig)
+    for fig in matrices:
+        turns = {label.get_rotation() for label in fig.axes[0].get_xticklabels()}
+        assert turns == {40}, "level they would be printed over each other"
 
 
 def test_the_bands_of_the_flow_hold_every_image():
@@ -151,6 +168,15 @@ def test_the_bands_of_the_flow_hold_every_image():
     assert len(height) == 8 and all(total == pytest.approx(12) for total in height.values())
 
 
+def test_the_flow_of_many_degradations_and_experts_stays_in_the_picture():
+    names = (*CLASSES, "snow", "jpeg", "rain+blur")
+    ax = plots.path_flow(np.tile(np.arange(11) % 6, (8, 1)).T, names).axes[0]
+    low, high = sorted(ax.get_ylim())
+    bars = [patch for patch in ax.patches if hasattr(patch, "get_height")]
+    assert len(bars) == 11 + 8 * 6
+    assert all(low <= bar.get_y() and bar.get_y() + bar.get_height() <= high for bar in bars)
+
+
 @pytest.mark.parametrize(
     ("draw", "message"),
     [
@@ -159,7 +185,8 @@ def test_the_bands_of_the_flow_hold_every_image():
         (lambda: plots.hamming_matrix(np.zeros((2, 3)), NAMES), "square"),
         (lambda: plots.knockout_matrix(pd.DataFrame()), "got none"),
         (lambda: plots.swap_matrix(pd.DataFrame()), "got none"),
-        (lambda: plots.rules_chart(rules(), "haze"), "no rows of 'haze'"),
+        (lambda: plots.rules_chart(rules(), "haze"), "no images of 'haze'"),
+        (lambda: plots.rules_chart(rules().assign(n=0)), "no images of 'all'; it has none"),
         (lambda: plots.severity_chart(severities()[:0]), "got none"),
         (lambda: plots.walk_chart(pd.DataFrame(), "rain", "blur"), "got none"),
         (lambda: plots.arc_chart(pd.DataFrame(), "rain", "blur"), "got none"),

@@ -35,7 +35,8 @@ def knock_out(bench: PathBench) -> DataFrame:
 
     Columns: layer, stage, expert, degradation, n, chosen (share of the images that took it), lost, lost_low, lost_high
     (mean dB over *all* images of the degradation), lost_if_chosen (over those that took it; NaN for none), p (sign-flip
-    test over photographs, two-sided; NaN where it was never chosen) and p_corrected (Benjamini and Hochberg).
+    test over photographs, two-sided; NaN where it was never chosen and where dB are infinite) and p_corrected
+    (Benjamini and Hochberg).
     """
     import pandas as pd
 
@@ -60,7 +61,9 @@ def knock_out(bench: PathBench) -> DataFrame:
                 rows.append(cell)
     table = pd.DataFrame(rows)
     tested = table.p.notna()
-    table.loc[tested, "p_corrected"] = corrected(table.p[tested].to_numpy())
+    table["p_corrected"] = np.nan
+    if tested.any():
+        table.loc[tested, "p_corrected"] = corrected(table.p[tested].to_numpy())
     return table
 
 
@@ -100,8 +103,9 @@ def route_rules(bench: PathBench, seed: int = 0) -> DataFrame:
     """Is the learned, layer-wise route more than a table from degradation to path?
 
     Rules that replace it: "modal" = the most frequent path of the image's degradation among *other* photographs;
-    "oracle" = the path of that degradation's anchor (both are told the degradation); "anchor" = the path of the nearest
-    anchor (told nothing: a classifier with a table); "one path" = the most frequent path of all; "random".
+    "oracle" = the path of that degradation's anchor, "modal" where it has none (both are told the degradation);
+    "anchor" = the path of the nearest anchor (told nothing: a classifier with a table); "one path" = the most frequent
+    path of all; "random".
     Columns: rule, degradation (the last "all", which leaves clean out), n, differ (images whose route changes), lost,
     lost_low, lost_high (dB, own route minus rule, mean over all n), lost_if_differ, _low, _high (over those alone).
     """
@@ -150,6 +154,12 @@ def arc_routes(router: Router, start: str = "rain", end: str = "blur", steps: in
         raise UserError(
             f"A walk of at least 2 steps leads from one anchor to another of {', '.join(names)}; got {start!r} to "
             f"{end!r} in {steps}. Correct the names."
+        )
+    apart = sphere.angle(*router.anchors[[names.index(start), names.index(end)]].double()).item()
+    if apart > 179.9:  # as the two anchors of K = 2 are
+        raise UserError(
+            f"A walk takes the shortest arc between two anchors; {start} and {end} are {apart:.1f} degrees apart, "
+            "where every way is equally short. Take a network with more classes."
         )
     t_S = torch.linspace(0, 1, steps, dtype=torch.float64)
     ends = [router.anchors[names.index(name)].double().cpu().expand(steps, -1) for name in (start, end)]

@@ -2,7 +2,9 @@
 
 Every statistic stands beside two baselines: a *random router* (each expert equally likely, independently) and *shuffled
 labels* (the real paths; the degradations permuted within each photograph, which is what may be exchanged if degradation
-does not matter). Intervals resample photographs, not images: versions of one photograph are no independent evidence.
+does not matter). Test sets that have photographs of their own leave nothing to exchange there: their degradations are
+permuted among photographs (`shuffled`), so that what photographs do to the route counts as degradation. Intervals
+resample photographs, not images: versions of one photograph are no independent evidence.
 A draw that holds a photograph twice looks a little more regular than the data, so percentile intervals of information
 lean upwards and those of distances within a class downwards.
 Legend: N images, G photographs (contents), K degradations, L layers, E experts, S draws.
@@ -44,6 +46,13 @@ class Routes:
         counts = np.zeros(shape)
         np.add.at(counts, (self.content, self.label), np.eye(self.experts)[self.path])
         return counts
+
+    def linked(self) -> bool:
+        """Whether photographs seen under several degradations lead, one after another, from each to every other."""
+        from scipy.sparse.csgraph import connected_components
+
+        seen_GK = (self.counts()[:, :, 0].sum(-1) > 0).astype(int)
+        return connected_components(seen_GK.T @ seen_GK, directed=False)[0] == 1
 
     def stages(self) -> list[str]:
         layers = self.path.shape[1]
@@ -142,17 +151,26 @@ def resampled(routes: Routes, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
 
 
 def shuffled(routes: Routes, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
-    """(S, K, L, E) counts with the labels permuted within each photograph; among all images where none has two."""
-    rng = np.random.default_rng(seed)
-    alone = np.bincount(routes.content).max() == 1
-    content = np.zeros_like(routes.content) if alone else routes.content
+    """(S, K, L, E) counts with the labels permuted within each photograph.
+
+    Where these do not link all degradations (`Routes.linked`), the images that share a photograph and a degradation
+    stay together and such groups exchange their labels; a degradation then has as many groups, not as many images.
+    """
+    rng, linked = np.random.default_rng(seed), routes.linked()
+    content = routes.content
     order = np.argsort(content, kind="stable")
+    group_N = np.unique(content * len(routes.names) + routes.label, return_inverse=True)[1]
+    label_G = np.zeros(group_N.max() + 1, dtype=int)
+    label_G[group_N] = routes.label
     chosen_NLE = np.eye(routes.experts)[routes.path]
-    one_hot_NK = np.eye(len(routes.names))[routes.label]
+    one_hot = np.eye(len(routes.names))
     result = np.empty((draws, len(routes.names), *chosen_NLE.shape[1:]))
     for s in range(draws):
-        mixed = np.lexsort((rng.random(len(content)), content))
-        result[s] = np.tensordot(one_hot_NK[mixed], chosen_NLE[order], axes=(0, 0))
+        if linked:
+            label_N = routes.label[np.lexsort((rng.random(len(content)), content))]
+        else:
+            label_N = rng.permutation(label_G)[group_N[order]]
+        result[s] = np.tensordot(one_hot[label_N], chosen_NLE[order], axes=(0, 0))
     return result
 
 
@@ -213,7 +231,12 @@ def path_string(path: Sequence[int]) -> str:
 
 
 def sign_flip(values, contents, draws: int = 2000, seed: int = 0) -> float:
-    """p of a mean of 0 when the sign of each photograph's contribution is a coin: the paired permutation test."""
+    """p of a mean of 0 when the sign of each photograph's contribution is a coin: the paired permutation test.
+
+    NaN where a value is NaN or infinite, as the dB of a picture that comes back without any error are.
+    """
     total = np.bincount(np.unique(np.asarray(contents, str), return_inverse=True)[1], np.asarray(values, float))
+    if not np.isfinite(total).all():
+        return np.nan
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], (draws, len(total)))
     return float((1 + (np.abs(signs @ total) >= abs(total.sum()) - 1e-12).sum()) / (1 + draws))

@@ -175,12 +175,9 @@ def compare(
     anchors = [_turned_marks(part, last) for part in stages]
     points = _fit(np.concatenate([*turned, *anchors]), method, seed)
     numbers = quality(np.concatenate(turned), points[: len(stages) * len(last)], method, seed)
-    n, k = len(last), len(last.anchors)
-    after = points[len(stages) * n :]
-    maps = [
-        Map(points[i * n : (i + 1) * n], method, seed, after[i * k : (i + 1) * k], None, numbers)
-        for i in range(len(stages))
-    ]
+    n = len(last)
+    after = np.split(points[len(stages) * n :], np.cumsum([len(part) for part in anchors])[:-1])
+    maps = [Map(points[i * n : (i + 1) * n], method, seed, after[i], None, numbers) for i in range(len(stages))]
     there = sphere.normalise(torch.from_numpy(last.embedding))
     moved = [sphere.angle(sphere.normalise(torch.from_numpy(part)), there).numpy() for part in turned]
     return maps, np.stack(moved)
@@ -308,6 +305,9 @@ def _load(file: Path | None) -> tuple[np.ndarray, dict[str, float] | None] | Non
 def _save(file: Path, points: np.ndarray, numbers: dict[str, float]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as handle:
-        np.savez(handle, points=points, names=np.array(list(numbers)), values=np.array(list(numbers.values())))
-    os.replace(temporary, file)
+    try:
+        with open(temporary, "wb") as handle:
+            np.savez(handle, points=points, names=np.array(list(numbers)), values=np.array(list(numbers.values())))
+        os.replace(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)  # on a full disk a part of it would stay

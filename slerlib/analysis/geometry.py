@@ -35,9 +35,10 @@ FOLDS = 5  # of the linear probe, by content
 def measures(traces: Traces, seed: int = 0) -> DataFrame:
     """Measures of one network's sphere, in rows.
 
-    Columns: value, low and high (95 % bootstrap interval over contents, NaN for fewer than 5), shuffled (mean over 5
-    shuffles of the labels; of the contents within each class for leakage), reference (chance, optimum or ideal) and
-    meaning. Values that the data cannot give, such as held-out accuracy with one content, are NaN.
+    Columns: value, low and high (95 % bootstrap interval over contents, NaN where a class has fewer than 5), shuffled
+    (mean over 5 shuffles of the labels; of the contents within each class for leakage; for alignment crops beside whole
+    images at random), reference (chance, optimum or ideal) and meaning. Values that the data cannot give, such as
+    held-out accuracy with one content, are NaN.
     silhouette            (b - a) / max(a, b), cosine distance, of a row to its own and the nearest other class
     knn_accuracy          vote of the 5 nearest rows of other contents, weighted by cosine
     probe_accuracy        logistic regression tested on contents it has not seen
@@ -102,6 +103,8 @@ def _draw(n: int) -> np.ndarray:
 def _silhouette(cosine_nn: np.ndarray, label_n: np.ndarray) -> np.ndarray:
     from sklearn.metrics import silhouette_samples
 
+    if len(np.unique(label_n)) == len(label_n):  # a single row has no other of its class
+        return np.full(len(label_n), math.nan)
     distance = np.clip(1 - cosine_nn, 0, 2)
     np.fill_diagonal(distance, 0)
     return silhouette_samples(distance, label_n, metric="precomputed")
@@ -211,7 +214,7 @@ def _interval(value_n, label_n, content_n, seed: int) -> tuple[float, float, flo
     np.add.at(total_SK, (content_n[known], label_n[known]), value_n[known])
     np.add.at(count_SK, (content_n[known], label_n[known]), 1)
     value = _weighted(value_n, label_n)
-    if (count_SK.sum(axis=1) > 0).sum() < FEWEST_CONTENTS:
+    if _fewest(count_SK) < FEWEST_CONTENTS:
         return value, math.nan, math.nan
     drawn_RS = _counts(s, seed)
     with np.errstate(invalid="ignore"):
@@ -223,7 +226,9 @@ def _interval(value_n, label_n, content_n, seed: int) -> tuple[float, float, flo
 def _centroid_interval(of_centroids, z_nD, label_n, content_n, seed: int) -> tuple[float, float, float]:
     s, k = content_n.max() + 1, label_n.max() + 1
     value = of_centroids(_centroids(z_nD, label_n, k))
-    if s < FEWEST_CONTENTS:
+    count_SK = np.zeros((s, k))
+    np.add.at(count_SK, (content_n, label_n), 1)
+    if _fewest(count_SK) < FEWEST_CONTENTS:
         return value, math.nan, math.nan
     sum_SKD = np.zeros((s, k, z_nD.shape[1]))
     np.add.at(sum_SKD, (content_n, label_n), z_nD)
@@ -232,6 +237,12 @@ def _centroid_interval(of_centroids, z_nD, label_n, content_n, seed: int) -> tup
     full = (length > 0).all(axis=(1, 2))  # a class may lack all its contents in a draw
     values = [of_centroids(c) for c in drawn[full] / length[full]]
     return value, *(float(q) for q in np.quantile(values, [0.025, 0.975]))
+
+
+def _fewest(count_SK: np.ndarray) -> int:
+    """Contents of the class that was seen on the fewest; classes without any value do not count."""
+    contents_K = (count_SK > 0).sum(axis=0)
+    return int(contents_K[contents_K > 0].min()) if contents_K.any() else 0
 
 
 def _counts(contents: int, seed: int) -> np.ndarray:

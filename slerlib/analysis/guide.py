@@ -30,15 +30,15 @@ def guide_response(
     """Does GLGF see *where* damage is? Each case's damage is kept inside a mask only, and maps are held against it.
 
     mask: "left" = the left half; "disc" = a disc of a third of the side about the centre. `side`: central pixels used.
-    Maps, at token resolution: "gate" = 1 - a, the share of the local token; "guide" = length of the guide vector, less
-    its mean over the image; "guide change" = distance to the guide map of the clean image (needs the clean image; says
-    whether the change stays local). Each is told apart by the area under the ROC curve against the true mask (tokens
+    Maps, at token resolution: "gate" = 1 - a, the share of the local token; "guide" = length of the guide vector;
+    "guide change" = distance to the guide map of the clean image (needs the clean image, and says whether the change
+    stays local). Each is told apart by the area under the ROC curve against the true mask (tokens
     that the border of the mask crosses count to the side where more of them lies). 0.5 is chance; below, the map is
     *lower* where the damage is. "clean": the same map of the undamaged image, what the picture itself explains.
     Returns the table - degradation, map, n, auc, auc_low, auc_high, clean (AUC), gain (auc - clean), gain_low,
     gain_high - and for each degradation (input (3, H, W), mask (H, W), guide change (h, w), gate (h, w)) of its first
     image. AUC is the mean over images.
-    Raises UserError for a network without a guide map, and for an unknown mask.
+    Raises UserError for a network without a guide map, for an unknown mask, and for pictures too small for it.
     """
     import pandas as pd
     from sklearn.metrics import roc_auc_score
@@ -58,6 +58,12 @@ def guide_response(
         h, w = (length // model.cfg.stride for length in clean.shape[1:])  # tokens of the padding are left out
         inside = F.adaptive_avg_pool2d(where_HW[None, None, : h * model.cfg.stride, : w * model.cfg.stride].float(),
                                        (h, w))[0, 0] > 0.5  # fmt: skip
+        if inside.all() or not inside.any():
+            raise UserError(
+                f"Damage in a place needs tokens inside and outside of it; {case.image!r} of {clean.shape[1]} x "
+                f"{clean.shape[2]} has {inside.numel()} tokens, {int(inside.sum())} of them mostly inside the mask "
+                f"{mask!r}. Use larger pictures, or mask='left'."
+            )
         strength = guide.norm(dim=1)
         maps = {"guide change": ((guide[0] - guide[1]).norm(dim=0), None), "guide": (strength[0], strength[1])}
         maps |= {} if gate is None else {"gate": (gate[0], gate[1])}

@@ -109,7 +109,7 @@ def routing_table(traces, labels=None, *, contents=None, experts=None, draws: in
     total = drawn[..., :1, :].sum(-1, keepdims=True)
     shares = np.divide(drawn, total, out=np.full_like(drawn, np.nan), where=total > 0)
     usage_low, usage_high = interval(shares, routes.photographs()[:, None, None])
-    p = p_values(np.abs(usage - every), np.abs(mixed / n_K11 - every))
+    p = p_values(np.abs(usage - every), np.abs(mixed / mixed[..., :1, :].sum(-1, keepdims=True) - every))
     cells = {"n": n_K11 + 0 * counts.astype(int), "count": counts.astype(int), "usage": usage, "usage_low": usage_low}
     cells |= {
         "usage_high": usage_high,
@@ -128,7 +128,7 @@ def routing_table(traces, labels=None, *, contents=None, experts=None, draws: in
     table.attrs = {
         "nmi": "I(degradation; expert) / mean(H(degradation), H(expert)); ceiling from I <= min(H(degradation), ln E)",
         "entropy": "of an expert's share of all images, divided by ln E",
-        "shuffled": "degradations permuted within each photograph",
+        "shuffled": f"degradations permuted {'within each photograph' if routes.linked() else 'among photographs'}",
         "random": "every expert with chance 1 / E at every layer",
         "correction": "false discovery rate, Benjamini and Hochberg",
         "experts": routes.experts,
@@ -155,6 +155,7 @@ def path_table(traces, labels=None, *, contents=None, experts=None, draws: int =
     near, near_drawn = hamming(counts), hamming(drawn)
     mean_K, mean_SK = (_off_diagonal_mean(x) for x in (near, near_drawn))
     pooled, pooled_drawn = (hamming(x.sum(-3, keepdims=True))[..., 0, 0] for x in (counts, drawn))
+    fewest = routes.photographs().min()  # the distance between two degradations needs photographs of both
     photographs, rows = [*routes.photographs(), routes.content.max() + 1], []
     for k, name in enumerate((*routes.names, "all")):
         members = routes.path[routes.label == k] if k < len(routes.names) else routes.path
@@ -165,7 +166,7 @@ def path_table(traces, labels=None, *, contents=None, experts=None, draws: int =
         row |= {"modal": path_string(paths[times.argmax()]), "modal_share": times.max() / len(members)}
         row["entropy"] = float(entropy(times[None].astype(float))[0])
         for key, (value, draws_S) in {"within": inside, "between": outside}.items():
-            low, high = interval(draws_S, photographs[k] if key == "within" else photographs[-1])
+            low, high = interval(draws_S, photographs[k] if key == "within" else fewest)
             row |= {key: float(value), f"{key}_low": float(low), f"{key}_high": float(high)}
         rows.append(row)
     return pd.DataFrame(rows)

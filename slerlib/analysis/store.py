@@ -101,6 +101,7 @@ class Traces:
     def select(self, mask) -> Traces:
         """The rows of a Boolean mask or of row numbers."""
         mask = np.asarray(mask)
+        mask = mask if mask.size else mask.astype(int)  # an empty list has no type of its own
         rows = {name: getattr(self, name)[mask] for name in _per_row()}
         chosen = mask.nonzero()[0] if mask.dtype == bool else mask
         return replace(self, table=self.table.iloc[chosen].reset_index(drop=True), **rows)
@@ -117,9 +118,12 @@ class Traces:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        with open(temporary, "wb") as file:
-            np.savez(file, sha256=np.array(_digest(arrays)), **arrays)
-        os.replace(temporary, path)
+        try:
+            with open(temporary, "wb") as file:
+                np.savez(file, sha256=np.array(_digest(arrays)), **arrays)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)  # on a full disk a part of it would stay
         return path
 
     @classmethod
@@ -145,8 +149,9 @@ class Traces:
 
 
 def network_hash(model: SLERIR) -> str:
-    """SHA-256 of configuration and weights as they are now, trained further or not."""
-    total = hashlib.sha256(json.dumps(config.to_dict(model.cfg), sort_keys=True).encode())
+    """SHA-256 of configuration and weights as they are now, trained further or not, with `set_tlc` or without."""
+    now = replace(model.cfg, tlc_window=model.tlc_window)
+    total = hashlib.sha256(json.dumps(config.to_dict(now), sort_keys=True).encode())
     for name, value in sorted(model.state_dict().items()):
         total.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
         total.update(value.detach().cpu().float().contiguous().numpy().tobytes())

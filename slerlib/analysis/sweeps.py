@@ -71,7 +71,7 @@ def mixture_table(traces: Traces) -> DataFrame:
     lies on the arc), first, second, both, neither (mean share of layers whose expert is on the most frequent path
     of the first parent alone, of the second alone, of both, of neither; neither with _low and _high), neither_others
     (the same for the images of all other single degradations: what an unrelated image gives), neither_random (for
-    uniformly drawn experts). A parent without an anchor gives NaN angles.
+    uniformly drawn experts). A parent without an anchor gives NaN angles, traces of nothing else NaN for the others.
     Raises UserError where a parent is missing.
     """
     import pandas as pd
@@ -80,10 +80,14 @@ def mixture_table(traces: Traces) -> DataFrame:
     for label in [label for label in where if "+" in label]:
         parents = label.split("+")
         if len(parents) != 2 or not set(parents) <= set(where):
-            raise UserError(f"A mixture of two is compared with its parents; of {label!r} one is not in the traces.")
+            raise UserError(
+                f"A mixture of two is compared with its parents; got {label!r} in traces of {', '.join(where)}. Add "
+                "its parents, or leave out mixtures of three with traces.select."
+            )
         part, content = where[label], traces.table.content.to_numpy()[where[label]]
         first, second = (modal_route(traces.path[where[parent]]) for parent in parents)
-        others = np.concatenate([rows for other, rows in where.items() if other not in parents and "+" not in other])
+        unrelated = [other for other in where if other not in parents and "+" not in other]
+        others = np.flatnonzero(np.isin(traces.table.label.to_numpy(), unrelated))
         on = [traces.path == path for path in (first, second)]
         neither = ~on[0] & ~on[1]
         anchors = [traces.anchors[names.index(parent)] if parent in names else None for parent in parents]
@@ -128,7 +132,7 @@ def novelty_table(traces: Traces, known: Sequence[str] = CLASSES, draws: int = 1
         for signal, values in signals.items():
             rng, drawn = np.random.default_rng(seed), []
             members = [np.flatnonzero(content[part] == g) for g in np.unique(content[part])]
-            enough = len(set(content[label == name])) >= FEWEST_CONTENTS
+            enough = min(len(set(content[label == name])), len(set(content[inside]))) >= FEWEST_CONTENTS
             for _ in range(draws if enough else 0):
                 rows_S = np.concatenate([members[g] for g in rng.integers(0, len(members), len(members))])
                 if 0 < unseen[rows_S].sum() < len(rows_S):

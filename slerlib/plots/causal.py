@@ -31,6 +31,8 @@ from .style import (
     class_looks,
     finished,
     ink,
+    name_columns,
+    slant,
     styled,
 )
 
@@ -84,15 +86,14 @@ def swap_matrix(table: DataFrame, ax: Axes | None = None) -> Figure:
         raise UserError("A matrix of exchanged paths needs a table with rows; got none. Check the bench.")
     names, columns = list(dict.fromkeys(table.degradation)), list(dict.fromkeys(table.path_of))
     values = table.pivot(index="degradation", columns="path_of", values="lost").loc[names, columns].to_numpy()
-    ax = canvas(ax, 0.42 * len(names) + 1.5)
+    ax = canvas(ax, 0.42 * len(names) + 1.5 + slant(columns))
     shades = ax.imshow(values, aspect="auto", **SHADES)
     for (y, x), value in np.ndenumerate(values):
         ax.text(x, y, _number(value), ha="center", va="center", color=ink(shades.cmap(shades.norm(value))[:3]))
         if names[y] == columns[x]:
             ax.add_patch(Rectangle((x - 0.47, y - 0.45), 0.94, 0.9, fill=False, edgecolor="black", linewidth=2.2))
-    ax.set_xticks(range(len(columns)), columns)
+    name_columns(ax, columns)
     ax.set_yticks(range(len(names)), names)
-    ax.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
     ax.spines[:].set_visible(False)
     ax.set_xlabel("column: most frequent path of which degradation (framed: its own)\n"
                   "mean dB lost against each image's own route", labelpad=8)  # fmt: skip
@@ -112,9 +113,13 @@ def rules_chart(table: DataFrame, degradation: str = "all", ax: Axes | None = No
 
     table: from `slerlib.analysis.causal.route_rules`. A rule is marked as better only where its interval says so.
     """
-    part = table[table.degradation == degradation]
+    known = table[table.n > 0]
+    part = known[known.degradation == degradation]
     if not len(part):
-        raise UserError(f"The table has no rows of {degradation!r}; it has {', '.join(table.degradation.unique())}.")
+        raise UserError(
+            f"The table has no images of {degradation!r}; it has {', '.join(known.degradation.unique()) or 'none'}. "
+            "Choose another degradation."
+        )
     ax = canvas(ax, 0.42 * len(part) + 1.0)
     told = []
     for y, row in enumerate(part.itertuples()):
@@ -169,7 +174,8 @@ def walk_chart(table: DataFrame, start: str, end: str) -> Figure:
     ax.axhline(0, color=GREY, linewidth=1)
     _the_way(ax, start, end)
     ax.set(ylabel="dB gained over own route")
-    ax.legend(ncols=len(names), loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0, title=None)
+    columns = -(-len(names) // -(-len(names) // 5))  # at most 5 in a row, rows alike
+    ax.legend(ncols=columns, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0, title=None)
     return finished(fig, f"Walk from {start} to {end}: {_switches(steps)}. Restored: {'; '.join(told)}.")
 
 

@@ -6,6 +6,7 @@ Legend: N images, K degradations, L layers, E experts.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ from .style import (
     class_looks,
     finished,
     ink,
+    name_columns,
+    slant,
     styled,
 )
 
@@ -82,19 +85,21 @@ def usage_maps(table: DataFrame, ax: Axes | None = None) -> Figure:
     """
     usage, names, stages = cube(table, "usage")
     every = cube(table, "usage_all")[0][0]
-    ax = canvas(ax, 0.34 * (len(names) + 1) + 1.5)
+    dead = {stage: np.flatnonzero(row < 0.01) for stage, row in zip(stages, every, strict=True)}
+    told = ", ".join("\xa0".join([stage, *map(str, which)]) for stage, which in dead.items() if len(which))
+    note = f"dead: {told}" if told else "no expert is dead"
+    lines = textwrap.wrap(note, 88)  # between layers only: \xa0 does not break
+    ax = canvas(ax, 0.34 * (len(names) + 1) + 1.3 + 0.2 * len(lines))
     values = np.concatenate([usage, every[None]])
     expert_grid(ax, values, [*names, "all images"], stages, _percent, cmap="cividis", vmin=0, vmax=1)
     ax.axhline(len(names) - 0.5, color="white", linewidth=5)
-    dead = np.argwhere(every < 0.01)
-    note = "; dead: " + ", ".join(f"{stages[n]} {e}" for n, e in dead) if len(dead) else "; no expert is dead"
-    ax.set_xlabel(f"experts of each layer; share of a degradation's images in %\n{note[2:]}", labelpad=8)
+    ax.set_xlabel("\n".join(["experts of each layer; share of a degradation's images in %", *lines]), labelpad=8)
     modal = {name: "".join(map(str, usage[k].argmax(-1))) for k, name in enumerate(names)}
     told = "; ".join(f"{name} {path}" for name, path in modal.items())
     alt = (
         f"Share of the images of each degradation that every expert of the {len(stages)} layers gets. Most used: {told}"
     )
-    return finished(ax.figure, f"{alt}{note}.")
+    return finished(ax.figure, f"{alt}; {note}.".replace("\xa0", " "))
 
 
 def _percent(value: float) -> str:
@@ -146,9 +151,10 @@ def path_flow(path_NL: np.ndarray, labels: Sequence[str], ax: Axes | None = None
     ax = canvas(ax, 4.6)
     columns = np.concatenate([label_N[:, None], path_NL], axis=1)  # the first column is the degradation
     gap, total = 0.09 * len(labels), len(labels)
-    spans = [
-        _stack(column, label_N, gap if n else 0.035 * total, total + 2 * gap) for n, column in enumerate(columns.T)
-    ]
+    spans = []
+    for n, column in enumerate(columns.T):
+        apart = min(gap if n else 0.035 * total, 2 * gap / max(1, column.max()))  # so that all stay in the picture
+        spans.append(_stack(column, label_N, apart, total + 2 * gap))
     width = 0.16
     for n in range(layers):
         for k, colour in enumerate(looks[name]["color"] for name in names):
@@ -220,21 +226,21 @@ def hamming_matrix(distance_KK: np.ndarray, names: Sequence[str], layers: int = 
     distance = np.asarray(distance_KK)
     if distance.shape != (len(names), len(names)) or not len(names):
         raise UserError(f"Distances are a square of as many names; got {distance.shape} and {len(names)} names.")
-    ax = canvas(ax, 0.4 * len(names) + 1.3)
+    ax = canvas(ax, 0.4 * len(names) + 1.3 + slant(names))
     shades = ax.imshow(distance, cmap="cividis", vmin=0, vmax=layers, aspect="auto")
     for (y, x), value in np.ndenumerate(distance):
         if np.isfinite(value):
             ax.text(x, y, f"{value:.1f}", ha="center", va="center", color=ink(shades.cmap(shades.norm(value))[:3]))
     for k in range(len(names)):
         ax.add_patch(Rectangle((k - 0.47, k - 0.45), 0.94, 0.9, fill=False, edgecolor=ORANGE, linewidth=2.5))
-    ax.set_xticks(range(len(names)), names)
+    name_columns(ax, names)
     ax.set_yticks(range(len(names)), names)
-    ax.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
     ax.spines[:].set_visible(False)
     chance = layers * (1 - 1 / experts)
     ax.set_xlabel(f"layers of {layers} that differ, mean; framed: two images of one degradation\n"
                   f"random routes: {chance:.1f}", labelpad=8)  # fmt: skip
-    inside = ", ".join(f"{name} {distance[k, k]:.1f}" for k, name in enumerate(names))
+    inside = ", ".join(f"{name} {distance[k, k]:.1f}" if np.isfinite(distance[k, k]) else f"{name} a single image"
+                       for k, name in enumerate(names))  # fmt: skip
     between = distance[~np.eye(len(names), dtype=bool)]
     mean = f" Between degradations {between.mean():.1f} on average;" if len(between) else ""
     alt = f"Layers of {layers} at which two images take different experts. Within a degradation: {inside}."
@@ -245,13 +251,17 @@ def hamming_matrix(distance_KK: np.ndarray, names: Sequence[str], layers: int = 
 def severity_chart(table: DataFrame, experts: int = 3) -> Figure:
     """From no damage to the worst: the share of layers on the path of clean images and on that of the degradation.
 
-    table: from `slerlib.analysis.sweeps.severity_table`. Bands: 95 % bootstrap intervals over photographs.
+    table: from `slerlib.analysis.sweeps.severity_table`; rows without a severity, of noise levels and clean, are left
+        out. Bands: 95 % bootstrap intervals over photographs.
     """
     from matplotlib.figure import Figure
 
+    table = table[table.severity.notna()]
     names = list(dict.fromkeys(table.degradation))
     if not names:
-        raise UserError("A severity chart needs a table with rows; got none. Check the traces.")
+        raise UserError(
+            "A severity chart needs a table with severities; got none. Collect rain, haze, blur or lowlight."
+        )
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
     fig = Figure((WIDTH, 2.3 * rows + 0.75), dpi=DPI, layout="constrained")

@@ -39,7 +39,7 @@ def map_view(chart: Map, labels: Sequence[str], names: Sequence[str] = ()) -> Fi
 
     chart: from `make_map`. labels: the degradation of each image. names: trace.anchor_names, if anchors were placed.
     """
-    labels = _labels(chart, labels)
+    labels = _labels(chart, labels, names)
     on_sphere = chart.points.shape[1] == 3
     fig, panel = _paper(5.1 if on_sphere else 5.8)
     ax = panel.subplots(subplot_kw={"projection": "mollweide"} if on_sphere else {})
@@ -65,7 +65,7 @@ def globe_view(chart: Map, labels: Sequence[str], names: Sequence[str] = (), fra
 
     chart: from `make_map(..., "umap_sphere")`. Raises UserError for a map of the plane.
     """
-    labels = _labels(chart, labels)
+    labels = _labels(chart, labels, names)
     if chart.points.shape[1] != 3:
         raise UserError(f"A globe needs points on a sphere; this map is {chart.method!r}. Use map_view for it.")
     fig, panel = _paper(4.4)
@@ -86,10 +86,15 @@ def globe_view(chart: Map, labels: Sequence[str], names: Sequence[str] = (), fra
     return _described(fig, chart, labels, names, looks, f"A globe of images and crops seen from {frames} sides")
 
 
-def _labels(chart: Map, labels: Sequence[str]) -> list[str]:
+def _labels(chart: Map, labels: Sequence[str], names: Sequence[str]) -> list[str]:
     labels = [str(label) for label in labels]
     if len(labels) != len(chart.points):
         raise UserError(f"A map needs a label for each point; got {len(labels)} labels for {len(chart.points)} points.")
+    if chart.anchors is not None and len(names) != len(chart.anchors):
+        raise UserError(
+            f"This map holds {len(chart.anchors)} anchors, each drawn with its name; got {len(names)} names. Pass "
+            "names=traces.anchor_names."
+        )
     return labels
 
 
@@ -107,7 +112,7 @@ def _draw(ax: Axes, points: np.ndarray, labels: list[str], looks: dict, size: fl
     kinds = np.array(labels, dtype=str)
     for kind, look in looks.items():
         own = points[kinds == kind]
-        edge = BLACK if look.get("markerfacecolor") == "white" else "white"
+        edge = BLACK if "markerfacecolor" in look else "white"
         ax.plot(*own.T, **look, linestyle="", markersize=size, markeredgewidth=0.5, markeredgecolor=edge, alpha=alpha,
                 rasterized=len(points) > MANY, clip_on=False)  # fmt: skip
 
@@ -133,8 +138,13 @@ def _described(fig: Figure, chart: Map, labels, names, looks: dict, what: str) -
     for kind, look in looks.items():
         edge = look["color"] if kind in names else BLACK
         handles.append(Line2D([], [], linestyle="", markersize=7, label=kind, markeredgecolor=edge, **look))
-    columns = -(-len(handles) // -(-len(handles) // 6))  # at most 6 in a row, rows alike
-    fig.strip.legend(handles=handles, loc="upper center", ncols=columns, handletextpad=0.1, columnspacing=1.2)
+    for most in range(6, 0, -1):  # at most 6 in a row, fewer where names are long; rows alike
+        columns = -(-len(handles) // -(-len(handles) // most))
+        legend = fig.strip.legend(handles=handles, loc="upper center", ncols=columns, handletextpad=0.1,
+                                  columnspacing=1.2)  # fmt: skip
+        if legend.get_window_extent().width <= fig.bbox.width or most == 1:
+            break
+        legend.remove()
     told, warning = belief(chart)
     fig.strip.text(0.5, 0.32, told, ha="center", fontsize=SMALL, color="#333333")
     fig.strip.text(0.5, 0.25, textwrap.fill(warning, 76), ha="center", va="top", fontsize=SMALL, color=VERMILLION,

@@ -28,7 +28,8 @@ SKY, YELLOW, BLACK, GREY = "#56B4E9", "#F0E442", "#000000", "#6E6E6E"
 EXPERT_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION, YELLOW, GREY)
 CLASS_COLOURS = (SKY, BLUE, BLACK, GREEN, GREY, PURPLE, VERMILLION, ORANGE)
 CLASS_MARKERS = "ovs^DPXh"
-OTHER_MARKERS = "*<>p"  # degradations without an anchor of their own, white inside
+OTHER_MARKERS = "*<>p"  # degradations without an anchor of their own, with a black edge
+OTHER_FILLS = ("white", YELLOW, SKY, VERMILLION)
 STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
     "font.size": 10.5,
@@ -104,11 +105,26 @@ def class_looks(names: Sequence[str], labels: Sequence[str]) -> dict[str, dict[s
         k = places[name] if name in places else next(free)
         looks[name] = {
             "marker": CLASS_MARKERS[k % len(CLASS_MARKERS)],
-            "color": CLASS_COLOURS[k % len(CLASS_COLOURS)],
+            "color": CLASS_COLOURS[(k + k // len(CLASS_MARKERS)) % len(CLASS_COLOURS)],
         }
     for k, label in enumerate(label for label in dict.fromkeys(labels) if label not in names):
-        looks[label] = {"marker": OTHER_MARKERS[k % len(OTHER_MARKERS)], "color": BLACK, "markerfacecolor": "white"}
+        turn, k = divmod(k, len(OTHER_MARKERS))
+        fill = OTHER_FILLS[turn % len(OTHER_FILLS)]
+        looks[label] = {"marker": OTHER_MARKERS[k], "color": BLACK, "markerfacecolor": fill}
     return looks
+
+
+def name_columns(ax: Axes, names: Sequence[str]) -> None:
+    """Names above the columns of a matrix, slanted where they would run into each other."""
+    slanted = {"rotation": 40, "ha": "left", "rotation_mode": "anchor"} if slant(names) else {}
+    ax.set_xticks(range(len(names)), names, **slanted)
+    ax.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
+
+
+def slant(names: Sequence[str]) -> float:
+    """Inches of height that slanted names take above a matrix of the usual width; 0 where they fit as they are."""
+    longest = max(map(len, names))
+    return 0.055 * longest if longest * len(names) > 66 else 0.0  # eight classes of up to 8 letters fit
 
 
 def tint(colour: str, strength: float) -> tuple[float, float, float]:
