@@ -111,6 +111,31 @@ def test_results_inside_the_input_folder_are_not_restored_again(run, picture, un
     assert not (tmp_path / "out" / "out").exists()
 
 
+def test_restore_keeps_originals_and_says_what_it_leaves_out(run, picture, untrained, tmp_path):
+    """Hidden folders hold no photographs; a link among the results must not lead to an original."""
+    source, target = tmp_path / "all" / "photos", tmp_path / "out"
+    (source / ".originals").mkdir(parents=True)
+    shutil.copy(picture, source / ".originals" / "in.png")
+    Image.new("L", (20, 20)).save(source / "b.tiff", save_all=True, append_images=[Image.new("L", (20, 20))])
+    before = picture.rename(source / "in.png").read_bytes()
+    code, out, _ = run("restore", source, target, "--checkpoint", untrained)
+    assert code == 0 and "Restored 2 of 2" in out and "b.tiff (The file has 2 frames" in out
+    assert sorted(path.name for path in target.iterdir()) == ["b.tiff", "in.png"]
+    (target / "in.png").unlink()
+    (target / "in.png").symlink_to(source / "in.png")
+    (tmp_path / "file").write_text("")
+    for output, expected in [
+        (target, "is a link to"),
+        (tmp_path / "all", "must not hold the input folder"),
+        (tmp_path / "file" / "deep", "cannot: Not a directory"),
+    ]:
+        code, out, err = run("restore", source, output, "--checkpoint", untrained)
+        assert code == 1 and one_paragraph(err) and expected in err, err
+    assert (source / "in.png").read_bytes() == before and [path.name for path in (tmp_path / "all").iterdir()] == [
+        "photos"
+    ]
+
+
 def test_restore_refuses_what_cannot_work(run, picture, untrained, tmp_path):
     (tmp_path / "empty").mkdir()
     plain = shutil.copy(picture, tmp_path / "no_suffix")
