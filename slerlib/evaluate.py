@@ -101,15 +101,20 @@ def evaluate(
         "definition": _definition(setting, crop, noise),
         "versions": _versions(),
         "checkpoint": _checkpoint(model) if restored is None else None,
-        "data": {"name": Path(root).name, "sha256": data_sha256(todo, root)},
+        "data": {"name": _name(root), "sha256": data_sha256(todo, root)},
         "setting": setting,
-        "root": Path(root).name,
+        "root": _name(root),
         **options,
         "path": _digits(path),
-        "restored": None if restored is None else Path(restored).name,
+        "restored": None if restored is None else _name(restored),
         "missing": missing,
     }
     return table
+
+
+def _name(folder: str | os.PathLike) -> str:
+    """The last part of a path, of "." too."""
+    return os.path.basename(os.path.abspath(folder))
 
 
 def _digits(path):
