@@ -24,6 +24,7 @@ from .data.layouts import Item
 from .data.pairing import image_files
 from .errors import UserError
 from .images import read_image
+from .provenance import name_bytes
 from .settings import NOISE_LEVELS, SETTINGS, Column, chosen
 
 DEMO_SIDE = 384  # the bundled photographs are cropped to at most this many pixels a side, for speed
@@ -130,7 +131,7 @@ def _degraded(clean: Callable[[], tuple[Tensor, Tensor | None]], task: str, seve
 
 def case_seed(seed: int, image: str, task: str) -> int:
     """The seed of one degraded image: a hash, the same whatever else is evaluated."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{image}/{task}".encode()).digest()[:4], "big")
+    return int.from_bytes(hashlib.sha256(name_bytes(f"{seed}/{image}/{task}")).digest()[:4], "big")
 
 
 def checked_tasks(classes) -> tuple[str, ...]:
@@ -301,7 +302,7 @@ def data_sha256(todo: Sequence[Case], root: str | os.PathLike) -> str:
 
     total, names = hashlib.sha256(), {case.image for case in todo if not case.files}
     for file in sorted({file for case in todo for file in case.files}):
-        total.update(f"{os.path.relpath(file, os.path.abspath(root))}\0{sha256_file(file)}\n".encode())
+        total.update(name_bytes(f"{os.path.relpath(file, os.path.abspath(root))}\0{sha256_file(file)}\n"))
     for scene in photographs() if names else ():
         if scene.name in names:
             total.update(scene.name.encode() + scene.image.numpy().tobytes())

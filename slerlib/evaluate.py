@@ -26,6 +26,7 @@ from .cases import CROPS, NOISES, Case, cases, check_readable, data_sha256
 from .errors import UserError
 from .metrics import FEWEST_CONTENTS, bootstrap_interval, bootstrap_means, psnr, ssim, ssim_gaussian
 from .model.network import SLERIR
+from .provenance import name_bytes
 from .restore import restore
 from .restored import restored_files, restored_image
 from .settings import SETTINGS
@@ -247,7 +248,7 @@ def _drawn_averages(table: DataFrame) -> np.ndarray:
         for task, linked_T in zip(grid, linked_TT, strict=True):
             column = grid[task][scored_NT[:, linked_T].any(axis=1)]
             names = "\0".join([dataset, *column.index.get_level_values("image")])  # equal ones give equal draws
-            draws.append(bootstrap_means(column.to_numpy(), seed=zlib.crc32(names.encode())))
+            draws.append(bootstrap_means(column.to_numpy(), seed=zlib.crc32(name_bytes(names))))
     return np.mean(draws, axis=0)
 
 

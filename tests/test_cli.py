@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from slerlib import __version__, cli, doctor
+from slerlib.data.sources import Sources
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = ("doctor", "restore", "train", "ablate", "eval", "data", "report", "compare")
@@ -134,6 +135,28 @@ def test_restore_keeps_originals_and_says_what_it_leaves_out(run, picture, untra
     assert (source / "in.png").read_bytes() == before and [path.name for path in (tmp_path / "all").iterdir()] == [
         "photos"
     ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names of files are text")
+def test_names_that_are_no_utf_8(untrained, tmp_path):
+    """Photographs of an old disk: restored, scored, hashed for a training, and named."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for n in range(2):
+        pixels = np.random.default_rng(n).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+        with open(os.fsencode(folder) + b"/\xe4%d.png" % n, "wb") as file:
+            Image.fromarray(pixels).save(file, "PNG")
+    assert len(Sources.of(folder).fingerprint()) == 64
+    (folder / "\udcf6.txt").write_text("no image")
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8:strict", "PYTHONPATH": str(ROOT)}
+    for args, expected in [
+        (("restore", folder, tmp_path / "out", "--checkpoint", untrained), "such as "),
+        (("eval", untrained, "--data", folder, "--setting", "demo", "--out", tmp_path / "e.json"), "noise25"),
+    ]:
+        command = [sys.executable, "-m", "slerlib", *map(str, args)]
+        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0 and expected in done.stdout and not done.stderr, done.stderr
+    assert len(list((tmp_path / "out").iterdir())) == 2
 
 
 def test_restore_refuses_what_cannot_work(run, picture, untrained, tmp_path):

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from ..provenance import name_bytes
 from .decode import GIB, Cache, Files, look_at
 from .degrade import DEGRADATIONS
 from .likeness import SIDE, pictures, small_copy
@@ -240,9 +241,9 @@ class Sources:
         """sha256 over the names of all sets and items and the size of each file, or the pixels of images in memory."""
         digest = hashlib.sha256()
         for s in self.sets:
-            digest.update(f"{s.name}\0{s.task}\0{len(s)}\0".encode())
+            digest.update(name_bytes(f"{s.name}\0{s.task}\0{len(s)}\0"))
             for name in s.names:
-                digest.update(f"{name}\0".encode())
+                digest.update(name_bytes(f"{name}\0"))
             for side in (s.targets, s.inputs or ()):
                 for image in side.paths if isinstance(side, Files) else side:
                     file = isinstance(image, Path)
