@@ -278,5 +278,9 @@ def _folder(root: Path, cache: Cache) -> Sources:
         raise UserError(f"Training takes sets of the training split; {root} holds only tests ({names}).")
     look_at([(s.inputs.paths if s.inputs else None, s.targets.paths) for s in sets], cache)
     notes = tuple(f"{p.path} {p.message.removeprefix(p.path.name).strip()}" for p in found.problems)
+    for s in found.sets:  # no class is noise of a camera: a level is put on the clean sides
+        noisy = sum(item.input is not None for item in s.items) if s.split == "train" and s.task == CLEAN else 0
+        if noisy:
+            notes += (f"the {noisy} noisy images of {s.name}: their clean partners are used, with noise put on them",)
     tests = tuple(dict.fromkeys(s.name for s in found.sets if s.split == "test" and s.items))
     return Sources(sets, str(root), f"layout {found.layout}", notes, tests)
