@@ -243,6 +243,24 @@ def test_partner(name, clean):
     assert found == (folder / clean if clean else None)
 
 
+@pytest.mark.parametrize("place, test", [("denoising", "cbsd68"), ("test/denoise", "cbsd68"), (".", None)])
+def test_cbsd68_as_downloaded_gives_no_noisy_image_for_a_clean_one(place, test, tmp_path):
+    """It brings noisy5 to noisy50, and `original` beside `original_png`: no training takes test photographs."""
+    files = "original_png/1.png original/1.jpg noisy5/1.png noisy50/1.png".split()
+    root = tree(tmp_path, " ".join(f"{place}/CBSD68/{file}" for file in files) + " Train/Denoise/1001.jpg")
+    found = recognise(root if test else root / "CBSD68")
+    if test:
+        trained = {item.target.name for one in found.sets if one.split == "train" for item in one.items}
+        assert trained == {"1001.jpg"} and (test, "noise", "test") in counts(found)
+    assert not any("noisy" in str(item.target) for one in found.sets for item in one.items)
+    assert {"noisy5", "noisy50"} <= {problem.path.name for problem in found.problems if problem.kind == "ignored"}
+
+
+def test_an_umlaut_of_a_mac_is_that_of_linux(tmp_path):
+    found = recognise(tree(tmp_path, "mine/input/a\u0308.png mine/target/\u00e4.png"))
+    assert not found.problems and len(found.sets[0].items) == 1
+
+
 def test_of_two_partners_that_differ_in_suffix_the_same_is_taken(tmp_path):
     names = "1.jpg 1.png 2.jpg 3.png"
     found = recognise(

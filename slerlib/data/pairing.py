@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -46,7 +47,12 @@ def side_by_side(folders: Mapping[str, Path]) -> tuple[Path, Path] | None:
 def stems(files: Iterable[Path], folder: Path) -> dict[str, Path]:
     """Relative path, and that without suffix, -> file, of files below a folder; the last of several with one stem."""
     names = [(file.relative_to(folder), file) for file in files]
-    return {n.with_suffix("").as_posix(): file for n, file in names} | {n.as_posix(): file for n, file in names}
+    return {_key(n.with_suffix("")): file for n, file in names} | {_key(n): file for n, file in names}
+
+
+def _key(name: Path) -> str:
+    """A name for comparison: an umlaut is one letter, as on Linux, or two signs, as on a Mac."""
+    return unicodedata.normalize("NFC", name.as_posix())
 
 
 def partner(file: Path, folder: Path, clean: Mapping[str, Path]) -> Path | None:
@@ -58,4 +64,4 @@ def partner(file: Path, folder: Path, clean: Mapping[str, Path]) -> Path | None:
     name = file.relative_to(folder)
     stem = name.with_suffix("")
     options = name, stem, stem.with_name(stem.name.partition("_")[0] or stem.name), stem.with_name("no" + stem.name)
-    return next((clean[option.as_posix()] for option in options if option.as_posix() in clean), None)
+    return next((clean[_key(option)] for option in options if _key(option) in clean), None)
