@@ -347,6 +347,14 @@ def test_noise_of_a_camera_is_not_trained_on_and_that_is_said(tmp_path):
     assert "the noisy ones are not" in as_text(check(tmp_path / "denoise"))
 
 
+def test_pairs_whose_names_do_not_match_are_no_tests(tmp_path):
+    for side, name in (("input", "1_dark.png"), ("target", "1_ok.png")):
+        (tmp_path / side).mkdir()
+        Image.new("RGB", (50, 40)).save(tmp_path / side / name)
+    with pytest.raises(UserError, match=r"no image that can be used\. 1_dark.png has no clean partner in target"):
+        Sources.of(tmp_path)
+
+
 def test_unfit_files_are_named_before_training(recognised):
     root = recognised(("bsd400", CLEAN, "train", 50, 40, 2), ("rain100l", "rain", "train", 50, 40, 2))
     file = root / "rain100l" / "input" / "1.png"

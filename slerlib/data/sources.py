@@ -274,8 +274,13 @@ def _folder(root: Path, cache: Cache) -> Sources:
             inputs = None if s.task == CLEAN else Files([item.input for item in s.items], cache)
             sets.append(Source(name, s.task, tuple(item.name for item in s.items), targets, inputs))
     if not sets:
-        names = ", ".join(s.name for s in found.sets) or "none"
-        raise UserError(f"Training takes sets of the training split; {root} holds only tests ({names}).")
+        tests = ", ".join(s.name for s in found.sets if s.split == "test" and s.items)
+        what = f"only tests ({tests})" if tests else "no image that can be used"
+        faults = "".join(f" {problem.message}" for problem in found.problems[:2])
+        raise UserError(
+            f"Training takes sets of the training split; {root} holds {what}.{faults} `slerlib data check {root}` "
+            "names all that was found."
+        )
     look_at([(s.inputs.paths if s.inputs else None, s.targets.paths) for s in sets], cache)
     notes = tuple(f"{p.path} {p.message.removeprefix(p.path.name).strip()}" for p in found.problems)
     for s in found.sets:  # no class is noise of a camera: a level is put on the clean sides
