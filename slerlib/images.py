@@ -292,13 +292,14 @@ def _encoded(x_CHW: torch.Tensor, meta: Meta, kind: str) -> bytes:
         # The values are sRGB now; the profile of a press does not describe them.
         meta = replace(meta, mode="RGB", icc=None if meta.mode == "CMYK" else meta.icc)
     grey = meta.mode in ("L", "F") or meta.mode.startswith("I")
-    if meta.depth == 16 and kind in _KEEPS_16:
+    whole = meta.mode == "F" and kind == "TIFF"  # the one format here for floating-point values
+    if meta.depth == 16 and kind in _KEEPS_16 and not whole:
         samples_HWN = _quantised(x_CHW.mean(0, keepdim=True) if grey else x_CHW, 16).transpose(1, 2, 0)
         if meta.alpha is not None:
             alpha_HW = meta.alpha if meta.alpha.dtype == np.uint16 else meta.alpha.astype(np.uint16) * 257
             samples_HWN = np.concatenate([samples_HWN, alpha_HW[..., None]], axis=2)
         return write_samples16(kind, samples_HWN, meta.icc, meta.exif)
-    im = to_pil(x_CHW, replace(meta, mode="L" if grey else meta.mode))
+    im = to_pil(x_CHW, replace(meta, mode="L" if grey and not whole else meta.mode))
     extra = {"icc_profile": meta.icc} if meta.icc else {}
     extra |= {"exif": meta.exif} if meta.exif and kind in _KEEPS_EXIF else {}
     out = io.BytesIO()

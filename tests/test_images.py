@@ -71,6 +71,14 @@ def test_16_bit_grey_survives(tmp_path):
     np.testing.assert_array_equal(np.asarray(back), a)
 
 
+def test_floating_point_grey_survives_in_tiff(tmp_path):
+    a = RNG.random((9, 13)).astype(np.float32)
+    Image.fromarray(a).save(tmp_path / "in.tiff")
+    back, _ = round_trip(tmp_path / "in.tiff")
+    np.testing.assert_allclose(np.asarray(back), a, atol=1e-6)
+    assert back.mode == "F" and round_trip(tmp_path / "in.tiff", tmp_path / "out.png")[0].mode == "I;16"
+
+
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
 @pytest.mark.parametrize("n", [2, 3, 4])
 def test_16_bit_colour_and_alpha_survive(tmp_path, n, suffix):
