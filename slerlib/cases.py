@@ -9,6 +9,7 @@ Legend: C channels, H W pixels; images are float32 in [0, 1].
 from __future__ import annotations
 
 import hashlib
+import numbers
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -85,6 +86,10 @@ def cases(
         raise UserError(f"setting must be one of {names}; got {setting!r}. Take 'demo' for any photographs.")
     if isinstance(images, bool) or not isinstance(images, int) or images < 0:
         raise UserError(f"images must be a whole number, 0 for all; got {images!r}. Try images=2.")
+    if (
+        isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or seed < 0
+    ):  # 1.0 would give other noise than 1
+        raise UserError(f"seed must be a whole number of 0 or more; got {seed!r}. Try seed=1.")
     if crop not in CROPS:
         raise UserError(f"crop must be 'center16' or 'none'; got {crop!r}. Leave it out for 'center16'.")
     if noise not in NOISES or (setting == "demo" and noise != "slerlib"):

@@ -351,6 +351,8 @@ def test_modal_paths_need_paths(folder):
         ({"root": __file__}, "is a file"),
         ({"images": -1}, "images"),
         ({"images": 1.5}, "images"),
+        ({"seed": 1.0}, "seed must be a whole number"),
+        ({"seed": None}, "seed must be a whole number"),
         ({"crop": "square"}, "center16"),
         ({"severity": 2, "images": 1}, "[Ss]everity"),
         ({"classes": ["fog"]}, "fog"),
