@@ -51,6 +51,11 @@ def restore_files(
                 if read == source:
                     raise
                 broken.append(f"{read}: {error}" if str(read) not in str(error) else str(error))
+            except (MemoryError, RuntimeError) as error:  # torch reports a lack of memory by the second
+                if read == source:
+                    raise
+                reason = " ".join([type(error).__name__, *str(error).splitlines()[:1]])
+                broken.append(f"{read}: {reason}. Restore it alone with a smaller --tile.")
     if trace is not None:
         _write_trace(trace, model, checkpoint, done, broken)
     print(f"Restored {len(done)} of {len(jobs)} images on {device}: {target}")

@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+import slerlib
 from slerlib import __version__, cli, doctor
 from slerlib.data.sources import Sources
 
@@ -110,6 +111,24 @@ def test_results_inside_the_input_folder_are_not_restored_again(run, picture, un
         code, out, _ = run("restore", tmp_path, tmp_path / "out", "--checkpoint", untrained)
         assert code == 0 and "Restored 1 of 1" in out
     assert not (tmp_path / "out" / "out").exists()
+
+
+def test_a_picture_too_large_for_the_memory_does_not_stop_the_others(run, picture, untrained, tmp_path, monkeypatch):
+    restore = slerlib.restore
+
+    def short_of_memory(model, x_CHW, **options):
+        if x_CHW.shape[1] == 20:
+            raise RuntimeError("can't allocate memory: you tried to allocate 9 bytes.\nFrames: ...")
+        return restore(model, x_CHW, **options)
+
+    monkeypatch.setattr(sys.modules["slerlib.restore"], "restore", short_of_memory)
+    source, trace = tmp_path / "photos", tmp_path / "t.json"
+    source.mkdir()
+    Image.new("RGB", (20, 20)).save(source / "a.png")
+    picture.rename(source / "b.png")
+    code, out, err = run("restore", source, tmp_path / "out", "--checkpoint", untrained, "--trace", trace)
+    assert code == 1 and "Restored 1 of 2" in out and "a.png: RuntimeError can't allocate memory" in err
+    assert "--tile" in err and "Frames" not in err and len(json.loads(trace.read_text())["images"]) == 1
 
 
 def test_restore_keeps_originals_and_says_what_it_leaves_out(run, picture, untrained, tmp_path):
