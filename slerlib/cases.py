@@ -9,6 +9,7 @@ Legend: C channels, H W pixels; images are float32 in [0, 1].
 from __future__ import annotations
 
 import hashlib
+import numbers
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from .data.layouts import Item
 from .data.pairing import image_files
 from .errors import UserError
 from .images import read_image
+from .provenance import name_bytes
 from .settings import NOISE_LEVELS, SETTINGS, Column, chosen
 
 DEMO_SIDE = 384  # the bundled photographs are cropped to at most this many pixels a side, for speed
@@ -84,6 +86,10 @@ def cases(
         raise UserError(f"setting must be one of {names}; got {setting!r}. Take 'demo' for any photographs.")
     if isinstance(images, bool) or not isinstance(images, int) or images < 0:
         raise UserError(f"images must be a whole number, 0 for all; got {images!r}. Try images=2.")
+    if (
+        isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or seed < 0
+    ):  # 1.0 would give other noise than 1
+        raise UserError(f"seed must be a whole number of 0 or more; got {seed!r}. Try seed=1.")
     if crop not in CROPS:
         raise UserError(f"crop must be 'center16' or 'none'; got {crop!r}. Leave it out for 'center16'.")
     if noise not in NOISES or (setting == "demo" and noise != "slerlib"):
@@ -130,7 +136,7 @@ def _degraded(clean: Callable[[], tuple[Tensor, Tensor | None]], task: str, seve
 
 def case_seed(seed: int, image: str, task: str) -> int:
     """The seed of one degraded image: a hash, the same whatever else is evaluated."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{image}/{task}".encode()).digest()[:4], "big")
+    return int.from_bytes(hashlib.sha256(name_bytes(f"{seed}/{image}/{task}")).digest()[:4], "big")
 
 
 def checked_tasks(classes) -> tuple[str, ...]:
@@ -301,7 +307,7 @@ def data_sha256(todo: Sequence[Case], root: str | os.PathLike) -> str:
 
     total, names = hashlib.sha256(), {case.image for case in todo if not case.files}
     for file in sorted({file for case in todo for file in case.files}):
-        total.update(f"{os.path.relpath(file, os.path.abspath(root))}\0{sha256_file(file)}\n".encode())
+        total.update(name_bytes(f"{os.path.relpath(file, os.path.abspath(root))}\0{sha256_file(file)}\n"))
     for scene in photographs() if names else ():
         if scene.name in names:
             total.update(scene.name.encode() + scene.image.numpy().tobytes())

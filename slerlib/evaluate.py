@@ -26,6 +26,7 @@ from .cases import CROPS, NOISES, Case, cases, check_readable, data_sha256
 from .errors import UserError
 from .metrics import FEWEST_CONTENTS, bootstrap_interval, bootstrap_means, psnr, ssim, ssim_gaussian
 from .model.network import SLERIR
+from .provenance import name_bytes
 from .restore import restore
 from .restored import restored_files, restored_image
 from .settings import SETTINGS
@@ -101,15 +102,20 @@ def evaluate(
         "definition": _definition(setting, crop, noise),
         "versions": _versions(),
         "checkpoint": _checkpoint(model) if restored is None else None,
-        "data": {"name": Path(root).name, "sha256": data_sha256(todo, root)},
+        "data": {"name": _name(root), "sha256": data_sha256(todo, root)},
         "setting": setting,
-        "root": Path(root).name,
+        "root": _name(root),
         **options,
         "path": _digits(path),
-        "restored": None if restored is None else Path(restored).name,
+        "restored": None if restored is None else _name(restored),
         "missing": missing,
     }
     return table
+
+
+def _name(folder: str | os.PathLike) -> str:
+    """The last part of a path, of "." too."""
+    return os.path.basename(os.path.abspath(folder))
 
 
 def _digits(path):
@@ -242,7 +248,7 @@ def _drawn_averages(table: DataFrame) -> np.ndarray:
         for task, linked_T in zip(grid, linked_TT, strict=True):
             column = grid[task][scored_NT[:, linked_T].any(axis=1)]
             names = "\0".join([dataset, *column.index.get_level_values("image")])  # equal ones give equal draws
-            draws.append(bootstrap_means(column.to_numpy(), seed=zlib.crc32(names.encode())))
+            draws.append(bootstrap_means(column.to_numpy(), seed=zlib.crc32(name_bytes(names))))
     return np.mean(draws, axis=0)
 
 

@@ -111,23 +111,41 @@ def _file_bytes(path: Path) -> bytes:
 
 def _decode(data: bytes) -> tuple[torch.Tensor, Meta]:
     im = Image.open(io.BytesIO(data))
-    wide_HWN, note = read_samples16(data, im)  # None for the usual 8-bit file
-    notes = [note] if note else []
+    wide_HWN, notes = read_samples16(data, im)  # None for the usual 8-bit file
     if getattr(im, "n_frames", 1) > 1 and im.format != "MPO":  # MPO: a camera's JPEG with a preview inside
         notes.append(f"The file has {im.n_frames} frames or pages; only the first is used.")
-    kind, orientation = im.format, im.getexif().get(274, 1)
+    kind, turned = im.format, orientation(im)
+    negative = kind == "TIFF" and im.mode.startswith("I;16") and im.tag_v2.get(262) == 0  # 0 is white
     im.load()
-    x_CHW, meta = from_pil(ImageOps.exif_transpose(im))
+    x_CHW, meta = from_pil(im if turned == 1 else ImageOps.exif_transpose(im))
+    x_CHW = 1 - x_CHW if negative else x_CHW
     # A TIFF's tags describe the layout of the file itself, so they are not carried over.
     meta = replace(meta, format=kind, notes=tuple(notes), exif=None if kind == "TIFF" else meta.exif)
     if wide_HWN is None:
         return x_CHW, meta
-    wide_HWN = upright(wide_HWN, orientation)
+    wide_HWN = upright(wide_HWN, turned)
     colour, alpha = (3, 3) if wide_HWN.shape[2] >= 3 else (1, 1)
     meta = replace(meta, depth=16, mode="RGB" if colour == 3 else "L")
     if wide_HWN.shape[2] > alpha:
         meta = replace(meta, alpha=wide_HWN[..., alpha].copy())
     return scaled(wide_HWN[..., :colour], 65535), meta
+
+
+def orientation(im: Image.Image) -> int:
+    """How an image is turned, by its EXIF tag: 1 (upright) to 8; 1 where the camera data are damaged."""
+    if im.format == "PNG":  # its camera data may follow the pixels, damage to which must not pass for damage to them
+        im.load()
+    try:
+        turned = im.getexif().get(274, 1)
+    except Exception:  # no reason to refuse a readable picture
+        return 1
+    return turned if turned in range(1, 9) else 1
+
+
+def upright_size(im: Image.Image) -> tuple[int, int]:
+    """(width, height) that an image just opened, not loaded yet, has once it is upright."""
+    size = (im.tag_v2[256], im.tag_v2[257]) if im.format == "TIFF" else im.size  # Pillow turns those of a TIFF itself
+    return size[::-1] if orientation(im) >= 5 else size
 
 
 def from_pil(im: Image.Image) -> tuple[torch.Tensor, Meta]:
@@ -274,13 +292,14 @@ def _encoded(x_CHW: torch.Tensor, meta: Meta, kind: str) -> bytes:
         # The values are sRGB now; the profile of a press does not describe them.
         meta = replace(meta, mode="RGB", icc=None if meta.mode == "CMYK" else meta.icc)
     grey = meta.mode in ("L", "F") or meta.mode.startswith("I")
-    if meta.depth == 16 and kind in _KEEPS_16:
+    whole = meta.mode == "F" and kind == "TIFF"  # the one format here for floating-point values
+    if meta.depth == 16 and kind in _KEEPS_16 and not whole:
         samples_HWN = _quantised(x_CHW.mean(0, keepdim=True) if grey else x_CHW, 16).transpose(1, 2, 0)
         if meta.alpha is not None:
             alpha_HW = meta.alpha if meta.alpha.dtype == np.uint16 else meta.alpha.astype(np.uint16) * 257
             samples_HWN = np.concatenate([samples_HWN, alpha_HW[..., None]], axis=2)
         return write_samples16(kind, samples_HWN, meta.icc, meta.exif)
-    im = to_pil(x_CHW, replace(meta, mode="L" if grey else meta.mode))
+    im = to_pil(x_CHW, replace(meta, mode="L" if grey and not whole else meta.mode))
     extra = {"icc_profile": meta.icc} if meta.icc else {}
     extra |= {"exif": meta.exif} if meta.exif and kind in _KEEPS_EXIF else {}
     out = io.BytesIO()

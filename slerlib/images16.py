@@ -15,27 +15,47 @@ import numpy as np
 from PIL import Image
 
 _COLOUR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}  # samples per pixel -> PNG colour type
-_BITS_PER_SAMPLE = 258  # TIFF tag
+_BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL, _EXTRA_SAMPLES = 258, 277, 338  # TIFF tags
 _NO_KEY = "The transparent colour of this 16-bit PNG is not kept; an alpha channel would be."
+_TOP_BITS_CMYK = "Only the top 8 bits of this 16-bit CMYK file are read."
+_EXTRA = "This TIFF does not say what its samples beside RGB are; they are left out."
 _TOP_BITS = "Only the top 8 bits of this 16-bit TIFF can be read in its compression; save it uncompressed to keep 16."
 
 
-def read_samples16(data: bytes, im: Image.Image) -> tuple[np.ndarray | None, str | None]:
-    """File content and the image that Pillow opened from it, not loaded yet -> (samples as stored, note).
+def read_samples16(data: bytes, im: Image.Image) -> tuple[np.ndarray | None, list[str]]:
+    """File content and the image that Pillow opened from it, not loaded yet -> (samples as stored, notes).
 
-    The samples are None for a file that Pillow reads faithfully, and where 8 bits must do (the note says so).
+    The samples are None for a file that Pillow reads faithfully, and where 8 bits must do (a note says so).
     """
-    if im.format == "PNG" and im.tile and str(im.tile[0][3]) in ("RGB;16B", "RGBA;16B", "LA;16B"):
-        return _read_png(data, str(im.tile[0][3])), _NO_KEY if "transparency" in im.info else None
-    if im.format == "TIFF" and im.mode in ("RGB", "RGBA") and set(im.tag_v2.get(_BITS_PER_SAMPLE, (8,))) == {16}:
-        import tifffile
+    if im.format == "PNG":
+        raw = str(im.tile[0][3]) if im.tile else ""
+        notes = [_NO_KEY] if raw.endswith("16B") and "transparency" in im.info else []
+        return _read_png(data, raw) if raw in ("RGB;16B", "RGBA;16B", "LA;16B") else None, notes
+    if im.format == "TIFF":
+        return _read_tiff(data, im)
+    return None, []
 
-        try:
-            samples_HWN = tifffile.imread(io.BytesIO(data), key=0)
-        except ValueError:  # a compression that tifffile needs a further package for
-            return None, _TOP_BITS
-        return samples_HWN if samples_HWN.shape[2] in (3, 4) else np.moveaxis(samples_HWN, 0, 2), None
-    return None, None
+
+def _read_tiff(data: bytes, im: Image.Image) -> tuple[np.ndarray | None, list[str]]:
+    notes = [_EXTRA] if im.mode == "RGB" and im.tag_v2.get(_SAMPLES_PER_PIXEL, 3) > 3 else []
+    if set(im.tag_v2.get(_BITS_PER_SAMPLE, (8,))) != {16} or im.mode not in ("RGB", "RGBA", "CMYK"):
+        return None, notes
+    if im.mode == "CMYK":
+        return None, [_TOP_BITS_CMYK]
+    import tifffile
+
+    try:
+        samples_HWN = tifffile.imread(io.BytesIO(data), key=0)
+    except ValueError:  # a compression that tifffile needs a further package for
+        return None, [*notes, _TOP_BITS]
+    samples_HWN = samples_HWN if samples_HWN.shape[2] in (3, 4) else np.moveaxis(samples_HWN, 0, 2)
+    samples_HWN = samples_HWN[..., : len(im.mode)]
+    if im.mode == "RGBA" and im.tag_v2.get(_EXTRA_SAMPLES) == (1,):  # colours multiplied by alpha, as GIMP stores them
+        alpha_HW1 = samples_HWN[..., 3:].astype(np.float64)
+        colour_HWN = samples_HWN[..., :3] * (65535 / np.where(alpha_HW1 == 0, 65535, alpha_HW1))
+        colour_HWN = colour_HWN.round().clip(0, 65535).astype(np.uint16)
+        samples_HWN = np.concatenate([colour_HWN, samples_HWN[..., 3:]], axis=2)
+    return samples_HWN, notes
 
 
 def _read_png(data: bytes, raw: str) -> np.ndarray:

@@ -44,6 +44,11 @@ def clone_root() -> Path | None:
     return root if (root / "pyproject.toml").is_file() and (root / "notebooks").is_dir() else None
 
 
+def name_bytes(text: str) -> bytes:
+    """UTF-8 of a text with names of files, of those too whose bytes are no UTF-8 (umlauts of an old disk)."""
+    return text.encode(errors="surrogateescape")
+
+
 def sha256_file(path: str | os.PathLike) -> str:
     """SHA-256 of a file's bytes, 64 hex digits. Raises OSError when it cannot be read."""
     with open(path, "rb") as handle:
@@ -63,7 +68,7 @@ def sha256_folder(folder: str | os.PathLike, pattern: str = "*", without: tuple[
         if path.is_file() and not any(part.startswith(".") or part == "__pycache__" for part in parts):
             names.append("/".join(parts))
     for name in sorted(name for name in names if not any(fnmatchcase(name, pattern) for pattern in without)):
-        total.update(f"{name}\0{sha256_file(folder / name)}\n".encode())
+        total.update(name_bytes(f"{name}\0{sha256_file(folder / name)}\n"))
     return total.hexdigest()
 
 

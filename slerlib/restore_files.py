@@ -38,6 +38,7 @@ def restore_files(
                 f"--trace must not be the input, which would be lost; both are {trace}. Choose another name."
             )
     model = load(checkpoint)
+    _made(target.parent if source.is_file() else target)
     device = next(model.parameters()).device
     done, broken = [], []
     # a bar for a person; in a log file it would be one long line
@@ -50,11 +51,20 @@ def restore_files(
                 if read == source:
                     raise
                 broken.append(f"{read}: {error}" if str(read) not in str(error) else str(error))
+            except (MemoryError, RuntimeError) as error:  # torch reports a lack of memory by the second
+                if read == source:
+                    raise
+                reason = " ".join([type(error).__name__, *str(error).splitlines()[:1]])
+                broken.append(f"{read}: {reason}. Restore it alone with a smaller --tile.")
     if trace is not None:
         _write_trace(trace, model, checkpoint, done, broken)
     print(f"Restored {len(done)} of {len(jobs)} images on {device}: {target}")
     if passed_over:
         print(f"Passed over {len(passed_over)} other files, such as {passed_over[0]}.")
+    noted = [entry for entry in done if entry["notes"]]
+    if noted:
+        first = noted[0]
+        print(f"Not all of a file was kept: {len(noted)}, such as {first['input']} ({first['notes'][0]}) See --trace.")
     doubtful = [entry for entry in done if entry["flags"]]
     if doubtful:
         first = doubtful[0]
@@ -68,6 +78,7 @@ def restore_files(
 
 def _jobs(source: Path, target: Path) -> tuple[list[tuple[Path, Path]], list[Path]]:
     """(input, output) pairs, and the files of a folder that are no images."""
+    from .data.pairing import is_hidden
     from .images import SUFFIXES
 
     if not source.exists():
@@ -93,7 +104,12 @@ def _jobs(source: Path, target: Path) -> tuple[list[tuple[Path, Path]], list[Pat
         raise UserError(
             f"The output folder must not be the input folder, or the originals would be lost; both are {source}."
         )
-    files = [path for path in sorted(source.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+    if inside.is_relative_to(outside):
+        raise UserError(
+            f"The output folder must not hold the input folder, or results and originals would mix; {source} lies in "
+            f"{target}. Choose another output, such as {target / (inside.name + '_restored')}."
+        )
+    files = [path for path in sorted(source.rglob("*")) if path.is_file() and not is_hidden(path, source)]
     files = [path for path in files if not path.resolve().is_relative_to(outside)]  # results of an earlier run
     images = [path for path in files if path.suffix.lower() in SUFFIXES]
     if not images:
@@ -101,7 +117,23 @@ def _jobs(source: Path, target: Path) -> tuple[list[tuple[Path, Path]], list[Pat
             f"The folder must hold images ({', '.join(SUFFIXES)}), and {source} holds none. Check the path."
         )
     others = [path for path in files if path.suffix.lower() not in SUFFIXES]
-    return [(path, target / path.relative_to(source)) for path in images], others
+    jobs, originals = [(path, target / path.relative_to(source)) for path in images], set(map(os.path.realpath, images))
+    if clash := next((write for _, write in jobs if os.path.realpath(write) in originals), None):
+        raise UserError(
+            f"The output must not be an input, which would be lost; {clash} is a link to {os.path.realpath(clash)}. "
+            "Remove the link or choose another output folder."
+        )
+    return jobs, others
+
+
+def _made(folder: Path) -> None:
+    """Make a folder, before the work whose result it takes."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"The output folder must be one that can be made; {folder} cannot: {error.strerror}. Choose another."
+        ) from None
 
 
 def _restore_one(model, read: Path, write: Path, tile: int | None) -> dict:
@@ -109,8 +141,8 @@ def _restore_one(model, read: Path, write: Path, tile: int | None) -> dict:
     from .restore import restore
 
     x_CHW, meta = read_image(read)
+    _made(write.parent)
     y_CHW, trace = restore(model, x_CHW, return_trace=True, tile=tile)
-    write.parent.mkdir(parents=True, exist_ok=True)
     write_image(write, y_CHW, meta)
     return {
         "input": str(read),

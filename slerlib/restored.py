@@ -30,7 +30,10 @@ def restored_files(folder: str | os.PathLike, todo: Sequence[Case]) -> dict[Case
         sets = dict.fromkeys((case.dataset, case.dataset.lower()))
         places = [folder / a / b for a in sets for b in inner] + [folder / a for a in (*sets, *inner)] + [folder]
         stem = Path(case.image) if not case.files else Path(case.image).with_suffix("")
-        options = [place / f"{stem}{suffix}" for place in places for suffix in SUFFIXES]
+        # the suffix of the input first: a.jpg and a.png may lie in one folder; cameras write .JPG
+        own = [Path(case.image).suffix] if case.files else []
+        suffixes = dict.fromkeys((*own, *SUFFIXES, *map(str.upper, SUFFIXES)))
+        options = [place / f"{stem}{suffix}" for place in places for suffix in suffixes]
         file = next((option for option in options if option.is_file()), None)
         if file is None:
             raise UserError(

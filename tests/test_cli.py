@@ -15,7 +15,9 @@ import pytest
 import torch
 from PIL import Image
 
+import slerlib
 from slerlib import __version__, cli, doctor
+from slerlib.data.sources import Sources
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = ("doctor", "restore", "train", "ablate", "eval", "data", "report", "compare")
@@ -109,6 +111,71 @@ def test_results_inside_the_input_folder_are_not_restored_again(run, picture, un
         code, out, _ = run("restore", tmp_path, tmp_path / "out", "--checkpoint", untrained)
         assert code == 0 and "Restored 1 of 1" in out
     assert not (tmp_path / "out" / "out").exists()
+
+
+def test_a_picture_too_large_for_the_memory_does_not_stop_the_others(run, picture, untrained, tmp_path, monkeypatch):
+    restore = slerlib.restore
+
+    def short_of_memory(model, x_CHW, **options):
+        if x_CHW.shape[1] == 20:
+            raise RuntimeError("can't allocate memory: you tried to allocate 9 bytes.\nFrames: ...")
+        return restore(model, x_CHW, **options)
+
+    monkeypatch.setattr(sys.modules["slerlib.restore"], "restore", short_of_memory)
+    source, trace = tmp_path / "photos", tmp_path / "t.json"
+    source.mkdir()
+    Image.new("RGB", (20, 20)).save(source / "a.png")
+    picture.rename(source / "b.png")
+    code, out, err = run("restore", source, tmp_path / "out", "--checkpoint", untrained, "--trace", trace)
+    assert code == 1 and "Restored 1 of 2" in out and "a.png: RuntimeError can't allocate memory" in err
+    assert "--tile" in err and "Frames" not in err and len(json.loads(trace.read_text())["images"]) == 1
+
+
+def test_restore_keeps_originals_and_says_what_it_leaves_out(run, picture, untrained, tmp_path):
+    """Hidden folders hold no photographs; a link among the results must not lead to an original."""
+    source, target = tmp_path / "all" / "photos", tmp_path / "out"
+    (source / ".originals").mkdir(parents=True)
+    shutil.copy(picture, source / ".originals" / "in.png")
+    Image.new("L", (20, 20)).save(source / "b.tiff", save_all=True, append_images=[Image.new("L", (20, 20))])
+    before = picture.rename(source / "in.png").read_bytes()
+    code, out, _ = run("restore", source, target, "--checkpoint", untrained)
+    assert code == 0 and "Restored 2 of 2" in out and "b.tiff (The file has 2 frames" in out
+    assert sorted(path.name for path in target.iterdir()) == ["b.tiff", "in.png"]
+    (target / "in.png").unlink()
+    (target / "in.png").symlink_to(source / "in.png")
+    (tmp_path / "file").write_text("")
+    for output, expected in [
+        (target, "is a link to"),
+        (tmp_path / "all", "must not hold the input folder"),
+        (tmp_path / "file" / "deep", "cannot: Not a directory"),
+    ]:
+        code, out, err = run("restore", source, output, "--checkpoint", untrained)
+        assert code == 1 and one_paragraph(err) and expected in err, err
+    assert (source / "in.png").read_bytes() == before and [path.name for path in (tmp_path / "all").iterdir()] == [
+        "photos"
+    ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names of files are text")
+def test_names_that_are_no_utf_8(untrained, tmp_path):
+    """Photographs of an old disk: restored, scored, hashed for a training, and named."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for n in range(2):
+        pixels = np.random.default_rng(n).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+        with open(os.fsencode(folder) + b"/\xe4%d.png" % n, "wb") as file:
+            Image.fromarray(pixels).save(file, "PNG")
+    assert len(Sources.of(folder).fingerprint()) == 64
+    (folder / "\udcf6.txt").write_text("no image")
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8:strict", "PYTHONPATH": str(ROOT)}
+    for args, expected in [
+        (("restore", folder, tmp_path / "out", "--checkpoint", untrained), "such as "),
+        (("eval", untrained, "--data", folder, "--setting", "demo", "--out", tmp_path / "e.json"), "noise25"),
+    ]:
+        command = [sys.executable, "-m", "slerlib", *map(str, args)]
+        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0 and expected in done.stdout and not done.stderr, done.stderr
+    assert len(list((tmp_path / "out").iterdir())) == 2
 
 
 def test_restore_refuses_what_cannot_work(run, picture, untrained, tmp_path):

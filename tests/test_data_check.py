@@ -12,7 +12,9 @@ from scipy.ndimage import gaussian_filter
 
 from slerlib.data import check as checks
 from slerlib.data.check import ERRORS, KINDS, check
+from slerlib.data.decode import _size
 from slerlib.data.likeness import NEAR, SAME, alignment, correlation, near, phash
+from slerlib.data.probe import probe
 from slerlib.errors import UserError
 
 SIZE = (96, 120)  # height, width
@@ -166,12 +168,19 @@ def test_more_pixels_than_pillow_opens(root, monkeypatch):
     assert {p.kind for p in check(root).problems} == {"too-large"}
 
 
-def test_size_is_that_of_the_upright_picture(root):
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+@pytest.mark.parametrize("wide", [False, True])
+def test_a_turned_picture_is_looked_at_upright(tmp_path, suffix, wide):
     exif = Image.Exif()
     exif[274] = 6  # turned by 90 degrees
-    Image.fromarray(np.rot90(picture(31)).copy()).save(root / "test/derain/Rain100L/input/1.jpg", exif=exif)
-    (root / "test/derain/Rain100L/input/1.png").unlink()
-    assert not check(root).problems
+    pixels = picture(31)[..., 0].astype(np.uint16) * 257 if wide else picture(31)
+    if wide and suffix == ".jpg":
+        pytest.skip("JPEG has 8 bits")
+    turned = save(tmp_path / f"mine/input/1{suffix}", np.rot90(pixels).copy(), exif=exif)
+    upright = save(tmp_path / "mine/target/1.png", pixels)
+    assert not check(tmp_path).problems
+    a, b = probe(turned)[0], probe(upright)[0]
+    assert a.size == b.size == _size(turned) == SIZE[::-1] and correlation(a.small, b.small) >= SAME
 
 
 def test_sixteen_bits(root):

@@ -98,9 +98,11 @@ def test_read_depth_says_what_it_cannot_read(tmp_path):
     Image.fromarray(np.zeros((4, 4), np.uint16)).save(tmp_path / "empty.png")
     with pytest.raises(UserError, match="at least one measurement"):
         read_depth(tmp_path / "empty.png")
-    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "colour.png")
-    with pytest.raises(UserError, match="grey picture"):
-        read_depth(tmp_path / "colour.png")
+    colours = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3))
+    for image in (colours, colours.quantize(16)):  # a palette holds numbers of colours, no distances
+        image.save(tmp_path / "colour.png")
+        with pytest.raises(UserError, match="grey picture"):
+            read_depth(tmp_path / "colour.png", metres=0.1)
     with pytest.raises(UserError, match="Check the path"):
         read_depth(tmp_path / "missing.png")
 
@@ -116,7 +118,8 @@ def test_read_kernel_is_centred_and_sums_to_one(tmp_path):
     assert kernel.shape == (5, 5) and float(kernel.sum()) == pytest.approx(1)
     assert torch.allclose(kernel[2], torch.tensor([2, 1, 2, 1, 2]) / 8) and kernel[[0, 1, 3, 4]].sum() == 0
     Image.fromarray(np.zeros((3, 3), np.uint16)).save(tmp_path / "black.png")
-    for name, said in (("black.png", "not black"), ("none.png", "readable")):
+    Image.fromarray((weights >> 8).astype(np.uint8)).quantize(4).save(tmp_path / "palette.png")
+    for name, said in (("black.png", "not black"), ("none.png", "readable"), ("palette.png", "one channel")):
         with pytest.raises(UserError, match=said):
             read_kernel(tmp_path / name)
 

@@ -96,12 +96,17 @@ def test_haze_uses_measured_depth():
 # --- folders ---
 
 
-def test_a_folder_of_clean_images(net, folder):
+def test_a_folder_of_clean_images(net, folder, monkeypatch):
     table = evaluate(net, folder, classes=["noise50", "rain+blur"], severity=0.3)
     assert list(table.image) == ["b.png", "b.png", "more/a.png", "more/a.png"] and set(table.dataset) == {"photos"}
     assert list(table.task) == ["noise50", "rain+blur"] * 2
     assert "clean" in table.attrs["missing"] and "noise50" not in table.attrs["missing"]
     assert len(evaluate(same, folder, images=1, classes="clean")) == 1
+    monkeypatch.chdir(folder)
+    here = evaluate(same, ".", classes="clean")
+    assert (
+        here.attrs["data"] == evaluate(same, folder, classes="clean").attrs["data"] and here.attrs["root"] == "photos"
+    )
 
 
 def test_a_link_to_a_folder_holds_the_same_data(folder, tmp_path):
@@ -346,6 +351,8 @@ def test_modal_paths_need_paths(folder):
         ({"root": __file__}, "is a file"),
         ({"images": -1}, "images"),
         ({"images": 1.5}, "images"),
+        ({"seed": 1.0}, "seed must be a whole number"),
+        ({"seed": None}, "seed must be a whole number"),
         ({"crop": "square"}, "center16"),
         ({"severity": 2, "images": 1}, "[Ss]everity"),
         ({"classes": ["fog"]}, "fog"),

@@ -9,6 +9,8 @@ import torch
 from PIL import Image, ImageCms
 
 from slerlib.arrays import from_array, to_array
+from slerlib.data import decode
+from slerlib.data.probe import probe
 from slerlib.errors import UserError
 from slerlib.images import SUFFIXES, Meta, from_pil, read_image, to_pil, write_image
 from slerlib.images16 import upright
@@ -69,6 +71,14 @@ def test_16_bit_grey_survives(tmp_path):
     np.testing.assert_array_equal(np.asarray(back), a)
 
 
+def test_floating_point_grey_survives_in_tiff(tmp_path):
+    a = RNG.random((9, 13)).astype(np.float32)
+    Image.fromarray(a).save(tmp_path / "in.tiff")
+    back, _ = round_trip(tmp_path / "in.tiff")
+    np.testing.assert_allclose(np.asarray(back), a, atol=1e-6)
+    assert back.mode == "F" and round_trip(tmp_path / "in.tiff", tmp_path / "out.png")[0].mode == "I;16"
+
+
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
 @pytest.mark.parametrize("n", [2, 3, 4])
 def test_16_bit_colour_and_alpha_survive(tmp_path, n, suffix):
@@ -98,6 +108,45 @@ def test_16_bit_colour_agrees_with_other_readers(tmp_path):
     tifffile.imwrite(tmp_path / "p.tif", a.transpose(2, 0, 1), photometric="rgb", planarconfig="separate")
     planes_CHW, _ = read_image(tmp_path / "p.tif")
     np.testing.assert_allclose(planes_CHW.permute(1, 2, 0).numpy(), a / 65535, atol=1e-7)
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_16_bit_tiff_as_other_programs_store_it(tmp_path, order):
+    """Colours multiplied by alpha, samples of unknown meaning, 0 for white."""
+    import tifffile
+
+    a = noise(9, 13, 4, dtype=np.uint16)
+    a[0, :, 3], a[1:, :, 3] = 0, a[1:, :, 3] | 0x8000
+    whole = a.copy()
+    whole[..., :3] = (a[..., :3] * (a[..., 3:] / 65535)).round()
+    options = {"photometric": "rgb", "byteorder": order}
+    tifffile.imwrite(tmp_path / "x.tif", whole, extrasamples=["assocalpha"], **options)
+    x_CHW, meta = read_image(tmp_path / "x.tif")
+    assert np.array_equal(meta.alpha, a[..., 3]) and meta.depth == 16 and meta.notes == ()
+    np.testing.assert_allclose(x_CHW[:, 1:].permute(1, 2, 0).numpy() * 65535, a[1:, :, :3], atol=1.1)
+    assert not x_CHW[:, 0].any()  # nothing is known where all is transparent
+    tifffile.imwrite(tmp_path / "x.tif", a, extrasamples=["unspecified"], **options)
+    x_CHW, meta = read_image(tmp_path / "x.tif")
+    assert meta.alpha is None and meta.depth == 16 and "left out" in meta.notes[0]
+    np.testing.assert_allclose(x_CHW.permute(1, 2, 0).numpy() * 65535, a[..., :3], atol=0.01)
+    if order == ">":  # Pillow does not read this one where 0 is white
+        return
+    tifffile.imwrite(tmp_path / "x.tif", 65535 - a[..., 0], photometric="miniswhite", byteorder=order)
+    back, meta = round_trip(tmp_path / "x.tif")
+    assert meta.depth == 16 and back.tag_v2[262] == 1
+    np.testing.assert_array_equal(np.asarray(back), a[..., 0])
+
+
+def test_what_16_bits_lose_is_noted(tmp_path):
+    import tifffile
+
+    tifffile.imwrite(tmp_path / "x.tif", noise(9, 13, 4, dtype=np.uint16), photometric="separated")
+    _, meta = read_image(tmp_path / "x.tif")
+    assert meta.mode == "CMYK" and meta.depth == 8 and "top 8 bits" in meta.notes[0]
+    a = noise(9, 13, dtype=np.uint16)
+    Image.fromarray(a).save(tmp_path / "x.png", transparency=int(a[0, 0]))
+    _, meta = read_image(tmp_path / "x.png")
+    assert meta.depth == 16 and meta.alpha is None and "transparent colour" in meta.notes[0]
 
 
 def test_16_bit_written_as_8_bit_is_rounded(tmp_path):
@@ -157,6 +206,14 @@ def test_exif_orientation_is_honoured_and_reset(tmp_path, orientation):
     np.testing.assert_allclose(y_CHW.permute(1, 2, 0).numpy() * 255, upright(a, orientation), atol=1e-3)
     im.save(tmp_path / "in.tiff", exif=exif)
     np.testing.assert_array_equal(np.asarray(round_trip(tmp_path / "in.tiff")[0]), upright(a, orientation))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+def test_damaged_camera_data_refuse_no_picture(tmp_path, suffix):
+    Image.fromarray(noise(40, 48, 3)).save(tmp_path / f"x{suffix}", exif=b"Exif\0\0no camera wrote this")
+    back, meta = round_trip(tmp_path / f"x{suffix}")
+    assert back.size == (48, 40) and meta.exif is None
+    assert probe(tmp_path / f"x{suffix}")[0].fault is None and decode._size(tmp_path / f"x{suffix}") == (48, 40)
 
 
 def test_pil_image_keeps_its_grid_and_its_orientation_tag(tmp_path):

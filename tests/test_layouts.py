@@ -7,7 +7,7 @@ import pytest
 
 from slerlib.data import registry
 from slerlib.data.layouts import Item, missing_sets, recognise
-from slerlib.data.pairing import partner, stems
+from slerlib.data.pairing import image_files, partner, stems
 from slerlib.errors import UserError
 
 A = """
@@ -158,6 +158,9 @@ def test_clean_photographs(tmp_path):
     found = recognise(tree(tmp_path / "photos", "b.png more/a.JPG notes.txt .hidden.png"))
     assert found.layout == "clean" and counts(found) == {("photos", "noise", "train"): 2} and not found.problems
     assert [item.name for item in found.sets[0].items] == ["b.png", "more/a.JPG"]
+    tree(tmp_path / "photos", ".hidden/c.png more/.hidden/d.png")
+    assert recognise(tmp_path / "photos") == found
+    assert image_files(tmp_path / "photos") == [item.target for item in found.sets[0].items]
     split = recognise(tree(tmp_path / "split", "train/a.png test/b.png"))
     assert counts(split) == {("split", "noise", "train"): 1, ("split", "noise", "test"): 1}
     targets = recognise(tree(tmp_path / "root", A) / "Train" / "Derain" / "gt")
@@ -238,6 +241,32 @@ def test_partner(name, clean):
     others = [folder / other for other in ("2.png", "b/1.png", clean or "11.png")]
     found = partner(Path("damaged") / name, Path("damaged"), stems(others, folder))
     assert found == (folder / clean if clean else None)
+
+
+@pytest.mark.parametrize("place, test", [("denoising", "cbsd68"), ("test/denoise", "cbsd68"), (".", None)])
+def test_cbsd68_as_downloaded_gives_no_noisy_image_for_a_clean_one(place, test, tmp_path):
+    """It brings noisy5 to noisy50, and `original` beside `original_png`: no training takes test photographs."""
+    files = "original_png/1.png original/1.jpg noisy5/1.png noisy50/1.png".split()
+    root = tree(tmp_path, " ".join(f"{place}/CBSD68/{file}" for file in files) + " Train/Denoise/1001.jpg")
+    found = recognise(root if test else root / "CBSD68")
+    if test:
+        trained = {item.target.name for one in found.sets if one.split == "train" for item in one.items}
+        assert trained == {"1001.jpg"} and (test, "noise", "test") in counts(found)
+    assert not any("noisy" in str(item.target) for one in found.sets for item in one.items)
+    assert {"noisy5", "noisy50"} <= {problem.path.name for problem in found.problems if problem.kind == "ignored"}
+
+
+def test_an_umlaut_of_a_mac_is_that_of_linux(tmp_path):
+    found = recognise(tree(tmp_path, "mine/input/a\u0308.png mine/target/\u00e4.png"))
+    assert not found.problems and len(found.sets[0].items) == 1
+
+
+def test_of_two_partners_that_differ_in_suffix_the_same_is_taken(tmp_path):
+    names = "1.jpg 1.png 2.jpg 3.png"
+    found = recognise(
+        tree(tmp_path, " ".join(f"mine/{side}/{n}" for side in ("input", "target") for n in names.split()))
+    )
+    assert not found.problems and [item.target.name for item in found.sets[0].items] == names.split()
 
 
 # --- the registry ---

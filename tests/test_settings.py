@@ -241,6 +241,21 @@ def test_results_of_another_program(tmp_path):
         evaluate(None, root, "5", restored=results)
 
 
+def test_results_keep_the_suffix_of_their_input(tmp_path):
+    """As `slerlib restore` writes them: a.jpg and a.png side by side, DSC1.JPG of a camera, DSC2.JPG as PNG."""
+    data, results = tmp_path / "mine", tmp_path / "results"
+    results.mkdir()
+    for side in ("input", "target"):
+        (data / side).mkdir(parents=True)
+    names = {"a.jpg": 40, "a.png": 80, "DSC1.JPG": 120, "DSC2.JPG": 160}
+    for name, value in names.items():
+        for side in ("input", "target"):
+            Image.new("RGB", (32, 32), (value,) * 3).save(data / side / name)
+        Image.new("RGB", (32, 32), (value,) * 3).save(results / name.replace("2.JPG", "2.PNG"))
+    table = evaluate(None, data, "pairs", restored=results)
+    assert set(table.image) == set(names) and (table.psnr > 45).all()
+
+
 # --- published rows ---
 
 

@@ -7,6 +7,7 @@ from PIL import Image
 
 from slerlib import UserError, config
 from slerlib.data import layouts, promptir
+from slerlib.data.check import as_text, check
 from slerlib.data.decode import Cache, Files, decoded
 from slerlib.data.loader import Batches
 from slerlib.data.plan import plan, samples_per_epoch, table
@@ -333,6 +334,25 @@ def test_training_sets_of_a_layout_and_never_its_tests(recognised):
     assert all(torch.equal(a[key], b[key]) for key in a)
     with pytest.raises(UserError, match=r"holds only tests \(cbsd68\)"):
         Sources.of(recognised(("cbsd68", CLEAN, "test", 50, 40, 2)))
+
+
+def test_noise_of_a_camera_is_not_trained_on_and_that_is_said(tmp_path):
+    for number in range(3):
+        for side in ("input", "target"):
+            (tmp_path / "denoise" / side).mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (50, 40), (60 * number,) * 3).save(tmp_path / "denoise" / side / f"{number}.png")
+    sources = Sources.of(tmp_path / "denoise")
+    assert [(s.task, s.inputs, len(s)) for s in sources] == [(CLEAN, None, 3)]
+    assert sources.notes == ("the 3 noisy images of denoise: their clean partners are used, with noise put on them",)
+    assert "the noisy ones are not" in as_text(check(tmp_path / "denoise"))
+
+
+def test_pairs_whose_names_do_not_match_are_no_tests(tmp_path):
+    for side, name in (("input", "1_dark.png"), ("target", "1_ok.png")):
+        (tmp_path / side).mkdir()
+        Image.new("RGB", (50, 40)).save(tmp_path / side / name)
+    with pytest.raises(UserError, match=r"no image that can be used\. 1_dark.png has no clean partner in target"):
+        Sources.of(tmp_path)
 
 
 def test_unfit_files_are_named_before_training(recognised):

@@ -110,7 +110,7 @@ def read_kernel(path: str | os.PathLike) -> torch.Tensor:
 
     try:
         with Image.open(path) as picture:
-            weight = np.asarray(picture, np.float64)
+            weight = np.asarray(picture if picture.mode != "P" else picture.convert("RGB"), np.float64)
     except OSError as error:
         raise UserError(f"A blur kernel is a readable grey picture; {path}: {error}. Check the path.") from error
     if weight.ndim != 2 or weight.sum() <= 0:

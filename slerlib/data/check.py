@@ -21,6 +21,7 @@ from .layouts import Found, ImageSet, Problem, missing_sets, recognise
 from .likeness import SAME, correlation, near, phash
 from .probe import Group, Probe, probe_group
 from .registry import LAYOUTS, registry
+from .sources import CLEAN
 
 KINDS = {  # kind -> whether it is an error
     "missing-partner": True,  # an image of a paired set that stands alone
@@ -260,6 +261,10 @@ def as_text(report: Report, most: int = 5) -> str:
             f"{images.name:14} {images.task:14} {images.split:6} {_counted(images):>12} {usual or '-':>7} {count:>9}"
         )
     lines.append("full: images of the whole published set. noise: clean photographs, damaged while training runs.")
+    if any(images.task == CLEAN and images.paired and images.split == "train" for images in found.sets):
+        lines.append(
+            "Of pairs with noise the clean images are trained on, with synthetic noise; the noisy ones are not."
+        )
     gaps = missing_sets(found)
     if gaps:
         lines += [

@@ -113,12 +113,11 @@ def look_at(sides: Sequence[tuple[Sequence[Path] | None, Sequence[Path]]], cache
 
 def _size(path: Path) -> tuple[int, int]:
     """(width, height) of an upright image, from its header."""
-    from ..images import read_image
+    from ..images import read_image, upright_size
 
     try:
         with Image.open(path) as image:
-            width, height = image.size
-            return (height, width) if image.getexif().get(274, 1) >= 5 else (width, height)
+            return upright_size(image)
     except Exception:
         read_image(path)  # says what is wrong
         raise

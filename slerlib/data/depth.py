@@ -166,7 +166,7 @@ def read_depth(path: str | os.PathLike, metres: float | None = None) -> torch.Te
 
     try:
         with Image.open(path) as picture:
-            steps = np.asarray(picture)
+            steps = np.asarray(picture if picture.mode != "P" else picture.convert("RGB"))
     except OSError as error:
         raise UserError(f"A depth map is a readable grey picture; {path}: {error}. Check the path.") from error
     if steps.ndim != 2 or steps.dtype.kind not in "ui":

@@ -6,6 +6,7 @@ the user's own sets, then what is left: clean photographs where nothing else was
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections import Counter
@@ -225,7 +226,12 @@ class _Search:
                 continue
             seen.add(os.path.realpath(folder))
             clean = nothing or self.own_task(folder) == "noise"
-            if left and clean:
+            noisy = any(name.casefold().startswith("noisy") for name in folder.relative_to(self.root).parts)
+            in_test = self.own_split(folder) == "train" and not self.test_folders.isdisjoint(folder.parents)
+            if left and (noisy or in_test):
+                what = "noisy images" if noisy else "images inside a test set"
+                self.say(folder, "ignored", f"has {len(left)} {what}; they are not taken for clean photographs.")
+            elif left and clean:
                 name = self.root.name if nothing else self.own_name(folder)
                 base = self.root if nothing else folder
                 self.take((name, "noise", self.own_split(folder)), "clean", base, left, None)
@@ -243,6 +249,12 @@ class _Search:
     def own_name(self, folder: Path) -> str:
         names = [name for name in self.own(folder) if not matches(name.casefold(), "TRAIN|TEST")]
         return names[-1] if names else folder.name
+
+    @functools.cached_property
+    def test_folders(self) -> set[Path]:
+        """Folders that are a place of test images, whether some lie there or, as for CBSD68, in folders inside."""
+        places = [place for entry in registry().values() for place in entry.places if place.split == "test"]
+        return {f for f in self.files if any(place.holds(self.parts(f)) for place in places)}
 
     def own_task(self, folder: Path) -> str | None:
         for name in reversed(self.own(folder)):

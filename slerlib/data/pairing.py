@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -21,9 +22,17 @@ PAIRED = (  # names of (damaged, clean) folders side by side
 )
 
 
+def is_hidden(path: Path, folder: Path) -> bool:
+    """Whether a path below a folder, or a folder between the two, has a name with a dot in front."""
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
 def image_files(folder: Path) -> list[Path]:
-    """Image files below a folder, sorted by path, hidden ones left out. Raises UserError for none."""
-    files = [p for p in folder.rglob("[!.]*") if p.suffix.lower() in SUFFIXES and p.is_file()]
+    """Image files below a folder, sorted by path, hidden ones and those in hidden folders left out.
+
+    Raises UserError for none.
+    """
+    files = [p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file() and not is_hidden(p, folder)]
     if not files:
         raise UserError(f"A folder of images ({', '.join(SUFFIXES)}) is needed; {folder} holds none. Check the path.")
     return sorted(files)
@@ -36,15 +45,23 @@ def side_by_side(folders: Mapping[str, Path]) -> tuple[Path, Path] | None:
 
 
 def stems(files: Iterable[Path], folder: Path) -> dict[str, Path]:
-    """Relative path without suffix -> file, of files below a folder; the last of several with one stem."""
-    return {file.relative_to(folder).with_suffix("").as_posix(): file for file in files}
+    """Relative path, and that without suffix, -> file, of files below a folder; the last of several with one stem."""
+    names = [(file.relative_to(folder), file) for file in files]
+    return {_key(n.with_suffix("")): file for n, file in names} | {_key(n): file for n, file in names}
+
+
+def _key(name: Path) -> str:
+    """A name for comparison: an umlaut is one letter, as on Linux, or two signs, as on a Mac."""
+    return unicodedata.normalize("NFC", name.as_posix())
 
 
 def partner(file: Path, folder: Path, clean: Mapping[str, Path]) -> Path | None:
     """The clean partner of a damaged file below `folder`, or None; `clean` is what `stems` gives.
 
-    The same name, the part before the first "_" (0025_0.8_0.04 -> 0025), or with "no" in front (rain-1 -> norain-1).
+    The same name, with the same suffix before another one, the part before the first "_" (0025_0.8_0.04 -> 0025), or
+    with "no" in front (rain-1 -> norain-1).
     """
-    stem = file.relative_to(folder).with_suffix("")
-    options = stem, stem.with_name(stem.name.partition("_")[0] or stem.name), stem.with_name("no" + stem.name)
-    return next((clean[option.as_posix()] for option in options if option.as_posix() in clean), None)
+    name = file.relative_to(folder)
+    stem = name.with_suffix("")
+    options = name, stem, stem.with_name(stem.name.partition("_")[0] or stem.name), stem.with_name("no" + stem.name)
+    return next((clean[_key(option)] for option in options if _key(option) in clean), None)

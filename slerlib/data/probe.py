@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ..images import orientation, upright_size
 from .decode import SMALLEST
 from .likeness import SIDE, alignment
 
@@ -67,19 +68,17 @@ def probe(path: Path, full: bool = False) -> tuple[Probe, Image.Image | None]:
         return Probe(path, ("empty-file", "has 0 bytes. Copy or download it again.")), None
     try:
         im = Image.open(io.BytesIO(data))
-        size, grey = im.size, im.mode in ("1", "L", "LA", "I", "I;16", "F")
+        size, grey = upright_size(im), im.mode in ("1", "L", "LA", "I", "I;16", "F")
         if not full:
             im.draft("L", (DRAFT, DRAFT))
-        turned = im.getexif().get(274, 1)
+        turned = 1 if im.format == "TIFF" else orientation(im)  # Pillow turns a TIFF itself
         im.load()
         if im.mode.startswith(("I", "F")):  # 16 bits
             im = Image.fromarray((np.asarray(im).astype(np.float32) / 257).clip(0, 255).astype(np.uint8))
-            turned = 1
         im = im.convert("L")
         if turned != 1:
             im.getexif()[274] = turned
             im = ImageOps.exif_transpose(im)
-            size = size[::-1] if turned >= 5 else size
     except UnidentifiedImageError:
         return Probe(path, ("not-an-image", f"starts with {data[:8]!r}, which no image does. Replace it.")), None
     except Image.DecompressionBombError as error:

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from ..provenance import name_bytes
 from .decode import GIB, Cache, Files, look_at
 from .degrade import DEGRADATIONS
 from .likeness import SIDE, pictures, small_copy
@@ -240,9 +241,9 @@ class Sources:
         """sha256 over the names of all sets and items and the size of each file, or the pixels of images in memory."""
         digest = hashlib.sha256()
         for s in self.sets:
-            digest.update(f"{s.name}\0{s.task}\0{len(s)}\0".encode())
+            digest.update(name_bytes(f"{s.name}\0{s.task}\0{len(s)}\0"))
             for name in s.names:
-                digest.update(f"{name}\0".encode())
+                digest.update(name_bytes(f"{name}\0"))
             for side in (s.targets, s.inputs or ()):
                 for image in side.paths if isinstance(side, Files) else side:
                     file = isinstance(image, Path)
@@ -273,9 +274,18 @@ def _folder(root: Path, cache: Cache) -> Sources:
             inputs = None if s.task == CLEAN else Files([item.input for item in s.items], cache)
             sets.append(Source(name, s.task, tuple(item.name for item in s.items), targets, inputs))
     if not sets:
-        names = ", ".join(s.name for s in found.sets) or "none"
-        raise UserError(f"Training takes sets of the training split; {root} holds only tests ({names}).")
+        tests = ", ".join(s.name for s in found.sets if s.split == "test" and s.items)
+        what = f"only tests ({tests})" if tests else "no image that can be used"
+        faults = "".join(f" {problem.message}" for problem in found.problems[:2])
+        raise UserError(
+            f"Training takes sets of the training split; {root} holds {what}.{faults} `slerlib data check {root}` "
+            "names all that was found."
+        )
     look_at([(s.inputs.paths if s.inputs else None, s.targets.paths) for s in sets], cache)
     notes = tuple(f"{p.path} {p.message.removeprefix(p.path.name).strip()}" for p in found.problems)
+    for s in found.sets:  # no class is noise of a camera: a level is put on the clean sides
+        noisy = sum(item.input is not None for item in s.items) if s.split == "train" and s.task == CLEAN else 0
+        if noisy:
+            notes += (f"the {noisy} noisy images of {s.name}: their clean partners are used, with noise put on them",)
     tests = tuple(dict.fromkeys(s.name for s in found.sets if s.split == "test" and s.items))
     return Sources(sets, str(root), f"layout {found.layout}", notes, tests)
