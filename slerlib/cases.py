@@ -86,9 +86,7 @@ def cases(
         raise UserError(f"setting must be one of {names}; got {setting!r}. Take 'demo' for any photographs.")
     if isinstance(images, bool) or not isinstance(images, int) or images < 0:
         raise UserError(f"images must be a whole number, 0 for all; got {images!r}. Try images=2.")
-    if (
-        isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or seed < 0
-    ):  # 1.0 would give other noise than 1
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or seed < 0:  # 1.0 gives another noise
         raise UserError(f"seed must be a whole number of 0 or more; got {seed!r}. Try seed=1.")
     if crop not in CROPS:
         raise UserError(f"crop must be 'center16' or 'none'; got {crop!r}. Leave it out for 'center16'.")
