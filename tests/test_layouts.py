@@ -199,6 +199,16 @@ def test_what_is_wrong_is_named(remove, add, problems, tmp_path):
     assert all(problem.path.name in problem.message for problem in found.problems)
 
 
+def test_pairs_with_other_names_are_not_silently_photographs(tmp_path):
+    found = recognise(tree(tmp_path / "own", "before/1.png before/2.png after/1.jpg after/2.jpg after/3.jpg"))
+    assert counts(found) == {("own", "noise", "train"): 5} and kinds(found) == [("after", "looks-paired")]
+    assert "after and before hold" in found.problems[0].message
+    apart = tree(tmp_path / "apart", "2021/1.png 2021/2.png 2022/2.png 2022/3.png a/x/1.png b/x/1.png")
+    assert kinds(recognise(apart)) == []
+    named = tree(tmp_path / "named", "night/input/1.png night/target/1.png")
+    assert kinds(recognise(named)) == []
+
+
 def test_links(tmp_path):
     tree(tmp_path / "elsewhere", "1.png 2.png")
     root = tree(tmp_path / "root", "a.png")

@@ -38,6 +38,7 @@ KINDS = {  # kind -> whether it is an error
     "duplicate": False,  # one picture twice among the training images
     "misaligned": False,  # a low-light pair whose images are shifted or show different things; LOL has some
     "greyscale": False,  # where colour is usual
+    "looks-paired": False,  # two folders of photographs with the same names
     "ignored": False,  # images that belong to no set
 }
 MEANING = {  # what a person who sees a kind for the first time should know
@@ -46,6 +47,7 @@ MEANING = {  # what a person who sees a kind for the first time should know
     "duplicate": "usual for Rain100L, Rain100H and DDN, whose backgrounds are BSDS photographs: nothing to do",
     "misaligned": "a network learns the shift too; a pair that shows two scenes teaches nothing",
     "greyscale": "fine if you want it so",
+    "looks-paired": "training would take the damaged side for clean; fine if both are clean",
     "ignored": "fine for masks, depth maps and photographs without a clean version; pairs lie in two folders side by "
     "side, such as input/ and target/ (data/README.md)",
 }

@@ -7,10 +7,11 @@ the user's own sets, then what is left: clean photographs where nothing else was
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -219,7 +220,7 @@ class _Search:
 
     def leftovers(self) -> None:
         """Clean photographs where nothing else was found, or in a folder for denoising; the rest is left out."""
-        nothing, seen = not self.layouts, set()
+        nothing, seen, photographs = not self.layouts, set(), {}
         for folder, files in self.files.items():
             left = [file for file in files if file not in self.used]
             if left and os.path.realpath(folder) in seen:  # photographs that a link leads to count once
@@ -234,10 +235,20 @@ class _Search:
             elif left and clean:
                 name = self.root.name if nothing else self.own_name(folder)
                 base = self.root if nothing else folder
+                photographs[folder] = {file.stem for file in left}
                 self.take((name, "noise", self.own_split(folder)), "clean", base, left, None)
             elif left:
                 self.say(folder, "ignored", f"has {len(left)} images that belong to no set and have no partners; "
                          "they are left out.")  # fmt: skip
+        self.maybe_pairs(photographs)
+
+    def maybe_pairs(self, photographs: Mapping[Path, set[str]]) -> None:
+        """Folders of photographs, side by side, most of whose names are the same: pairs called something else?"""
+        for a, b in itertools.combinations(photographs, 2):
+            most = max(len(photographs[a]), len(photographs[b]))
+            if a.parent == b.parent and len(photographs[a] & photographs[b]) > most / 2:
+                self.say(a, "looks-paired", f"and {b.name} hold images of the same names, and both are taken for clean "
+                         "photographs. If one is damaged, call it input and the other target.")  # fmt: skip
 
     def relative(self, path: Path) -> Path:
         return path.relative_to(self.root) if path.is_relative_to(self.root) else path

@@ -150,7 +150,7 @@ def _introduce(run: Run, init: str | Path | None) -> None:
         run.say(run.compiled)
     if sources.notes:
         more = [f"and {len(sources.notes) - 5} more"] if len(sources.notes) > 5 else []
-        run.say("\n  ".join([f"Left out of {sources.origin}:", *sources.notes[:5], *more]))
+        run.say("\n  ".join([f"Noted in {sources.origin}:", *sources.notes[:5], *more]))
     if sources.tests:
         run.say(
             f"{sources.origin} also holds test sets ({', '.join(sources.tests)}), which are not trained on. "
