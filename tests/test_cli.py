@@ -349,6 +349,6 @@ def test_python_m_slerlib_and_ctrl_c(tmp_path, untrained):
     try:
         _, err = process.communicate(timeout=60)
     finally:
-        process.kill()  # where the tests themselves run with interrupts ignored, as a shell's background jobs do
+        process.kill()
     assert process.returncode == 130, err
     assert "Traceback" not in err
