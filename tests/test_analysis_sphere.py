@@ -117,6 +117,11 @@ def test_a_map_comes_from_the_cache(caps, tmp_path, monkeypatch):
         make_map(planted(seed=1), "pca", cache=tmp_path)
 
 
+def test_a_map_without_a_seed_is_not_kept(caps, tmp_path):
+    make_map(caps, "pca", seed=None, cache=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_damaged_map_of_the_cache_is_made_again(caps, tmp_path):
     first = make_map(caps, "pca", cache=tmp_path)
     (file,) = tmp_path.iterdir()

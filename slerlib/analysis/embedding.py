@@ -94,7 +94,8 @@ def make_map(
     """`embed` with anchors and pins placed in the same fit, quality numbers, and a cache.
 
     traces: as in `embed`; anchors and pins come from the first `Traces`. measure: False skips the quality, which for
-    umap takes two more fits. cache: as in `collect`; the key is a hash of points, method, seed and versions.
+    umap takes two more fits. cache: as in `collect`; the key is a hash of points, method, seed and versions, and a map
+    without a seed, which does not repeat, is not kept.
     """
     rows = _rows(traces)
     first = traces[0] if isinstance(traces, list | tuple) else traces
@@ -102,7 +103,8 @@ def make_map(
     if isinstance(first, Traces):
         marks = [first.anchors, first.pins.reshape(-1, first.pins.shape[-1])]
     pooled = np.concatenate([rows, *marks])
-    file = None if cache is False else cache_folder(cache) / f"map-{_key(pooled, method, seed, n, measure)}.npz"
+    kept = cache is not False and seed is not None
+    file = cache_folder(cache) / f"map-{_key(pooled, method, seed, n, measure)}.npz" if kept else None
     known = _load(file)
     if known is None:
         points = _fit(pooled, method, seed)
