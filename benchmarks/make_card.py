@@ -39,15 +39,17 @@ def scored(table, name: str) -> dict:
 def markdown(card: dict, notes: str) -> str:
     """CARD.md from the card."""
     train, machine, data = card["config"]["train"], card["machine"], card["data"]
-    counts = card["parameters"]
+    counts, threads = card["parameters"], f"{machine['threads']} thread(s)"
+    if machine.get("processes", 1) > 1:
+        threads = f"{machine['processes']} processes of {threads}"
     severities = sorted({str(score["severity"]) for score in card["scores"] if score["severity"] is not None})
     lines = [
         f"# Checkpoint `{card['name']}`",
         "",
         f"{counts['active']:,} parameters active of {counts['total']:,} in the backbone, {counts['guidance']:,} in "
         f"encoder, fusion, router. Trained for {card['steps_done']} steps of {train['batch']} (seed {train['seed']}) "
-        f"in {card['minutes']:.0f} minutes of steps on {machine['device']}, {machine['threads']} thread(s), torch "
-        f"{machine['torch']}; {data['training']} photographs and pairs, {data['held_out']} more kept for the anchors.",
+        f"in {card['minutes']:.0f} minutes of steps on {machine['device']}, {threads}, torch {machine['torch']}; "
+        f"{data['training']} photographs and pairs, {data['held_out']} more kept for the anchors.",
         "",
         notes.strip(),
         "",
