@@ -122,7 +122,7 @@ def _first_record(plan: dict, out) -> dict:
 
 def _resume_command(plan: dict, out) -> str:
     """A command that works from any folder and without an active environment."""
-    name = plan["name"] if plan["name"] in available() else str(plan["source"])
+    name = plan["name"] if available().get(plan["name"]) == plan["source"] else str(plan["source"])
     words = [sys.executable, "-m", "slerlib", "report", name]
     for key in plan["given"]:
         words += ["-p", key, str(plan["parameters"][key])]
