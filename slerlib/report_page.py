@@ -228,7 +228,7 @@ def write_list(runs: Path) -> Path:
 
 
 def read_runs(runs: Path) -> list[dict]:
-    """The record of every run below `runs`, with its "folder"; a run.json that is damaged or another's does not count."""
+    """The record of every run below `runs`, with its "folder"; a run.json that is damaged or foreign does not count."""
     found = []
     for path in sorted(runs.glob("*/run.json")):
         try:
