@@ -304,6 +304,13 @@ def test_relative_paths_mean_the_callers_folder(notebook, untrained, tmp_path, m
     assert plan["parameters"] == {"checkpoint": str(untrained.resolve()), "data": str(tmp_path / "photos")}
 
 
+def test_a_file_is_no_folder_of_runs(notebook, tmp_path):
+    (tmp_path / "file").write_text("x")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UserError, match="Reports are written to a folder; .*file.* Choose another --out"):
+            report.run(notebook("good", "1"), out=out)
+
+
 def test_unknown_reports_and_files_that_are_no_notebooks_are_refused(tmp_path):
     (tmp_path / "text.ipynb").write_text("not a notebook")
     for name in ("nonsense", tmp_path / "text.ipynb", tmp_path / "missing.ipynb"):
