@@ -94,6 +94,11 @@ def _ablate(args) -> int:
     from .analysis import ablations
     from .train.ablation import Budget, ablate
 
+    if args.show and args.names:
+        raise UserError(
+            f"--show prints a whole table and trains nothing; got --show {args.show} and {' '.join(args.names)}. "
+            "Leave one of them out."
+        )
     if args.show:
         rows = ablations.read(args.show)
     else:
@@ -166,6 +171,9 @@ def _compare(args) -> int:
     from .compare import compare
     from .compare_text import as_json, as_text
 
+    given = [f"--{name}" for name in ("checkpoints", "data", "out") if getattr(args, name)]
+    if given and not args.page:
+        raise UserError(f"{', '.join(given)} of `slerlib compare` is for the page; got it without --page. Add --page.")
     comparison = compare(args.run_a, args.run_b)
     if args.json:
         print(json.dumps(as_json(comparison), indent=2, allow_nan=False))

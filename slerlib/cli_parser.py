@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 from . import __version__
@@ -94,12 +95,12 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", type=Path, default=Path("runs/ablations"), metavar="DIR",
                      help="folder of the table and the trainings (default: runs/ablations)")  # fmt: skip
     sub.add_argument("--show", nargs="?", const="tiny", metavar="TABLE",
-                     help="train nothing, print a table: tiny or small, or a path (default: tiny)")  # fmt: skip
-    sub.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="default: 0 1 2")
+                     help="train nothing, print a whole table: tiny or small, or a path (default: tiny)")  # fmt: skip
+    sub.add_argument("--seeds", type=_at_least(0), nargs="+", default=[0, 1, 2], metavar="N", help="default: 0 1 2")
     sub.add_argument("--recipe", default="tiny", help="default: tiny")
     sub.add_argument("--stage-a", type=_at_least(1), default=600, metavar="STEPS", help="default: 600")
     sub.add_argument("--steps", type=_at_least(1), default=1000, help="of stages B and C of SLER-IR (default: 1000)")
-    sub.add_argument("--lr", type=float, default=4e-3, help="of stages B and C (default: 4e-3)")
+    sub.add_argument("--lr", type=_above_zero, default=4e-3, help="of stages B and C (default: 4e-3)")
     sub.add_argument(
         "--images", type=_at_least(0), default=0, metavar="N", help="only the first N photographs; 0 = all"
     )
@@ -169,10 +170,18 @@ def build_parser() -> argparse.ArgumentParser:
     way.add_argument("--json", action="store_true", help="print one JSON object, with every picture, instead of a text")
     way.add_argument("--page", action="store_true", help="also write a page, with pictures side by side")
     sub.add_argument("--checkpoints", nargs=2, metavar=("A", "B"),
-                     help="weights, for the pictures (default: where the runs say, or the shipped ones)")  # fmt: skip
-    sub.add_argument("--data", metavar="DIR", help="where the images are, for the pictures (default: as the runs say)")
-    sub.add_argument("--out", type=Path, metavar="DIR", help="folder of the pages (default: reports/runs)")
+                     help="weights, for --page (default: where the runs say, or the shipped ones)")  # fmt: skip
+    sub.add_argument("--data", metavar="DIR", help="where the images are, for --page (default: as the runs say)")
+    sub.add_argument("--out", type=Path, metavar="DIR", help="folder for --page (default: reports/runs)")
     return parser
+
+
+def _above_zero(text: str) -> float:
+    """A number that argparse refuses unless it is above zero and finite."""
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
+    return value
 
 
 def _at_least(least: int, kind: type = int):

@@ -50,7 +50,12 @@ def run(names, params: dict | None = None, out=None, resume: bool = False, say=p
     sources = find_sources([names] if isinstance(names, (str, os.PathLike)) else list(names))
     plans = make_plans(sources, dict(params or {}))
     runs = Path(out) if out is not None else runs_folder()
-    runs.mkdir(parents=True, exist_ok=True)
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"Reports are written to a folder; {runs} cannot be one ({error.strerror}). Choose another --out."
+        ) from error
     _settle(runs)
     for plan in plans:
         _refuse_twice(runs, plan)
@@ -122,7 +127,7 @@ def _first_record(plan: dict, out) -> dict:
 
 def _resume_command(plan: dict, out) -> str:
     """A command that works from any folder and without an active environment."""
-    name = plan["name"] if plan["name"] in available() else str(plan["source"])
+    name = plan["name"] if available().get(plan["name"]) == plan["source"] else str(plan["source"])
     words = [sys.executable, "-m", "slerlib", "report", name]
     for key in plan["given"]:
         words += ["-p", key, str(plan["parameters"][key])]

@@ -198,8 +198,8 @@ def _judge(executed: Path, failure, interrupted, watch: _Watch) -> Outcome:
     state = "killed" if interrupted or isinstance(failure, DeadKernelError) else "failed" if failure else "done"
     out = Outcome(state, interrupted=interrupted, peak_memory_MB=round(watch.peak / 1e6) or None)
     out.least_free_memory_MB = None if watch.least_free is None else round(watch.least_free / 1e6)
-    read_cells(executed, out, raised=isinstance(failure, PapermillExecutionError))
-    if state != "done":
+    read_cells(executed, out, raised=failure is None or isinstance(failure, PapermillExecutionError))
+    if out.state != "done":
         kind, message = _reason(failure, interrupted, watch)
         out.error = (out.error or {}) | {"kind": kind, "message": message}
     return out
@@ -212,6 +212,8 @@ def _reason(failure, interrupted, watch: _Watch) -> tuple[str, str]:
         return "Stopped", "The run was asked to stop (SIGTERM), as a batch system does at its time limit."
     if isinstance(failure, PapermillExecutionError):
         return failure.ename, failure.evalue
+    if failure is None:
+        return "SystemExit", "The notebook ended itself, by exit(), before its last cell."
     if not isinstance(failure, DeadKernelError):
         return type(failure).__name__, str(failure)
     code = watch.process.poll() if watch.process else None
@@ -226,7 +228,9 @@ def read_cells(executed: Path, out: Outcome, raised: bool = False) -> None:
     """Count the finished cells, find the last good and the guilty one, and correct papermill's marks in the notebook.
 
     A cell that never began has no start time, even where papermill calls it completed: after an unclean end the last
-    cell that has one is the cell that did not survive. `raised`: a cell raised an error, and the marks are right.
+    cell that has one is the cell that did not survive. `raised`: the kernel survived, the marks are right, and the
+    first cell that shows an error is to blame: one that may raise (its tag says so) does not end the run by itself.
+    A notebook that left by exit() before its last cell, which papermill calls done, has failed.
     """
     try:
         notebook = nbformat.read(executed, as_version=4)
@@ -235,7 +239,11 @@ def read_cells(executed: Path, out: Outcome, raised: bool = False) -> None:
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     begun = [i for i, cell in enumerate(code) if cell.metadata.get("papermill", {}).get("start_time")]
     out.cells = len(code)
+    if out.state == "done" and len(begun) < len(code):
+        out.state = "failed"
     if out.state != "done" and begun:
+        shown = [i for i in begun if raised and any(o.output_type == "error" for o in code[i].outputs)]
+        begun = [i for i in begun if not shown or i <= shown[0]]
         guilty = begun.pop()
         out.error = {"cell": guilty + 1, "source": code[guilty].source}
         if not raised:

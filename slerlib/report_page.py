@@ -12,6 +12,7 @@ import re
 import uuid
 from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
 STATES = {
     "running": "is running",
@@ -20,6 +21,7 @@ STATES = {
     "killed": "was stopped before its end",
 }
 
+_KEYS = {"name", "key", "parameters", "started", "process", "resume", "provenance", "source_sha256"}
 _INTERVAL = re.compile(r"(\([-−+]?[\d.]+%?) to ([-−+]?[\d.]+%?\))")  # a line may end before an interval, not in one
 
 _STYLE = """
@@ -214,8 +216,8 @@ def write_list(runs: Path) -> Path:
     """Write index.html of the folder that holds the runs, newest first."""
     rows = []
     for record in sorted(read_runs(runs), key=lambda record: record["started"], reverse=True):
-        name = escape(record["folder"].name)
-        link = f'<a href="{name}/index.html">{name}</a>' if (record["folder"] / "index.html").exists() else name
+        name, place = escape(record["folder"].name), quote(os.fsencode(record["folder"].name))
+        link = f'<a href="{place}/index.html">{name}</a>' if (record["folder"] / "index.html").exists() else name
         cells = (f'<span class="state {record["state"]}">{record["state"]}</span>', link, escape(_when(record)),
                  _seconds(record.get("wall_seconds")) or "", escape(_parameters(record)))  # fmt: skip
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
@@ -226,11 +228,13 @@ def write_list(runs: Path) -> Path:
 
 
 def read_runs(runs: Path) -> list[dict]:
-    """The record of every run below `runs`, with its "folder"; folders without a readable run.json do not count."""
+    """The record of every run below `runs`, with its "folder"; a run.json that is damaged or foreign does not count."""
     found = []
     for path in sorted(runs.glob("*/run.json")):
         try:
-            found.append(json.loads(path.read_text(encoding="utf-8")) | {"folder": path.parent})
-        except (OSError, json.JSONDecodeError):
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
             continue
+        if isinstance(record, dict) and record.get("state") in STATES and record.keys() >= _KEYS:
+            found.append(record | {"folder": path.parent})
     return found

@@ -59,11 +59,34 @@ def test_the_list_of_data_sets_is_of_no_folder(run):
 
 
 @pytest.mark.parametrize(
-    "args", [(), ("nonsense",), ("restore", "one"), ("eval", "tiny"), ("train", "tiny", "--threads", "0")]
+    "args",
+    [
+        (),
+        ("nonsense",),
+        ("restore", "one"),
+        ("eval", "tiny"),
+        ("train", "tiny", "--threads", "0"),
+        ("ablate", "sler", "--lr", "nan"),
+        ("ablate", "sler", "--lr", "-1"),
+        ("ablate", "sler", "--seeds", "-1"),
+    ],
 )
 def test_a_wrong_command_line_is_exit_code_2(run, args):
     code, out, err = run(*args)
     assert code == 2 and "usage" in err and out == ""
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (("ablate", "dense", "--show"), "got --show tiny and dense"),
+        (("compare", "a.json", "b.json", "--data", "there"), "--data of `slerlib compare` is for the page"),
+        (("compare", "a.json", "b.json", "--json", "--checkpoints", "a", "b", "--out", "x"), "--checkpoints, --out of"),
+    ],
+)
+def test_what_would_play_no_part_is_refused(run, args, told):
+    code, out, err = run(*args)
+    assert code == 1 and out == "" and one_paragraph(err) and told in err
 
 
 def test_restore_a_file(run, picture, untrained, tmp_path):
@@ -254,7 +277,13 @@ def test_train_hands_over_its_options(run, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     "args",
-    [("huge",), ("tiny", "--set", "train.stepz=2"), ("tiny", "--device", "abacus"), ("tiny", "--data", "/no/such")],
+    [
+        ("huge",),
+        ("tiny", "--set", "train.stepz=2"),
+        ("tiny", "--set", "train.seed=-1"),
+        ("tiny", "--device", "abacus"),
+        ("tiny", "--data", "/no/such"),
+    ],
 )
 def test_train_refuses_what_cannot_work(run, args, tmp_path):
     code, _, err = run("train", *args, "--out", tmp_path / "out")

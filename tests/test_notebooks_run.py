@@ -7,8 +7,11 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -244,6 +247,7 @@ def test_the_report_of_a_comparison_scores_or_takes_runs(run, untrained):
     told = json.loads((record["folder"] / "comparison.json").read_text())
     assert told["verdict"] in text and told["pictures"] == 2 and told["b"]["sha256"]
     assert "There is no interval of the average: demo with fewer than 5 images." in text
+    assert "The smallest n is 1: too few for an interval." in text and "intervals speak" not in text
     if not shipped():
         return  # the untrained network against itself
     assert [alt.partition(":")[0].split(",")[0] for alt in alt_texts(page)] == [
@@ -305,3 +309,66 @@ def test_the_exercise_on_sharing_shows_what_is_wrong(rows, said, capsys):
         if cell.startswith(("def shared(", "cases = ")):
             exec(cell, space)
     assert re.search(said, capsys.readouterr().out)
+
+
+def cell_with(notebook: str, words: str) -> str:
+    (source,) = [
+        cell.source
+        for cell in nbformat.read(NOTEBOOKS / f"{notebook}.ipynb", 4).cells
+        if cell.cell_type == "code" and words in cell.source
+    ]
+    return source
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("report_*.ipynb")), ids=lambda path: path.stem)
+def test_names_of_files_are_no_html_on_the_page_of_a_report(path):
+    seen, cells = [], [cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+    space = {"display": lambda data, raw: seen.append(data["text/markdown"])}
+    exec(cell_with(path.stem, "def say("), space)
+    space["say"]("**3 pictures**, <img src=x>.png")
+    assert seen == ["**3 pictures**, &lt;img src=x>.png"]
+    styled = [line for cell in cells for line in cell.splitlines() if ".style." in line]
+    assert all('escape="html"' in line for line in styled), styled  # a Styler escapes nothing unasked
+
+
+def test_the_average_of_the_evaluation_report_leaves_clean_inputs_out():
+    inf, nan = np.inf, np.nan
+    rows = [("noise25", 20.0, 30.0, 10.0), ("rain", inf, 56.0, nan), ("clean", inf, 56.0, nan)]
+    means = pd.DataFrame(rows, columns=["task", "psnr_input", "psnr", "gain"])
+    means.loc[3] = ["average", inf, 43.0, 10.0]
+    means["psnr_low"], means["psnr_high"], means.attrs["no_interval"] = 40.0, 46.0, ""
+    told = []
+    space = {"np": np, "means": means, "table": SimpleNamespace(attrs={"missing": []}), "say": told.append}
+    exec(cell_with("report_evaluation", "damaged.gain.idxmax()"), space)
+    assert "over 1 rows of the table, the input has 20.00 dB and the restored picture **30.00 dB**: a gain" in told[0]
+    assert "some input is clean already: rain." in told[0]
+
+
+def test_a_path_that_costs_nothing_need_not_be_the_cheapest():
+    columns = ["degradation", "path_of", "lost", "lost_low"]
+    rows = [("rain", "haze", 0.1, 0.05), ("rain", "blur", 0.2, -0.1), ("blur", "rain", 1.0, 0.5)]
+    bench = SimpleNamespace(path=np.zeros((1, 8)), rows=lambda name: [0], modal=lambda: {"rain": np.zeros(8)})
+    told = []
+    space = {"swapped": pd.DataFrame(rows, columns=columns), "bench": bench, "say": told.append}
+    exec(cell_with("report_routing", "costless ="), space)
+    assert "the interval can tell from 0: rain (path of blur). " in told[0]
+
+
+@pytest.mark.parametrize(
+    ("names", "linear", "ends"),
+    [
+        (("noise15", "rain", "haze", "blur"), False, ("rain", "blur")),
+        (("noise15", "noise25", "noise50", "rain", "haze"), False, ("rain", "haze")),  # of recipe paper3
+        (("noise15", "rain"), False, None),
+        (("rain", "blur"), True, None),
+    ],
+)
+def test_the_walk_of_the_routing_report_takes_anchors_that_are_there(names, linear, ends):
+    walked, told = [], []
+    causal = SimpleNamespace(PathBench=lambda *a, **k: None, geodesic_walk=lambda bench, *ends: walked.append(ends))
+    chart = SimpleNamespace(walk_chart=lambda walk, *ends: SimpleNamespace(_ipython_display_=lambda: None))
+    model = SimpleNamespace(router=SimpleNamespace(names=names, linear_space=linear))
+    asked = {"data": "demo", "images": 1, "severity": 0.5, "seed": 0, "side": 32}
+    space = {"model": model, "causal": causal, "plots": chart, "say": told.append, "demo_cases": lambda *a: []}
+    exec(cell_with("report_routing", "geodesic_walk"), space | asked)
+    assert walked == ([ends] if ends else []) and len(told) == (not ends)

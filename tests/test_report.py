@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import unquote
 
 import chromium
 import nbformat
@@ -119,6 +120,25 @@ def test_without_resume_an_unfinished_run_starts_anew(notebook, run):
         assert run(source)["error"]["kind"] == "ValueError"
 
 
+def test_a_cell_that_may_raise_is_the_one_to_blame(notebook, run):
+    source = notebook("bad", "1 / 0", "print('end')")
+    book = nbformat.read(source, 4)
+    book.cells[2].metadata["tags"] = ["raises-exception"]  # papermill goes on, and calls the run failed at its end
+    nbformat.write(book, source)
+    record = run(source)
+    assert record["state"] == "failed" and record["error"]["kind"] == "ZeroDivisionError"
+    assert record["error"]["cell"] == 3 and record["error"]["source"] == "1 / 0" and record["cells_done"] == 2
+
+
+def test_a_notebook_that_leaves_before_its_end_is_not_done(notebook, run):
+    record = run(notebook("exit", "import sys; sys.exit()", "print('end')"))
+    assert record["state"] == saved(record)["state"] == "failed" and record["error"]["kind"] == "SystemExit"
+    assert (
+        record["error"]["source"] == "import sys; sys.exit()" and "before its last cell" in record["page"].read_text()
+    )
+    assert run(notebook("last", "", "import sys; sys.exit(0)"))["state"] == "done"
+
+
 def test_a_killed_kernel_is_not_called_completed(notebook, run):
     source = notebook("killed", "print('fine')", "import os; os.kill(os.getpid(), 9)", "print('end')")
     record = run(source)
@@ -169,6 +189,24 @@ def test_a_run_whose_supervisor_was_killed_gets_its_page_later(notebook, run, tm
     record = json.loads((folder / "run.json").read_text())
     assert record["state"] == "killed" and (folder / "index.html").exists()
     assert "killed" in (tmp_path / "runs" / "index.html").read_text()
+
+
+def test_the_command_to_go_on_names_the_notebook_that_ran(notebook, run):
+    source = notebook("evaluation", "1 / 0")  # a copy of a report, with its name
+    assert run(source)["resume"].split()[4] == str(source)
+
+
+def test_links_of_the_list_lead_to_names_with_any_letters(notebook, run, tmp_path):
+    record = run(notebook("a#b 50%?", "1"))
+    (link,) = re.findall('href="(.*?)"', (tmp_path / "runs" / "index.html").read_text())
+    assert "#" not in link and "?" not in link and unquote(link) == f"{record['folder'].name}/index.html"
+
+
+@pytest.mark.parametrize("content", ['{"config": 1}', "[1]", "3", '{"state": "COMPLETED", "name": "x"}'])
+def test_a_run_json_of_another_program_does_not_count(notebook, run, tmp_path, content):
+    (tmp_path / "runs" / "1").mkdir(parents=True)
+    (tmp_path / "runs" / "1" / "run.json").write_text(content)
+    assert run(notebook("good", "1"))["state"] == "done"
 
 
 def test_one_failure_does_not_keep_the_others_from_running(notebook, tmp_path):
@@ -264,6 +302,13 @@ def test_relative_paths_mean_the_callers_folder(notebook, untrained, tmp_path, m
     given = {"checkpoint": os.path.relpath(untrained), "data": "photos"}
     (plan,) = report_plan.make_plans({"one": source}, given)
     assert plan["parameters"] == {"checkpoint": str(untrained.resolve()), "data": str(tmp_path / "photos")}
+
+
+def test_a_file_is_no_folder_of_runs(notebook, tmp_path):
+    (tmp_path / "file").write_text("x")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UserError, match="Reports are written to a folder; .*file.* Choose another --out"):
+            report.run(notebook("good", "1"), out=out)
 
 
 def test_unknown_reports_and_files_that_are_no_notebooks_are_refused(tmp_path):

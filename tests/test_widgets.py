@@ -250,6 +250,7 @@ def test_a_wrong_start_is_refused_at_once(model, clean):
         (lambda: widgets.degrade_and_restore(model, clean, severity=2.0), "got 2.0"),
         (lambda: widgets.degrade_and_restore(model, clean[None]), r"got \(1, 3, "),
         (lambda: widgets.route(model, 7), "got int"),
+        (lambda: widgets.route(model, clean, side=0), "side is how many central pixels .* got 0"),
         (lambda: widgets.walk(model, "rain", "snow"), "got 'rain' to 'snow'"),
         (lambda: widgets.walk(model).set(x=1), "The controls are start, end, t; got x"),
         (lambda: widgets.walk(model).set(end="snow"), "end does not take 'snow'"),
@@ -261,6 +262,11 @@ def test_a_wrong_start_is_refused_at_once(model, clean):
     ):
         with pytest.raises(UserError, match=message):
             call()
+
+
+def test_a_seed_of_any_size_is_the_one_that_is_shown(model, clean):
+    for seed in (7, 2**31, 2**40):
+        assert widgets.degrade_and_restore(model, clean, seed=seed).controls["seed"].value == seed
 
 
 def test_a_refused_setting_leaves_all_controls_as_they_were(model, clean):

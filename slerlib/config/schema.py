@@ -192,6 +192,8 @@ class TrainConfig:
         for name in ("steps", "save_every", "batch", "accumulate", "grid_contents"):
             if getattr(self, name) < 1:
                 raise UserError(f"train.{name} must be at least 1; got {getattr(self, name)}.")
+        if self.seed < 0:
+            raise UserError(f"train.seed must be a whole number of 0 or more; got {self.seed}. Use train.seed=0.")
         if self.accumulate > 1 and self.learn_pins:
             raise UserError(
                 f"train.learn_pins balances the experts over the whole batch, which must then be one piece; "

@@ -53,7 +53,9 @@ def degrade_and_restore(
         return {
             "degradation": dropdown("degradation", DEGRADATIONS, degradation),
             "severity": slider("severity", severity, 0.05),
-            "seed": BoundedIntText(value=seed, min=0, max=2**31 - 1, description="seed", layout={"width": "11em"}),
+            "seed": BoundedIntText(
+                value=seed, min=0, max=max(seed, 2**31 - 1), description="seed", layout={"width": "11em"}
+            ),
         }
 
     return Explorer(

@@ -181,6 +181,8 @@ def central(image: str | os.PathLike | Image.Image | Tensor, side: int) -> Tenso
     """(3, H, W) of at most side x side pixels, from the middle of a photograph. Raises UserError for no photograph."""
     from ..cases import centre
 
+    if side < 1:
+        raise UserError(f"side is how many central pixels are used, 1 or more; got {side!r}. Leave it out for {SIDE}.")
     if isinstance(image, (str, os.PathLike, Image.Image)):
         image, meta = read_image(image)
         for note in meta.notes:  # of an animation, for example
