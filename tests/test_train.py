@@ -84,7 +84,7 @@ def test_resume_takes_up_the_random_draws(photographs, tmp_path, monkeypatch, re
     assert all(torch.equal(ours[key], theirs[key]) for key in ours) == restored
 
 
-def run_until(photographs, out, stop, cfg=None):
+def run_until(photographs, out, stop, cfg=None, init=None):
     """Run, and die just before step `stop` without any chance to clean up the run's state."""
 
     class Stop(BaseException):
@@ -99,7 +99,7 @@ def run_until(photographs, out, stop, cfg=None):
 
     run_module.Run.train_step = dying
     try:
-        loop.train(cfg or make(), photographs, out, resume=(out / "state.pt").exists(), progress=False)
+        loop.train(cfg or make(), photographs, out, resume=(out / "state.pt").exists(), init=init, progress=False)
     except Stop:
         pass
     finally:
@@ -328,6 +328,45 @@ def test_warm_start_from_weights(photographs, finished, tmp_path):
     with pytest.raises(UserError, match=r"these differ \(weights != asked\): model.experts: 3 != 2. Use"):
         loop.train(make("model.experts=2"), photographs, tmp_path / "other", init=finished)
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("learns", [["model.router=linear"], ["model.sude=anchored", "train.learn_pins=true"]])
+def test_a_warm_start_without_stage_a_keeps_learned_pins(photographs, tmp_path, learns):
+    first = loop.train(make(*learns, "train.lr=0.05"), photographs, tmp_path / "first", progress=False)
+    still = ["train.steps=2", "train.stage_a=0", "train.stage_c=0", "train.lr=1e-12", "train.save_every=1"]
+    run_until(photographs, tmp_path / "then", 1, make(*learns, *still), init=first)
+    then = loop.train(
+        make(*learns, *still, "train.upcycle=0"), photographs, tmp_path / "then", resume=True, progress=False
+    )
+    torch.testing.assert_close(weights(then)["router.pins"], weights(first)["router.pins"], rtol=0, atol=1e-5)
+    placed = checkpoint.load_net(first)[0].router
+    assert not placed.placed()
+    placed.place_pins()
+    assert placed.placed() and not torch.allclose(placed.pins, weights(first)["router.pins"], atol=1e-4)
+
+
+def test_a_warm_start_after_a_stage_a_alone_keeps_the_experts(photographs, finished, tmp_path):
+    """Trained experts, then an encoder adapted by a stage A alone, then a training: upcycling would undo the first."""
+    adapted = make("train.steps=4", "train.stage_a=1", "train.stage_c=0")
+    second = loop.train(adapted, photographs, tmp_path / "second", init=finished, progress=False)
+    third = make("train.steps=2", "train.stage_a=0", "train.stage_c=0", "train.save_every=2")
+    third = loop.train(third, photographs, tmp_path / "third", init=second, progress=False)
+    assert checkpoint.read_card(third)["config"]["train"]["upcycle"] == 0
+
+
+def test_a_warm_start_with_other_heads_is_refused(finished):
+    """Weights of the same shapes, but cut into other heads they are another function."""
+    net = SLERIR(dataclasses.replace(checkpoint.load_net(finished)[0].cfg, encoder_heads=2))
+    with pytest.raises(UserError, match="model.encoder_heads: 3 != 2"):
+        checkpoint.warm_start(net, finished)
+
+
+def test_weights_of_half_size_keep_the_router_in_float32(untrained, tmp_path):
+    net, card = checkpoint.load_net(untrained)
+    checkpoint.save_weights(tmp_path, net, card, half=True)
+    loaded = weights(tmp_path)
+    for key, value in net.state_dict().items():
+        assert torch.equal(loaded[key], value if key.startswith("router.") else value.half().float()), key
 
 
 def test_a_deeper_network_begins_as_good_as_the_shallower_one(finished, tmp_path):

@@ -52,8 +52,8 @@ def find(name_or_path: str | Path) -> Path:
 def save_weights(folder: str | Path, net: SLERIR, card: dict, half: bool = False) -> Path:
     """Write weights and card. `card` holds at least `config`; the sha256 of the weights is filled in here.
 
-    half: parameters as float16, half the size; buffers (anchors, pins: unit vectors) stay float32. Loading makes both
-    float32 again.
+    half: parameters as float16, half the size; those of the router (anchors, pins: unit vectors) stay float32. Loading
+    makes all float32 again.
     """
     from safetensors.torch import save
 
@@ -61,7 +61,7 @@ def save_weights(folder: str | Path, net: SLERIR, card: dict, half: bool = False
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}
     if half:
-        tensors |= {name: tensors[name].half() for name, _ in net.named_parameters()}
+        tensors |= {n: tensors[n].half() for n, _ in net.named_parameters() if not n.startswith("router.")}
     model = json.dumps(config.to_dict(net.cfg), sort_keys=True)
     # one key alone: safetensors writes several in a random order, and the same weights would have several hashes
     content = save(tensors, metadata={"slerlib.model": model})
@@ -138,17 +138,23 @@ def load_tensors(net: SLERIR, tensors: dict[str, torch.Tensor], where: str) -> N
     net.load_state_dict(tensors)
 
 
-def warm_start(net: SLERIR, name_or_path: str | Path) -> None:
-    """Start `net` from the weights of a checkpoint, whose stages may have fewer blocks if they are NAF blocks.
+def warm_start(net: SLERIR, name_or_path: str | Path) -> bool:
+    """Start `net` from the weights of a checkpoint, whose stages may have fewer blocks if they are NAF blocks; returns
+    whether its pins were learned.
 
     The others keep their own start, which is the identity: a deeper network begins exactly as good as the shallower one
-    [ours; as Net2DeeperNet, Chen et al. 2016]. Raises UserError when anything else differs.
+    [ours; as Net2DeeperNet, Chen et al. 2016]. Raises UserError when shapes differ in anything else, or the heads of
+    the encoder do, which shapes do not show.
     """
     theirs, _ = load_net(name_or_path)
     own = net.state_dict() if net.cfg.block == theirs.cfg.block == "naf" else {}
     added = {key: value for key, value in own.items() if _is_added(key, theirs.cfg.stages)}
     start, shapes = {**added, **theirs.state_dict()}, net.state_dict()
-    if start.keys() != shapes.keys() or any(start[key].shape != shapes[key].shape for key in start):
+    if (
+        start.keys() != shapes.keys()
+        or any(start[key].shape != shapes[key].shape for key in start)
+        or theirs.cfg.encoder_heads != net.cfg.encoder_heads
+    ):
         have, asked = config.to_dict(theirs.cfg), config.to_dict(net.cfg)
         different = [f"model.{key}: {have[key]} != {asked[key]}" for key in have if have[key] != asked[key]]
         raise UserError(
@@ -157,6 +163,7 @@ def warm_start(net: SLERIR, name_or_path: str | Path) -> None:
             "Use the recipe and the --set model.KEY=VALUE that the weights were trained with, or leave --init out."
         )
     net.load_state_dict(start)
+    return not theirs.router.placed()
 
 
 def _is_added(key: str, blocks: tuple[int, ...]) -> bool:

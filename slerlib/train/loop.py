@@ -26,6 +26,8 @@ from ..data.decode import GIB
 from ..data.plan import table
 from ..data.sources import Sources
 from ..errors import UserError
+from ..model.blocks import NAFBlock
+from ..model.network import SLERIR
 from ..restore import working_device
 from ..sharding import take_own_gpu
 from . import checkpoint, distributed, held_out, resuming, stages
@@ -73,11 +75,18 @@ def train(
 
 def _without_upcycling(cfg: config.RunConfig, init: str | Path) -> config.RunConfig:
     """`cfg`, with train.upcycle=0 where the experts of `init` have gone their own ways already."""
-    card = checkpoint.load_net(init)[1]
+    net, card = checkpoint.load_net(init)
     theirs = config.from_dict(config.RunConfig, card["config"])
-    if card.get("steps_done", 0) <= theirs.train.stage_steps()[0] + stages.upcycle_steps(theirs):
+    early = card.get("steps_done", 0) <= theirs.train.stage_steps()[0] + stages.upcycle_steps(theirs)
+    if early and not _moved(net):
         return cfg
     return dataclasses.replace(cfg, train=dataclasses.replace(cfg.train, upcycle=0.0))
+
+
+def _moved(net: SLERIR) -> bool:
+    """Whether experts beyond the first have been trained, perhaps in a run before: NAF blocks are born at zero."""
+    blocks = [block for stage in net.stages for expert in stage.experts[1:] for block in expert]
+    return any(bool(block.gamma.any()) for block in blocks if isinstance(block, NAFBlock))
 
 
 def _go(run: Run, workers: int, progress: bool | None) -> None:
@@ -116,7 +125,8 @@ def _begin(run: Run, resume: bool, init: str | Path | None) -> None:
     if group.from_first(lambda: _resumes(out, resume, again)):
         resuming.restore(run)
     elif init is not None:
-        checkpoint.warm_start(run.net, init)
+        learned = checkpoint.warm_start(run.net, init)
+        run.keep_pins = learned and not run.cfg.train.stage_steps()[0]
         run.ema.load_state_dict(run.net.state_dict())
     group.spread(run.net, run.ema)
     if group.first:
