@@ -463,6 +463,65 @@ def test_damaged_and_foreign_checkpoints_are_refused(finished, tmp_path):
         checkpoint.load_net("nowhere")
 
 
+def _without(state, key):
+    return {name: value for name, value in state.items() if name != key}
+
+
+def _newer(state):
+    return {**state, "config": state["config"].replace('"seed"', '"novel": 1, "seed"')}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: [1], "lacks everything. Delete it"),
+        (lambda state: _without(state, "config"), "lacks config. Delete it"),
+        (lambda state: _without(state, "averaged"), "lacks averaged. Delete it"),
+        (_newer, "state.pt holds a configuration .* key train.novel; .* newer version"),
+        (lambda state: {**state, "net": _without(state["net"], "intro.weight")}, "does not fit .*intro.weight"),
+        (lambda state: {**state, "optimiser": {"state": {}, "param_groups": []}}, "does not fit .*parameter groups"),
+        (lambda state: {**state, "rng": state["rng"].float()}, "does not fit .*ByteTensor"),
+    ],
+)
+def test_a_state_of_odd_content_is_refused(photographs, finished, tmp_path, change, message):
+    shutil.copytree(finished, tmp_path / "odd")
+    state = torch.load(finished / "state.pt", weights_only=True)
+    torch.save(change(state), tmp_path / "odd" / "state.pt")
+    with pytest.raises(UserError, match=message):
+        loop.train(make(), photographs, tmp_path / "odd", resume=True, progress=False)
+
+
+def test_a_card_that_this_version_does_not_know_is_refused(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "copy")
+    card = tmp_path / "copy" / "card.json"
+    for old, new, what in (('"seed"', '"novel": 1, "seed"', "key train.novel"), ('"sphere"', '"cone"', "got 'cone'")):
+        card.write_text((finished / "card.json").read_text().replace(old, new))
+        with pytest.raises(UserError, match=f"card.json holds a configuration .*{what}.* newer version"):
+            checkpoint.load_net(tmp_path / "copy")
+    card.write_bytes(b"\xff\xfe{}")
+    with pytest.raises(UserError, match="A card is text"):
+        checkpoint.load_net(tmp_path / "copy")
+
+
+def test_a_full_disk_leaves_the_old_files_and_no_halves(finished, tmp_path, monkeypatch):
+    shutil.copytree(finished, tmp_path / "full")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "full").iterdir()}
+    net, card = checkpoint.load_net(finished)
+
+    def full(first, second):
+        (second if isinstance(first, dict) else first).write_text("half")  # torch.save(state, path), path.write_bytes
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    monkeypatch.setattr(checkpoint.Path, "write_bytes", full)
+    with pytest.raises(OSError):
+        checkpoint.save_state(tmp_path / "full" / "state.pt", {"step": 1})
+    with pytest.raises(OSError):
+        checkpoint.save_weights(tmp_path / "full", net, card)
+    monkeypatch.undo()
+    assert {path.name: path.read_bytes() for path in (tmp_path / "full").iterdir()} == before
+
+
 def test_golden_losses(photographs, tmp_path):
     """The first 20 losses of a seeded run, kept in a file: a refactoring must not change the mathematics."""
     out = loop.train(make("train.steps=20", "train.save_every=20"), photographs, tmp_path / "run", progress=False)

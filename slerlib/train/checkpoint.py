@@ -10,10 +10,12 @@ Every file is written under a temporary name and renamed: a kill leaves the old 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import pickle
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -23,6 +25,7 @@ from ..errors import UserError
 from ..model.network import SLERIR
 
 WEIGHTS, CARD, STATE, LOG = "model.safetensors", "card.json", "state.pt", "log.jsonl"
+STATE_KEYS = ("config", "step", "anchored", "seconds", "averaged", "net", "ema", "optimiser", "rng")
 
 
 def search_path() -> list[Path]:
@@ -67,9 +70,10 @@ def save_weights(folder: str | Path, net: SLERIR, card: dict, half: bool = False
     content = save(tensors, metadata={"slerlib.model": model})
     card = {**card, "weights_sha256": hashlib.sha256(content).hexdigest()}
     text = (json.dumps(card, indent=2) + "\n").encode()
-    renames = [_write_beside(folder / name, part) for name, part in ((WEIGHTS, content), (CARD, text))]
-    for temporary, path in renames:  # both are complete: hardly a moment in which one is new and one old
-        os.replace(temporary, path)
+    with _no_leftovers(folder / WEIGHTS, folder / CARD):
+        renames = [_write_beside(folder / name, part) for name, part in ((WEIGHTS, content), (CARD, text))]
+        for temporary, path in renames:  # both are complete: hardly a moment in which one is new and one old
+            os.replace(temporary, path)
     return folder
 
 
@@ -84,6 +88,8 @@ def read_card(folder: Path) -> dict:
         raise UserError(
             f"{folder / CARD} is not valid JSON (line {error.lineno}: {error.msg}). Copy the checkpoint again."
         ) from None
+    except UnicodeDecodeError:
+        raise UserError(f"A card is text; {folder / CARD} is not (UTF-8). Copy the checkpoint again.") from None
     config_ = card.get("config") if isinstance(card, dict) else None
     if not isinstance(config_, dict) or "name" not in config_:
         raise UserError(
@@ -108,7 +114,7 @@ def load_net(name_or_path: str | Path, device: torch.device | str = "cpu") -> tu
             f"the card says {str(card.get('weights_sha256'))[:12]}... The file was changed or damaged: "
             "copy the checkpoint again."
         )
-    cfg = config.from_dict(config.RunConfig, card["config"])
+    cfg = _known(lambda: config.from_dict(config.RunConfig, card["config"]), folder / CARD)
     net = SLERIR(cfg.model)
     try:
         tensors = load(content)
@@ -118,6 +124,17 @@ def load_net(name_or_path: str | Path, device: torch.device | str = "cpu") -> tu
         ) from None
     load_tensors(net, tensors, str(folder))
     return net.to(device).eval(), card
+
+
+def _known(read: Callable[[], config.RunConfig], where: Path) -> config.RunConfig:
+    """The configuration that `read` returns; a UserError names the file that this version does not understand."""
+    try:
+        return read()
+    except UserError as error:
+        raise UserError(
+            f"{where} holds a configuration that this version of slerlib does not know: {error} "
+            "A newer version may have written it: use that one, or copy the file again."
+        ) from None
 
 
 def load_tensors(net: SLERIR, tensors: dict[str, torch.Tensor], where: str) -> None:
@@ -173,9 +190,10 @@ def _is_added(key: str, blocks: tuple[int, ...]) -> bool:
 
 
 def save_state(path: Path, state: dict) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
+    temporary = _temporary(path)
+    with _no_leftovers(path):
+        torch.save(state, temporary)
+        os.replace(temporary, path)
 
 
 def load_state(path: Path, cfg: config.RunConfig) -> dict:
@@ -191,7 +209,13 @@ def load_state(path: Path, cfg: config.RunConfig) -> dict:
             f"{path} cannot be read ({type(error).__name__}: {str(error).splitlines()[0]}). "
             f"Delete it and start anew, or warm-start with --init {path.parent}."
         ) from None
-    different = config.differences(config.from_json(state["config"]), cfg)
+    missing = [key for key in STATE_KEYS if key not in state] if isinstance(state, dict) else ["everything"]
+    if missing:
+        raise UserError(
+            f"The state of a training holds {', '.join(STATE_KEYS)}; {path} lacks {', '.join(missing)}. "
+            f"Delete it and start anew, or warm-start with --init {path.parent}."
+        )
+    different = config.differences(_known(lambda: config.from_json(state["config"]), path), cfg)
     if different:
         raise UserError(
             f"A run resumes with the configuration it began with; in {path.parent} these differ (saved != asked): "
@@ -202,15 +226,27 @@ def load_state(path: Path, cfg: config.RunConfig) -> dict:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    try:
+    with _no_leftovers(path):
         os.replace(*_write_beside(path, content))
-    except OSError:
-        path.with_name(path.name + ".tmp").unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(path.name + ".tmp")
+
+
+@contextlib.contextmanager
+def _no_leftovers(*paths: Path) -> Iterator[None]:
+    """Remove what was begun under the temporary names when writing fails, as on a full disk."""
+    try:
+        yield
+    except (OSError, RuntimeError):  # torch.save raises both
+        for path in paths:
+            _temporary(path).unlink(missing_ok=True)
         raise
 
 
 def _write_beside(path: Path, content: bytes) -> tuple[Path, Path]:
     """Write under a temporary name; returns it and the final name."""
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = _temporary(path)
     temporary.write_bytes(content)
     return temporary, path
