@@ -302,9 +302,10 @@ def test_a_run_is_not_overwritten_and_not_resumed_with_another_configuration(pho
         loop.train(make(), photographs, tmp_path, resume=True)
     broken = tmp_path / "broken"
     shutil.copytree(finished, broken)
-    (broken / "state.pt").write_bytes((broken / "state.pt").read_bytes()[:1000])
-    with pytest.raises(UserError, match="cannot be read"):
-        loop.train(make(), photographs, broken, resume=True)
+    for content in ((broken / "state.pt").read_bytes()[:1000], b"", b"hello", b"0", b"h\x05."):
+        (broken / "state.pt").write_bytes(content)
+        with pytest.raises(UserError, match="cannot be read"):
+            loop.train(make(), photographs, broken, resume=True)
 
 
 def test_warm_start_from_weights(photographs, finished, tmp_path):

@@ -204,9 +204,9 @@ def load_state(path: Path, cfg: config.RunConfig) -> dict:
         )
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except (RuntimeError, EOFError, ValueError, LookupError, pickle.UnpicklingError) as error:
         raise UserError(
-            f"{path} cannot be read ({type(error).__name__}: {str(error).splitlines()[0]}). "
+            f"{path} cannot be read ({type(error).__name__}: {(str(error) or 'no message').splitlines()[0]}). "
             f"Delete it and start anew, or warm-start with --init {path.parent}."
         ) from None
     missing = [key for key in STATE_KEYS if key not in state] if isinstance(state, dict) else ["everything"]
