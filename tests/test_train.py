@@ -255,6 +255,24 @@ def test_counterfactual_moves_the_pins(photographs, tmp_path):
     assert run.net.router.pins.grad.abs().max() > 0
 
 
+@pytest.mark.parametrize("router", ["random", "oracle", "sphere_stage", "sphere"])
+def test_an_expert_of_probability_zero_may_be_taken(photographs, tmp_path, router):
+    """Off the sphere pins may lie so far apart that a softmax gives 0; a path, or another expert tried, may be that."""
+    values = ["model.sude=linear", f"model.router={router}", "train.counterfactual=1", "train.exploration=1"]
+    run = run_module.Run(make(*values), photographs, tmp_path, torch.device("cpu"))
+    with torch.no_grad():
+        run.net.router.pins.copy_(60 * torch.randn_like(run.net.router.pins))
+    batch = next(iter(run.loader(11, 0)))
+    draws = dataclasses.replace(stages.draw(run.cfg, 11, 4), explore=torch.ones(4, 8, dtype=torch.bool))
+    draws = dataclasses.replace(draws, anywhere=torch.arange(32).view(4, 8) % 3)
+    run._prepare(11, "C")
+    terms, trace = stages.restoration_terms(run.net, run.cfg, batch, 11, draws)
+    assert (trace.probability == 0).any()
+    assert all(term.isfinite() for term in terms.values()), terms
+    sum(terms.values()).backward()
+    assert all(p.grad.isfinite().all() for p in run.net.parameters() if p.grad is not None)
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(photographs, tmp_path):
     run = run_module.Run(make(), photographs, tmp_path, torch.device("cpu"))
     batch = next(iter(run.loader(5, 0)))
