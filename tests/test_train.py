@@ -349,6 +349,17 @@ def test_warm_start_from_weights(photographs, finished, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+def test_a_warm_start_with_stage_a_begins_a_linear_gate_anew(photographs, tmp_path):
+    """Pins and bias were learned for another sphere than the one that stage A leaves."""
+    run = run_module.Run(make("model.router=linear"), photographs, tmp_path, torch.device("cpu"))
+    with torch.no_grad():
+        run.net.router.pin_bias.add_(1.0)
+        run.ema.load_state_dict(run.net.state_dict())
+    with open(tmp_path / "log", "w") as log:
+        run.finish_stage_a(log)
+    assert run.net.router.placed() and not run.net.router.pin_bias.any() and not run.ema.router.pin_bias.any()
+
+
 @pytest.mark.parametrize("learns", [["model.router=linear"], ["model.sude=anchored", "train.learn_pins=true"]])
 def test_a_warm_start_without_stage_a_keeps_learned_pins(photographs, tmp_path, learns):
     first = loop.train(make(*learns, "train.lr=0.05"), photographs, tmp_path / "first", progress=False)
@@ -357,11 +368,23 @@ def test_a_warm_start_without_stage_a_keeps_learned_pins(photographs, tmp_path, 
     then = loop.train(
         make(*learns, *still, "train.upcycle=0"), photographs, tmp_path / "then", resume=True, progress=False
     )
-    torch.testing.assert_close(weights(then)["router.pins"], weights(first)["router.pins"], rtol=0, atol=1e-5)
+    for key in weights(first).keys() & {"router.pins", "router.pin_bias"}:
+        torch.testing.assert_close(weights(then)[key], weights(first)[key], rtol=0, atol=1e-5)
+        assert weights(first)[key].any()
     placed = checkpoint.load_net(first)[0].router
     assert not placed.placed()
     placed.place_pins()
     assert placed.placed() and not torch.allclose(placed.pins, weights(first)["router.pins"], atol=1e-4)
+
+
+def test_only_upcycling_that_the_weights_forbid_is_told(photographs, finished, tmp_path, capsys):
+    stage_a = make("train.steps=4", "train.stage_a=1", "train.stage_c=0")
+    born = loop.train(stage_a, photographs, tmp_path / "born", progress=False)
+    short = ["train.steps=1", "train.stage_a=0", "train.stage_c=0"]
+    for init, asked, told in ((born, ["train.upcycle=0"], False), (finished, [], True)):
+        capsys.readouterr()
+        loop.train(make(*short, *asked), photographs, tmp_path / str(told), init=init, progress=False)
+        assert ("are trained" in capsys.readouterr().err) == told
 
 
 def test_a_warm_start_after_a_stage_a_alone_keeps_the_experts(photographs, finished, tmp_path):

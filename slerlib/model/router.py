@@ -105,6 +105,8 @@ class Router(nn.Module):
             if self.pin_init == "simplex":
                 rows = sphere.simplex(self.experts, dim) @ torch.linalg.qr(noise)[0]
             self.pins[layer] = sphere.normalise(rows).to(self.pins) * (scale if self.linear_space else 1)
+        if hasattr(self, "pin_bias"):  # of a warm start: learned for other pins
+            self.pin_bias.zero_()
 
     @torch.no_grad()
     def placed(self) -> bool:

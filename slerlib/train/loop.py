@@ -63,12 +63,13 @@ def train(
     take_own_gpu()
     device = working_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     group = distributed.join(device)
+    asked = cfg
     if init is not None:
         cfg = _without_upcycling(cfg, init)
     with group.member():
         run = Run(cfg, Sources.of(data, cache * GIB), out, device, group)
         _begin(run, resume, init)
-        _introduce(run, init)
+        _introduce(run, init if cfg != asked else None)
         _go(run, workers, progress)
     return out
 
@@ -144,8 +145,8 @@ def _resumes(out: Path, asked: bool, again: bool) -> bool:
     return there or (asked and not again)
 
 
-def _introduce(run: Run, init: str | Path | None) -> None:
-    """Say what runs, where, in which number format and why, on what data."""
+def _introduce(run: Run, trained: str | Path | None) -> None:
+    """Say what runs, where, in which number format and why, on what data. trained: weights that forbid upcycling."""
     cfg, sources = run.cfg, run.sources
     run.say(
         f"{cfg.name}: {cfg.train.steps} steps (stages {'/'.join(map(str, cfg.train.stage_steps()))}), "
@@ -154,8 +155,8 @@ def _introduce(run: Run, init: str | Path | None) -> None:
     )
     if run.step:
         run.say(f"going on at step {run.step}")
-    if init is not None and not cfg.train.upcycle:
-        run.say(f"train.upcycle=0: the experts of {init} are trained. To go on later: the same --init, and --resume")
+    if trained is not None:
+        run.say(f"train.upcycle=0: the experts of {trained} are trained. To go on later: the same --init, and --resume")
     if run.compiled:
         run.say(run.compiled)
     if sources.notes:

@@ -206,7 +206,7 @@ class Run:
         """Take over the averaged encoder; set anchors from the held-out contents, and the pins between them (but for
         learned ones, which stay)."""
         self.net.load_state_dict(self.ema.state_dict())
-        learned = self.net.router.pins.clone() if self.keep_pins else None
+        learned = [p.clone() for p in self.net.router.parameters()] if self.keep_pins else []
         z, labels, real = held_out.embed(self, self.net.eval(), views=3)
         self.net.train()
         k = len(self.cfg.model.classes)
@@ -216,8 +216,8 @@ class Run:
             self.net.router.set_anchors(sphere.centroids(z, labels, k))
         else:
             self.net.router.place_pins()
-        if learned is not None:
-            self.net.router.pins.copy_(learned)
+        for mine, kept in zip(self.net.router.parameters(), learned, strict=False):
+            mine.copy_(kept)
         self.group.spread(self.net)  # two kinds of GPU may round the anchors differently
         self.ema.load_state_dict(self.net.state_dict())
         self.anchored, self.averaged = True, 0
