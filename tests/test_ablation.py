@@ -144,10 +144,20 @@ def test_a_kill_in_the_first_save_is_no_hindrance(done, photographs, val, tmp_pa
     assert rows.psnr.tolist() == whole.psnr.tolist() and rows.steps_done.eq(6).all()
 
 
+def test_a_dearer_variant_may_have_few_steps_left():
+    """Of 800 steps stage C has a fifth; 60 steps after stage A, as a variant 3 times as dear has them, are all its."""
+    budget = ablation.Budget(stage_a=600, steps=200)
+    assert budget.configured(0, (), 200).train.stage_steps() == (600, 40, 160)
+    assert budget.configured(0, ("model.router=dense",), 60).train.stage_steps() == (600, 0, 60)
+    assert budget.configured(0, (), 0).train.stage_steps() == (600, 0, 0)
+
+
 def test_refusals(done, photographs, val):
     out, _ = done
     with pytest.raises(UserError, match="got nonsense"):
         ablation.ablate(photographs, val, out, ["nonsense"], (0,), BUDGET)
+    with pytest.raises(UserError, match="a quarter of --stage-a; got 100 and 600. Raise"):
+        ablation.ablate(photographs, val, out / "other", ["sler"], (0,), ablation.Budget(steps=100))
     with pytest.raises(UserError, match="stage_a = 2, this run asks for 3"):
         ablation.ablate(photographs, val, out, ["sler"], (0,), ablation.Budget(stage_a=3, steps=4, images=1, pairs=1))
     with pytest.raises(UserError, match="have val = "):

@@ -78,6 +78,9 @@ def test_what_went_wrong_is_told(tmp_path):
     out = tmp_path / "run"
     with pytest.raises(UserError, match="holds no training"):
         background.progress(out)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="writes into a folder"):
+        background.start("tiny", tmp_path / "file")
     background.start("tiny", out, tmp_path / "nothing", SMALL)
     with pytest.raises(UserError, match=r"ended at step 0 of .*nothing"):
         background.follow(out, every=0.1)

@@ -45,11 +45,41 @@ def test_overrides_of_every_type():
         ("model.strides=4,2,1", "must be even"),
         ("model.strides=4,4,8", "multiples of the token pitch of 128"),
         ("model.tlc_window=100", "multiple of 24"),
+        ("model.tlc_window=-24", "multiple of 24"),
+        ("model.encoder_heads=0", "model.encoder_heads must be at least 1; got 0"),
+        ("model.width=0", "model.width must be at least 1"),
+        ("model.guide_channels=0", "model.guide_channels must be at least 1"),
+        ("model.token_width=3", "must leave a channel; got 3 for 3 strides"),
+        ("model.temperature=0", "model.temperature must be above 0"),
+        ("data.severity=0.5", r"data.severity is a range low,high within 0..1, such as 0.5,0.5; got 0.5\."),
+        ("train.stage_a=nan", "shares of train.steps"),
+        ("train.stage_c=nan", "shares of train.steps"),
+        ("train.seed=-1", "train.seed must be a whole number from 0"),
+        ("train.weight_decay=-1", "train.weight_decay must be 0 or above"),
+        ("train.lr_min=-1", "train.lr_min must be 0 or above"),
+        ("train.fft_weight=nan", "train.fft_weight must be 0 or above"),
+        ("train.sude_weight=-0.1", "train.sude_weight must be 0 or above"),
     ],
 )
 def test_bad_values_are_refused(assignment, message):
     with pytest.raises(UserError, match=message):
         config.with_overrides(config.recipe("tiny"), [assignment])
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("model.heads=1,2,4", "model.heads needs 4 numbers"),
+        ("model.heads=5,5,5,5", r"the channels of its level \(48, 96, 192, 384\); got 5,5,5,5"),
+        ("model.heads=0,2,4,8", "model.heads needs 4 numbers"),
+        ("model.width=49", "halves its channels on the way down; got model.width=49"),
+    ],
+)
+def test_heads_that_do_not_fit_restormer_blocks_are_refused(assignment, message):
+    with pytest.raises(UserError, match=message):
+        config.with_overrides(config.recipe("paper"), [assignment])
+    naf = ["model.heads=1,2,4", "model.width=49"]  # where nothing has heads, and nothing is halved
+    assert config.with_overrides(config.recipe("base"), naf).model.width == 49
 
 
 def test_unknown_recipe_and_broken_json():
@@ -64,6 +94,8 @@ def test_unknown_recipe_and_broken_json():
 def test_stages_sum_to_the_steps():
     for steps in (1, 7, 99, 12500):
         assert sum(dataclasses.replace(config.TrainConfig(), steps=steps).stage_steps()) == steps
+    halves = config.TrainConfig(steps=103, stage_a=0.5, stage_c=0.5)  # 51.5 of each, both rounded up to 52
+    assert halves.stage_steps() == (52, 0, 51)
 
 
 def test_a_network_of_another_kind_than_needed_is_refused():

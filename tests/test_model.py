@@ -290,6 +290,13 @@ def test_windows_split_and_merge_are_inverse(size):
     assert all(gap <= 14 for gap in gaps)  # windows of 16 overlap by at least an eighth
 
 
+def test_windows_of_one_token():
+    """A context of one token trains; larger images must then do too."""
+    assert windows.plan(3, 2, 1) == windows.Layout((3, 2), (1, 1), (0, 1, 2), (0, 1))
+    net = make("model.context=64", "model.strides=8,8", "data.crop=64")
+    assert net.encode(image(1, 3, 64, 128)).embedding.isfinite().all()
+
+
 def test_encoder_sees_more_than_its_window():
     net = make()
     x = image(1, 3, 128, 320)

@@ -84,7 +84,7 @@ def test_resume_takes_up_the_random_draws(photographs, tmp_path, monkeypatch, re
     assert all(torch.equal(ours[key], theirs[key]) for key in ours) == restored
 
 
-def run_until(photographs, out, stop, cfg=None):
+def run_until(photographs, out, stop, cfg=None, init=None):
     """Run, and die just before step `stop` without any chance to clean up the run's state."""
 
     class Stop(BaseException):
@@ -99,7 +99,7 @@ def run_until(photographs, out, stop, cfg=None):
 
     run_module.Run.train_step = dying
     try:
-        loop.train(cfg or make(), photographs, out, resume=(out / "state.pt").exists(), progress=False)
+        loop.train(cfg or make(), photographs, out, resume=(out / "state.pt").exists(), init=init, progress=False)
     except Stop:
         pass
     finally:
@@ -255,6 +255,24 @@ def test_counterfactual_moves_the_pins(photographs, tmp_path):
     assert run.net.router.pins.grad.abs().max() > 0
 
 
+@pytest.mark.parametrize("router", ["random", "oracle", "sphere_stage", "sphere"])
+def test_an_expert_of_probability_zero_may_be_taken(photographs, tmp_path, router):
+    """Off the sphere pins may lie so far apart that a softmax gives 0; a path, or another expert tried, may be that."""
+    values = ["model.sude=linear", f"model.router={router}", "train.counterfactual=1", "train.exploration=1"]
+    run = run_module.Run(make(*values), photographs, tmp_path, torch.device("cpu"))
+    with torch.no_grad():
+        run.net.router.pins.copy_(60 * torch.randn_like(run.net.router.pins))
+    batch = next(iter(run.loader(11, 0)))
+    draws = dataclasses.replace(stages.draw(run.cfg, 11, 4), explore=torch.ones(4, 8, dtype=torch.bool))
+    draws = dataclasses.replace(draws, anywhere=torch.arange(32).view(4, 8) % 3)
+    run._prepare(11, "C")
+    terms, trace = stages.restoration_terms(run.net, run.cfg, batch, 11, draws)
+    assert (trace.probability == 0).any()
+    assert all(term.isfinite() for term in terms.values()), terms
+    sum(terms.values()).backward()
+    assert all(p.grad.isfinite().all() for p in run.net.parameters() if p.grad is not None)
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(photographs, tmp_path):
     run = run_module.Run(make(), photographs, tmp_path, torch.device("cpu"))
     batch = next(iter(run.loader(5, 0)))
@@ -302,9 +320,10 @@ def test_a_run_is_not_overwritten_and_not_resumed_with_another_configuration(pho
         loop.train(make(), photographs, tmp_path, resume=True)
     broken = tmp_path / "broken"
     shutil.copytree(finished, broken)
-    (broken / "state.pt").write_bytes((broken / "state.pt").read_bytes()[:1000])
-    with pytest.raises(UserError, match="cannot be read"):
-        loop.train(make(), photographs, broken, resume=True)
+    for content in ((broken / "state.pt").read_bytes()[:1000], b"", b"hello", b"0", b"h\x05."):
+        (broken / "state.pt").write_bytes(content)
+        with pytest.raises(UserError, match="cannot be read"):
+            loop.train(make(), photographs, broken, resume=True)
 
 
 def test_warm_start_from_weights(photographs, finished, tmp_path):
@@ -328,6 +347,68 @@ def test_warm_start_from_weights(photographs, finished, tmp_path):
     with pytest.raises(UserError, match=r"these differ \(weights != asked\): model.experts: 3 != 2. Use"):
         loop.train(make("model.experts=2"), photographs, tmp_path / "other", init=finished)
     assert not (tmp_path / "other").exists()
+
+
+def test_a_warm_start_with_stage_a_begins_a_linear_gate_anew(photographs, tmp_path):
+    """Pins and bias were learned for another sphere than the one that stage A leaves."""
+    run = run_module.Run(make("model.router=linear"), photographs, tmp_path, torch.device("cpu"))
+    with torch.no_grad():
+        run.net.router.pin_bias.add_(1.0)
+        run.ema.load_state_dict(run.net.state_dict())
+    with open(tmp_path / "log", "w") as log:
+        run.finish_stage_a(log)
+    assert run.net.router.placed() and not run.net.router.pin_bias.any() and not run.ema.router.pin_bias.any()
+
+
+@pytest.mark.parametrize("learns", [["model.router=linear"], ["model.sude=anchored", "train.learn_pins=true"]])
+def test_a_warm_start_without_stage_a_keeps_learned_pins(photographs, tmp_path, learns):
+    first = loop.train(make(*learns, "train.lr=0.05"), photographs, tmp_path / "first", progress=False)
+    still = ["train.steps=2", "train.stage_a=0", "train.stage_c=0", "train.lr=1e-12", "train.save_every=1"]
+    run_until(photographs, tmp_path / "then", 1, make(*learns, *still), init=first)
+    then = loop.train(
+        make(*learns, *still, "train.upcycle=0"), photographs, tmp_path / "then", resume=True, progress=False
+    )
+    for key in weights(first).keys() & {"router.pins", "router.pin_bias"}:
+        torch.testing.assert_close(weights(then)[key], weights(first)[key], rtol=0, atol=1e-5)
+        assert weights(first)[key].any()
+    placed = checkpoint.load_net(first)[0].router
+    assert not placed.placed()
+    placed.place_pins()
+    assert placed.placed() and not torch.allclose(placed.pins, weights(first)["router.pins"], atol=1e-4)
+
+
+def test_only_upcycling_that_the_weights_forbid_is_told(photographs, finished, tmp_path, capsys):
+    stage_a = make("train.steps=4", "train.stage_a=1", "train.stage_c=0")
+    born = loop.train(stage_a, photographs, tmp_path / "born", progress=False)
+    short = ["train.steps=1", "train.stage_a=0", "train.stage_c=0"]
+    for init, asked, told in ((born, ["train.upcycle=0"], False), (finished, [], True)):
+        capsys.readouterr()
+        loop.train(make(*short, *asked), photographs, tmp_path / str(told), init=init, progress=False)
+        assert ("are trained" in capsys.readouterr().err) == told
+
+
+def test_a_warm_start_after_a_stage_a_alone_keeps_the_experts(photographs, finished, tmp_path):
+    """Trained experts, then an encoder adapted by a stage A alone, then a training: upcycling would undo the first."""
+    adapted = make("train.steps=4", "train.stage_a=1", "train.stage_c=0")
+    second = loop.train(adapted, photographs, tmp_path / "second", init=finished, progress=False)
+    third = make("train.steps=2", "train.stage_a=0", "train.stage_c=0", "train.save_every=2")
+    third = loop.train(third, photographs, tmp_path / "third", init=second, progress=False)
+    assert checkpoint.read_card(third)["config"]["train"]["upcycle"] == 0
+
+
+def test_a_warm_start_with_other_heads_is_refused(finished):
+    """Weights of the same shapes, but cut into other heads they are another function."""
+    net = SLERIR(dataclasses.replace(checkpoint.load_net(finished)[0].cfg, encoder_heads=2))
+    with pytest.raises(UserError, match="model.encoder_heads: 3 != 2"):
+        checkpoint.warm_start(net, finished)
+
+
+def test_weights_of_half_size_keep_the_router_in_float32(untrained, tmp_path):
+    net, card = checkpoint.load_net(untrained)
+    checkpoint.save_weights(tmp_path, net, card, half=True)
+    loaded = weights(tmp_path)
+    for key, value in net.state_dict().items():
+        assert torch.equal(loaded[key], value if key.startswith("router.") else value.half().float()), key
 
 
 def test_a_deeper_network_begins_as_good_as_the_shallower_one(finished, tmp_path):
@@ -422,6 +503,65 @@ def test_damaged_and_foreign_checkpoints_are_refused(finished, tmp_path):
         checkpoint.load_net(copy)
     with pytest.raises(UserError, match="got 'nowhere'"):
         checkpoint.load_net("nowhere")
+
+
+def _without(state, key):
+    return {name: value for name, value in state.items() if name != key}
+
+
+def _newer(state):
+    return {**state, "config": state["config"].replace('"seed"', '"novel": 1, "seed"')}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: [1], "lacks everything. Delete it"),
+        (lambda state: _without(state, "config"), "lacks config. Delete it"),
+        (lambda state: _without(state, "averaged"), "lacks averaged. Delete it"),
+        (_newer, "state.pt holds a configuration .* key train.novel; .* newer version"),
+        (lambda state: {**state, "net": _without(state["net"], "intro.weight")}, "does not fit .*intro.weight"),
+        (lambda state: {**state, "optimiser": {"state": {}, "param_groups": []}}, "does not fit .*parameter groups"),
+        (lambda state: {**state, "rng": state["rng"].float()}, "does not fit .*ByteTensor"),
+    ],
+)
+def test_a_state_of_odd_content_is_refused(photographs, finished, tmp_path, change, message):
+    shutil.copytree(finished, tmp_path / "odd")
+    state = torch.load(finished / "state.pt", weights_only=True)
+    torch.save(change(state), tmp_path / "odd" / "state.pt")
+    with pytest.raises(UserError, match=message):
+        loop.train(make(), photographs, tmp_path / "odd", resume=True, progress=False)
+
+
+def test_a_card_that_this_version_does_not_know_is_refused(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "copy")
+    card = tmp_path / "copy" / "card.json"
+    for old, new, what in (('"seed"', '"novel": 1, "seed"', "key train.novel"), ('"sphere"', '"cone"', "got 'cone'")):
+        card.write_text((finished / "card.json").read_text().replace(old, new))
+        with pytest.raises(UserError, match=f"card.json holds a configuration .*{what}.* newer version"):
+            checkpoint.load_net(tmp_path / "copy")
+    card.write_bytes(b"\xff\xfe{}")
+    with pytest.raises(UserError, match="A card is text"):
+        checkpoint.load_net(tmp_path / "copy")
+
+
+def test_a_full_disk_leaves_the_old_files_and_no_halves(finished, tmp_path, monkeypatch):
+    shutil.copytree(finished, tmp_path / "full")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "full").iterdir()}
+    net, card = checkpoint.load_net(finished)
+
+    def full(first, second):
+        (second if isinstance(first, dict) else first).write_text("half")  # torch.save(state, path), path.write_bytes
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    monkeypatch.setattr(checkpoint.Path, "write_bytes", full)
+    with pytest.raises(OSError):
+        checkpoint.save_state(tmp_path / "full" / "state.pt", {"step": 1})
+    with pytest.raises(OSError):
+        checkpoint.save_weights(tmp_path / "full", net, card)
+    monkeypatch.undo()
+    assert {path.name: path.read_bytes() for path in (tmp_path / "full").iterdir()} == before
 
 
 def test_golden_losses(photographs, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -62,6 +63,13 @@ class ModelConfig:
             )
         if self.experts < 1:
             raise UserError(f"model.experts must be at least 1; got {self.experts}. Use 1 for a dense network.")
+        for name in ("width", "token_width", "encoder_heads", "guide_channels"):
+            if getattr(self, name) < 1:
+                raise UserError(f"model.{name} must be at least 1; got {getattr(self, name)}.")
+        if not 0 < self.temperature < math.inf:
+            raise UserError(f"model.temperature must be above 0 and finite; got {self.temperature}.")
+        if self.block == "restormer":
+            self._check_heads()
         if len(set(self.classes)) != len(self.classes) or not self.classes:
             raise UserError(f"model.classes must be distinct and not empty; got {self.classes}.")
         if self.experts > len(self.classes):
@@ -76,10 +84,25 @@ class ModelConfig:
             )
         if any(stride < 2 or stride % 2 for stride in self.strides):
             raise UserError(f"model.strides must be even, so that tokens and pixels line up; got {self.strides}.")
-        if self.tlc_window % 24:
+        if self.token_width >> (len(self.strides) - 1) < 1:
+            raise UserError(
+                f"model.token_width is halved before each of the strides but the last, and must leave a channel; "
+                f"got {self.token_width} for {len(self.strides)} strides. Raise it, or use fewer strides."
+            )
+        if self.tlc_window < 0 or self.tlc_window % 24:
             raise UserError(
                 f"model.tlc_window must be 0 or a multiple of 24 (3 cells, a multiple of 8 pixels each); "
                 f"got {self.tlc_window}."
+            )
+
+    def _check_heads(self) -> None:
+        widths = [self.width << level for level in range(4)]
+        if self.width % 2:
+            raise UserError(f"model.block=restormer halves its channels on the way down; got model.width={self.width}.")
+        if len(self.heads) != 4 or any(n < 1 or w % n for n, w in zip(self.heads, widths, strict=True)):
+            raise UserError(
+                f"model.heads needs 4 numbers, each of which divides the channels of its level "
+                f"({', '.join(map(str, widths))}); got {','.join(map(str, self.heads))}."
             )
 
     @property
@@ -131,9 +154,11 @@ class DataConfig:
                 f"data.protocol=promptir has no composites; got data.composite_share={self.composite_share}. "
                 "Set it to 0, or use data.protocol=slerlib."
             )
-        low, high = self.severity
-        if not 0 <= low <= high <= 1:
-            raise UserError(f"data.severity is a range low,high within 0..1; got {self.severity}.")
+        if len(self.severity) != 2 or not 0 <= self.severity[0] <= self.severity[1] <= 1:
+            raise UserError(
+                f"data.severity is a range low,high within 0..1, such as 0.5,0.5; "
+                f"got {','.join(map(str, self.severity))}."
+            )
         if self.crop < 16 or self.crop % 8:
             raise UserError(f"data.crop must be a multiple of 8, at least 16; got {self.crop}.")
         if not 0 <= self.clean_share < 1:
@@ -199,7 +224,7 @@ class TrainConfig:
                 f"train.learn_pins balances the experts over the whole batch, which must then be one piece; "
                 f"got train.accumulate={self.accumulate}. Use more processes instead, or a smaller train.batch."
             )
-        if min(self.stage_a, self.stage_c) < 0 or self.stage_a + self.stage_c > 1:
+        if not (min(self.stage_a, self.stage_c) >= 0 and self.stage_a + self.stage_c <= 1):
             raise UserError(
                 f"train.stage_a and train.stage_c are shares of train.steps with a sum of at most 1; "
                 f"got {self.stage_a} and {self.stage_c}."
@@ -207,6 +232,11 @@ class TrainConfig:
         for name in ("lr", "lr_encoder", "clip", "tau"):
             if not getattr(self, name) > 0:
                 raise UserError(f"train.{name} must be above 0; got {getattr(self, name)}.")
+        for name in ("lr_min", "warmup", "weight_decay", "margin", *(n for n in vars(self) if n.endswith("_weight"))):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UserError(f"train.{name} must be 0 or above, and finite; got {getattr(self, name)}.")
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"train.seed must be a whole number from 0 to 2^63 - 1; got {self.seed}.")
         for name in ("upcycle", "exploration", "context_share", "counterfactual", "triplet_start", "ema"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"train.{name} is a share and must lie in 0..1; got {getattr(self, name)}.")
@@ -218,7 +248,8 @@ class TrainConfig:
 
     def stage_steps(self) -> tuple[int, int, int]:
         """Steps of stages A, B and C; their sum is `steps`."""
-        a, c = round(self.steps * self.stage_a), round(self.steps * self.stage_c)
+        a = round(self.steps * self.stage_a)
+        c = min(round(self.steps * self.stage_c), self.steps - a)  # two halves of an odd number may both round up
         return a, self.steps - a - c, c
 
 

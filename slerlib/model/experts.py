@@ -8,6 +8,15 @@ import torch
 from torch import Tensor, nn
 
 
+def gate(p: Tensor) -> Tensor:
+    """p / stopgrad(p) of probabilities: exactly 1 in value.
+
+    Where p is 0 in float32, as of a far expert that a forced or random path takes, there is no gradient.
+    """
+    p = p.clamp(min=torch.finfo(p.dtype).tiny)
+    return p / p.detach()
+
+
 class ExpertStage(nn.Module):
     """E parameter-independent copies of the blocks of one stage [paper]; each image runs through exactly one of them.
 

@@ -24,7 +24,7 @@ from ..config import LAYERS, STAGE_NAMES, ModelConfig
 from ..errors import UserError
 from .blocks import NAFBlock, RestormerBlock
 from .encoder import TokenEncoder
-from .experts import ExpertStage
+from .experts import ExpertStage, gate
 from .fusion import GLGF, Encoding, Injection, injected_stages
 from .router import Router, Trace
 
@@ -186,7 +186,7 @@ class SLERIR(nn.Module):
         reroute = reroute and self.cfg.router == "sphere_stage" and self.cfg.experts > 1
         paths = trace.path.T.tolist()  # one device synchronisation for all layers
         chosen = trace.probability.gather(2, trace.path[:, :, None]).squeeze(2)
-        gates = chosen / chosen.detach() if chosen.requires_grad else None
+        gates = gate(chosen) if chosen.requires_grad else None
 
         def stage(n: int, x: Tensor) -> Tensor:
             nonlocal trace
@@ -201,7 +201,7 @@ class SLERIR(nn.Module):
             z = trace.embedding + view
             trace = self.router.reroute(trace, n, z if self.router.linear_space else sphere.normalise(z), keep)
             p = trace.probability[:, n].gather(1, trace.path[:, n, None]).squeeze(1)
-            return self.stages[n](x, trace.path[:, n].tolist(), p / p.detach() if p.requires_grad else None)
+            return self.stages[n](x, trace.path[:, n].tolist(), gate(p) if p.requires_grad else None)
 
         x_BCHW = x_BCHW.contiguous(memory_format=torch.channels_last)
         f1 = stage(0, self.intro(x_BCHW))

@@ -7,6 +7,7 @@ Legend: B batch, L layers, E experts, K anchors (degradation classes), D embeddi
 
 from __future__ import annotations
 
+import copy
 import math
 import random
 from collections.abc import Sequence
@@ -104,6 +105,17 @@ class Router(nn.Module):
             if self.pin_init == "simplex":
                 rows = sphere.simplex(self.experts, dim) @ torch.linalg.qr(noise)[0]
             self.pins[layer] = sphere.normalise(rows).to(self.pins) * (scale if self.linear_space else 1)
+        if hasattr(self, "pin_bias"):  # of a warm start: learned for other pins
+            self.pin_bias.zero_()
+
+    @torch.no_grad()
+    def placed(self) -> bool:
+        """Whether the pins are where `place_pins` puts them: nothing has moved them since, but rounding to float16."""
+        if self.experts == 1:
+            return True
+        fresh = copy.deepcopy(self)
+        fresh.place_pins()
+        return bool((fresh.pins - self.pins).norm() <= 1e-3 * self.pins.norm())
 
     @torch.no_grad()
     def normalise_pins(self) -> None:

@@ -33,7 +33,7 @@ def plan(height: int, width: int, window: int) -> Layout:
     def starts(length: int) -> tuple[int, ...]:
         if length <= window:
             return (0,)
-        step = window - max(window // 8, 1)
+        step = max(window - max(window // 8, 1), 1)  # windows of one place cannot overlap
         count = math.ceil((length - window) / step) + 1
         return tuple(round(i * (length - window) / (count - 1)) for i in range(count))
 

@@ -116,7 +116,8 @@ class Budget:
     def configured(self, seed: int, overrides: tuple[str, ...], steps: int) -> config.RunConfig:
         total = self.stage_a + steps
         common = [f"train.steps={total}", f"train.stage_a={self.stage_a / total}", f"train.lr={self.lr}"]
-        common += [f"train.stage_c={0.2 if steps else 0}", f"train.seed={seed}", "train.save_every=250"]
+        last = min(0.2, 1 - self.stage_a / total)  # of a dearer variant few steps may be left
+        common += [f"train.stage_c={last}", f"train.seed={seed}", "train.save_every=250"]
         return config.with_overrides(config.recipe(self.recipe), [*common, *overrides])
 
 
@@ -136,12 +137,17 @@ def ablate(
 
     data: training data, val: folder of clean photographs that are damaged as the demo's are. names: of VARIANTS, None
     for all. Seeds are the outer loop: the first complete comparison is there after a third of the time.
-    Raises UserError for an unknown name, or a table made with another budget.
+    Raises UserError for an unknown name, a budget without room for stage C, or a table made with another budget.
     """
     names, budget, out = list(names or VARIANTS), budget or Budget(), Path(out)
     unknown = sorted(set(names) - set(VARIANTS))
     if unknown:
         raise UserError(f"An ablation is one of {', '.join(VARIANTS)}; got {', '.join(unknown)}.")
+    if budget.stage_a > 4 * budget.steps:
+        raise UserError(
+            f"Stage C takes a fifth of all steps, so --steps must be at least a quarter of --stage-a; "
+            f"got {budget.steps} and {budget.stage_a}. Raise --steps, or lower --stage-a."
+        )
     if REFERENCE not in names:
         names.insert(0, REFERENCE)  # the others are measured against it
     sources = Sources.of(data)

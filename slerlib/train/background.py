@@ -65,6 +65,8 @@ def start(
     and if the system knows no file locks.
     """
     out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise UserError(f"A training writes into a folder; {out} is a file. Choose another one.")
     wanted = to_json(with_overrides(recipe(name), list(overrides)))
     out.mkdir(parents=True, exist_ok=True)
     settings = out / "config.json"

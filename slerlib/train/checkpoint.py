@@ -10,10 +10,12 @@ Every file is written under a temporary name and renamed: a kill leaves the old 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import pickle
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -23,6 +25,7 @@ from ..errors import UserError
 from ..model.network import SLERIR
 
 WEIGHTS, CARD, STATE, LOG = "model.safetensors", "card.json", "state.pt", "log.jsonl"
+STATE_KEYS = ("config", "step", "anchored", "seconds", "averaged", "net", "ema", "optimiser", "rng")
 
 
 def search_path() -> list[Path]:
@@ -52,8 +55,8 @@ def find(name_or_path: str | Path) -> Path:
 def save_weights(folder: str | Path, net: SLERIR, card: dict, half: bool = False) -> Path:
     """Write weights and card. `card` holds at least `config`; the sha256 of the weights is filled in here.
 
-    half: parameters as float16, half the size; buffers (anchors, pins: unit vectors) stay float32. Loading makes both
-    float32 again.
+    half: parameters as float16, half the size; those of the router (anchors, pins: unit vectors) stay float32. Loading
+    makes all float32 again.
     """
     from safetensors.torch import save
 
@@ -61,15 +64,16 @@ def save_weights(folder: str | Path, net: SLERIR, card: dict, half: bool = False
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}
     if half:
-        tensors |= {name: tensors[name].half() for name, _ in net.named_parameters()}
+        tensors |= {n: tensors[n].half() for n, _ in net.named_parameters() if not n.startswith("router.")}
     model = json.dumps(config.to_dict(net.cfg), sort_keys=True)
     # one key alone: safetensors writes several in a random order, and the same weights would have several hashes
     content = save(tensors, metadata={"slerlib.model": model})
     card = {**card, "weights_sha256": hashlib.sha256(content).hexdigest()}
     text = (json.dumps(card, indent=2) + "\n").encode()
-    renames = [_write_beside(folder / name, part) for name, part in ((WEIGHTS, content), (CARD, text))]
-    for temporary, path in renames:  # both are complete: hardly a moment in which one is new and one old
-        os.replace(temporary, path)
+    with _no_leftovers(folder / WEIGHTS, folder / CARD):
+        renames = [_write_beside(folder / name, part) for name, part in ((WEIGHTS, content), (CARD, text))]
+        for temporary, path in renames:  # both are complete: hardly a moment in which one is new and one old
+            os.replace(temporary, path)
     return folder
 
 
@@ -84,6 +88,8 @@ def read_card(folder: Path) -> dict:
         raise UserError(
             f"{folder / CARD} is not valid JSON (line {error.lineno}: {error.msg}). Copy the checkpoint again."
         ) from None
+    except UnicodeDecodeError:
+        raise UserError(f"A card is text; {folder / CARD} is not (UTF-8). Copy the checkpoint again.") from None
     config_ = card.get("config") if isinstance(card, dict) else None
     if not isinstance(config_, dict) or "name" not in config_:
         raise UserError(
@@ -108,7 +114,7 @@ def load_net(name_or_path: str | Path, device: torch.device | str = "cpu") -> tu
             f"the card says {str(card.get('weights_sha256'))[:12]}... The file was changed or damaged: "
             "copy the checkpoint again."
         )
-    cfg = config.from_dict(config.RunConfig, card["config"])
+    cfg = _known(lambda: config.from_dict(config.RunConfig, card["config"]), folder / CARD)
     net = SLERIR(cfg.model)
     try:
         tensors = load(content)
@@ -118,6 +124,17 @@ def load_net(name_or_path: str | Path, device: torch.device | str = "cpu") -> tu
         ) from None
     load_tensors(net, tensors, str(folder))
     return net.to(device).eval(), card
+
+
+def _known(read: Callable[[], config.RunConfig], where: Path) -> config.RunConfig:
+    """The configuration that `read` returns; a UserError names the file that this version does not understand."""
+    try:
+        return read()
+    except UserError as error:
+        raise UserError(
+            f"{where} holds a configuration that this version of slerlib does not know: {error} "
+            "A newer version may have written it: use that one, or copy the file again."
+        ) from None
 
 
 def load_tensors(net: SLERIR, tensors: dict[str, torch.Tensor], where: str) -> None:
@@ -138,17 +155,23 @@ def load_tensors(net: SLERIR, tensors: dict[str, torch.Tensor], where: str) -> N
     net.load_state_dict(tensors)
 
 
-def warm_start(net: SLERIR, name_or_path: str | Path) -> None:
-    """Start `net` from the weights of a checkpoint, whose stages may have fewer blocks if they are NAF blocks.
+def warm_start(net: SLERIR, name_or_path: str | Path) -> bool:
+    """Start `net` from the weights of a checkpoint, whose stages may have fewer blocks if they are NAF blocks; returns
+    whether its pins were learned.
 
     The others keep their own start, which is the identity: a deeper network begins exactly as good as the shallower one
-    [ours; as Net2DeeperNet, Chen et al. 2016]. Raises UserError when anything else differs.
+    [ours; as Net2DeeperNet, Chen et al. 2016]. Raises UserError when shapes differ in anything else, or the heads of
+    the encoder do, which shapes do not show.
     """
     theirs, _ = load_net(name_or_path)
     own = net.state_dict() if net.cfg.block == theirs.cfg.block == "naf" else {}
     added = {key: value for key, value in own.items() if _is_added(key, theirs.cfg.stages)}
     start, shapes = {**added, **theirs.state_dict()}, net.state_dict()
-    if start.keys() != shapes.keys() or any(start[key].shape != shapes[key].shape for key in start):
+    if (
+        start.keys() != shapes.keys()
+        or any(start[key].shape != shapes[key].shape for key in start)
+        or theirs.cfg.encoder_heads != net.cfg.encoder_heads
+    ):
         have, asked = config.to_dict(theirs.cfg), config.to_dict(net.cfg)
         different = [f"model.{key}: {have[key]} != {asked[key]}" for key in have if have[key] != asked[key]]
         raise UserError(
@@ -157,6 +180,7 @@ def warm_start(net: SLERIR, name_or_path: str | Path) -> None:
             "Use the recipe and the --set model.KEY=VALUE that the weights were trained with, or leave --init out."
         )
     net.load_state_dict(start)
+    return not theirs.router.placed()
 
 
 def _is_added(key: str, blocks: tuple[int, ...]) -> bool:
@@ -166,9 +190,10 @@ def _is_added(key: str, blocks: tuple[int, ...]) -> bool:
 
 
 def save_state(path: Path, state: dict) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
+    temporary = _temporary(path)
+    with _no_leftovers(path):
+        torch.save(state, temporary)
+        os.replace(temporary, path)
 
 
 def load_state(path: Path, cfg: config.RunConfig) -> dict:
@@ -179,12 +204,18 @@ def load_state(path: Path, cfg: config.RunConfig) -> dict:
         )
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except (RuntimeError, EOFError, ValueError, LookupError, pickle.UnpicklingError) as error:
         raise UserError(
-            f"{path} cannot be read ({type(error).__name__}: {str(error).splitlines()[0]}). "
+            f"{path} cannot be read ({type(error).__name__}: {(str(error) or 'no message').splitlines()[0]}). "
             f"Delete it and start anew, or warm-start with --init {path.parent}."
         ) from None
-    different = config.differences(config.from_json(state["config"]), cfg)
+    missing = [key for key in STATE_KEYS if key not in state] if isinstance(state, dict) else ["everything"]
+    if missing:
+        raise UserError(
+            f"The state of a training holds {', '.join(STATE_KEYS)}; {path} lacks {', '.join(missing)}. "
+            f"Delete it and start anew, or warm-start with --init {path.parent}."
+        )
+    different = config.differences(_known(lambda: config.from_json(state["config"]), path), cfg)
     if different:
         raise UserError(
             f"A run resumes with the configuration it began with; in {path.parent} these differ (saved != asked): "
@@ -195,15 +226,27 @@ def load_state(path: Path, cfg: config.RunConfig) -> dict:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    try:
+    with _no_leftovers(path):
         os.replace(*_write_beside(path, content))
-    except OSError:
-        path.with_name(path.name + ".tmp").unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(path.name + ".tmp")
+
+
+@contextlib.contextmanager
+def _no_leftovers(*paths: Path) -> Iterator[None]:
+    """Remove what was begun under the temporary names when writing fails, as on a full disk."""
+    try:
+        yield
+    except (OSError, RuntimeError):  # torch.save raises both
+        for path in paths:
+            _temporary(path).unlink(missing_ok=True)
         raise
 
 
 def _write_beside(path: Path, content: bytes) -> tuple[Path, Path]:
     """Write under a temporary name; returns it and the final name."""
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = _temporary(path)
     temporary.write_bytes(content)
     return temporary, path

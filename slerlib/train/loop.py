@@ -26,6 +26,8 @@ from ..data.decode import GIB
 from ..data.plan import table
 from ..data.sources import Sources
 from ..errors import UserError
+from ..model.blocks import NAFBlock
+from ..model.network import SLERIR
 from ..restore import working_device
 from ..sharding import take_own_gpu
 from . import checkpoint, distributed, held_out, resuming, stages
@@ -61,23 +63,31 @@ def train(
     take_own_gpu()
     device = working_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     group = distributed.join(device)
+    asked = cfg
     if init is not None:
         cfg = _without_upcycling(cfg, init)
     with group.member():
         run = Run(cfg, Sources.of(data, cache * GIB), out, device, group)
         _begin(run, resume, init)
-        _introduce(run, init)
+        _introduce(run, init if cfg != asked else None)
         _go(run, workers, progress)
     return out
 
 
 def _without_upcycling(cfg: config.RunConfig, init: str | Path) -> config.RunConfig:
     """`cfg`, with train.upcycle=0 where the experts of `init` have gone their own ways already."""
-    card = checkpoint.load_net(init)[1]
+    net, card = checkpoint.load_net(init)
     theirs = config.from_dict(config.RunConfig, card["config"])
-    if card.get("steps_done", 0) <= theirs.train.stage_steps()[0] + stages.upcycle_steps(theirs):
+    early = card.get("steps_done", 0) <= theirs.train.stage_steps()[0] + stages.upcycle_steps(theirs)
+    if early and not _moved(net):
         return cfg
     return dataclasses.replace(cfg, train=dataclasses.replace(cfg.train, upcycle=0.0))
+
+
+def _moved(net: SLERIR) -> bool:
+    """Whether experts beyond the first have been trained, perhaps in a run before: NAF blocks are born at zero."""
+    blocks = [block for stage in net.stages for expert in stage.experts[1:] for block in expert]
+    return any(bool(block.gamma.any()) for block in blocks if isinstance(block, NAFBlock))
 
 
 def _go(run: Run, workers: int, progress: bool | None) -> None:
@@ -116,7 +126,8 @@ def _begin(run: Run, resume: bool, init: str | Path | None) -> None:
     if group.from_first(lambda: _resumes(out, resume, again)):
         resuming.restore(run)
     elif init is not None:
-        checkpoint.warm_start(run.net, init)
+        learned = checkpoint.warm_start(run.net, init)
+        run.keep_pins = learned and not run.cfg.train.stage_steps()[0]
         run.ema.load_state_dict(run.net.state_dict())
     group.spread(run.net, run.ema)
     if group.first:
@@ -134,8 +145,8 @@ def _resumes(out: Path, asked: bool, again: bool) -> bool:
     return there or (asked and not again)
 
 
-def _introduce(run: Run, init: str | Path | None) -> None:
-    """Say what runs, where, in which number format and why, on what data."""
+def _introduce(run: Run, trained: str | Path | None) -> None:
+    """Say what runs, where, in which number format and why, on what data. trained: weights that forbid upcycling."""
     cfg, sources = run.cfg, run.sources
     run.say(
         f"{cfg.name}: {cfg.train.steps} steps (stages {'/'.join(map(str, cfg.train.stage_steps()))}), "
@@ -144,8 +155,8 @@ def _introduce(run: Run, init: str | Path | None) -> None:
     )
     if run.step:
         run.say(f"going on at step {run.step}")
-    if init is not None and not cfg.train.upcycle:
-        run.say(f"train.upcycle=0: the experts of {init} are trained. To go on later: the same --init, and --resume")
+    if trained is not None:
+        run.say(f"train.upcycle=0: the experts of {trained} are trained. To go on later: the same --init, and --resume")
     if run.compiled:
         run.say(run.compiled)
     if sources.notes:

@@ -55,14 +55,21 @@ def restore(run: Run) -> None:
             f"have changed since {run.out} was saved. Restore the data, or warm-start another --out with "
             f"--init {run.out}."
         )
-    run.net.load_state_dict(state["net"])
-    run.ema.load_state_dict(state["ema"])
-    run.optimiser.load_state_dict(state["optimiser"])
-    if state.get("scaler"):
-        run.precision.scaler.load_state_dict(state["scaler"])
-    if run.classifier is not None:
-        run.classifier.load_state_dict(state["classifier"])
-    torch.set_rng_state(state["rng"])
+    try:
+        run.net.load_state_dict(state["net"])
+        run.ema.load_state_dict(state["ema"])
+        run.optimiser.load_state_dict(state["optimiser"])
+        if state.get("scaler"):
+            run.precision.scaler.load_state_dict(state["scaler"])
+        if run.classifier is not None:
+            run.classifier.load_state_dict(state["classifier"])
+        torch.set_rng_state(state["rng"])
+    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(
+            f"A run resumes from a state of the same network and optimiser; that in {run.out} does not fit "
+            f"({type(error).__name__}: {' '.join(str(error).split())[:200]}). Another version of slerlib may have "
+            f"written it: use that one, or warm-start another --out with --init {run.out}."
+        ) from error
     run.step = run.resumed_at = run.saved_at = state["step"]
     run.anchored, run.seconds, run.averaged = state["anchored"], state["seconds"], state["averaged"]
     if run.group.first:

@@ -66,6 +66,7 @@ class Run:
             )
         self.step = self.resumed_at = self.saved_at = 0
         self.anchored, self.seconds, self.averaged = False, 0.0, 0
+        self.keep_pins = False  # those of a warm start were learned, and no stage A moves what they lie between
         self.upcycle_steps = stages.upcycle_steps(cfg)
 
     # --- data
@@ -202,8 +203,10 @@ class Run:
 
     @torch.no_grad()
     def finish_stage_a(self, log) -> None:
-        """Take over the averaged encoder; set anchors from the held-out contents, and the pins between them."""
+        """Take over the averaged encoder; set anchors from the held-out contents, and the pins between them (but for
+        learned ones, which stay)."""
         self.net.load_state_dict(self.ema.state_dict())
+        learned = [p.clone() for p in self.net.router.parameters()] if self.keep_pins else []
         z, labels, real = held_out.embed(self, self.net.eval(), views=3)
         self.net.train()
         k = len(self.cfg.model.classes)
@@ -213,6 +216,8 @@ class Run:
             self.net.router.set_anchors(sphere.centroids(z, labels, k))
         else:
             self.net.router.place_pins()
+        for mine, kept in zip(self.net.router.parameters(), learned, strict=False):
+            mine.copy_(kept)
         self.group.spread(self.net)  # two kinds of GPU may round the anchors differently
         self.ema.load_state_dict(self.net.state_dict())
         self.anchored, self.averaged = True, 0

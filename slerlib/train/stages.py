@@ -243,4 +243,5 @@ def counterfactual(
         other, _ = net.backbone(x[chosen], guide, sub, reroute=False)
         errors = [(result - clean[chosen]).abs().mean(dim=(1, 2, 3)) for result in (other, y[chosen])]
         wanted = torch.where(errors[0] < errors[1], second, ran)
-    return nn.functional.nll_loss(trace.probability[chosen, layer].log(), wanted)
+    logits = trace.similarity[chosen, layer] / net.router.temperature  # the probability of a far expert may be 0
+    return nn.functional.cross_entropy(logits, wanted)
