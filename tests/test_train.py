@@ -255,6 +255,14 @@ def test_counterfactual_moves_the_pins(photographs, tmp_path):
     assert run.net.router.pins.grad.abs().max() > 0
 
 
+def test_random_experts_belong_to_stage_b_alone():
+    cfg = make("train.exploration=1", "train.upcycle=0")
+    first_b, first_c = cfg.train.stage_steps()[0], sum(cfg.train.stage_steps()[:2])
+    assert stages.draw(cfg, first_b, 4).explore.all() and stages.draw(cfg, first_c, 4).explore is None
+    without_b = make("train.exploration=1", "train.upcycle=0", "train.stage_a=0", "train.stage_c=1")
+    assert stages.draw(without_b, 0, 4).explore is None  # as in a warm start straight into stage C
+
+
 @pytest.mark.parametrize("router", ["random", "oracle", "sphere_stage", "sphere"])
 def test_an_expert_of_probability_zero_may_be_taken(photographs, tmp_path, router):
     """Off the sphere pins may lie so far apart that a softmax gives 0; a path, or another expert tried, may be that."""

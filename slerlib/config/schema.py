@@ -217,8 +217,6 @@ class TrainConfig:
         for name in ("steps", "save_every", "batch", "accumulate", "grid_contents"):
             if getattr(self, name) < 1:
                 raise UserError(f"train.{name} must be at least 1; got {getattr(self, name)}.")
-        if self.seed < 0:
-            raise UserError(f"train.seed must be a whole number of 0 or more; got {self.seed}. Use train.seed=0.")
         if self.accumulate > 1 and self.learn_pins:
             raise UserError(
                 f"train.learn_pins balances the experts over the whole batch, which must then be one piece; "
@@ -236,7 +234,7 @@ class TrainConfig:
             if not 0 <= getattr(self, name) < math.inf:
                 raise UserError(f"train.{name} must be 0 or above, and finite; got {getattr(self, name)}.")
         if not 0 <= self.seed < 2**63:
-            raise UserError(f"train.seed must be a whole number from 0 to 2^63 - 1; got {self.seed}.")
+            raise UserError(f"train.seed must be a whole number from 0 to 2^63 - 1; got {self.seed}. Use train.seed=0.")
         for name in ("upcycle", "exploration", "context_share", "counterfactual", "triplet_start", "ema"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"train.{name} is a share and must lie in 0..1; got {getattr(self, name)}.")

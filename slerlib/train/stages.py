@@ -107,7 +107,7 @@ def draw(cfg: RunConfig, step: int, total: int) -> Draws:
     if stage == "A" or experts == 1:
         return Draws()
     explore = anywhere = tried = layer = None
-    chance = t.exploration * max(0.0, 1 - (step - a) / max(0.2 * b, 1))
+    chance = t.exploration * max(0.0, 1 - (step - a) / max(0.2 * b, 1)) if stage == "B" else 0.0
     if chance > 0 and step >= a + upcycle_steps(cfg):
         explore = torch.rand(total, LAYERS) < chance
         anywhere = torch.randint(experts, (total, LAYERS))
