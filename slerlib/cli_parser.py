@@ -178,9 +178,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _above_zero(text: str) -> float:
     """A number that argparse refuses unless it is above zero and finite."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
+        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text}")
     return value
 
 

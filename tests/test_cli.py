@@ -67,6 +67,7 @@ def test_the_list_of_data_sets_is_of_no_folder(run):
         ("eval", "tiny"),
         ("train", "tiny", "--threads", "0"),
         ("ablate", "sler", "--lr", "nan"),
+        ("ablate", "sler", "--lr", "abc"),
         ("ablate", "sler", "--lr", "-1"),
         ("ablate", "sler", "--seeds", "-1"),
     ],

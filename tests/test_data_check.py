@@ -294,3 +294,9 @@ def test_alignment(shift):
     moved = np.roll(bright, shift, (0, 1))[inner]
     found, best, unshifted = alignment(dark(bright)[inner], moved)
     assert found == shift and 0.5 < best <= 1.0001 and (best > unshifted + 0.1 or shift == (0, 0))
+
+
+def test_a_folder_of_which_nothing_can_be_used_is_no_test_set(tmp_path):
+    save(tmp_path / "own" / "noisy1" / "a.png", picture(60))
+    text = checks.as_text(check(tmp_path / "own"))
+    assert "No image here can be used: see the warnings above." in text and "Move them to another folder" in text

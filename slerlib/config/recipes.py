@@ -28,9 +28,9 @@ def small() -> RunConfig:
         slerlib train small --data DIR --init tiny --set train.stage_a=0 train.stage_c=1
 
     The shipped checkpoint grew that way: 7,000 steps of 8 at 2e-3, then 11,500 of 16 at 1.5e-3 from there, 2.6 hours on
-    one and then two processor threads: 27.04 dB on 34 photographs of CBSD68, 0.44 more than `tiny`. A warm start first
-    loses what the end of the last training gained, so let the rate come all the way down (docs/LOG.md). From nothing,
-    about 3 hours of a quiet thread are expected; that has not been scored.
+    one and then two processor threads: 27.04 dB on 34 photographs of CBSD68, 0.44 more than `tiny`. A warm start may
+    first lose what the end of the last training gained, so let the rate come all the way down (docs/LOG.md). From
+    nothing, about 3 hours of a quiet thread are expected; that has not been scored.
     """
     model = dataclasses.replace(tiny().model, stages=(2, 2, 4, 6, 2, 2, 2, 2))
     data = DataConfig(real_share=0.35, clean_share=0.08, composite_share=0.05)

@@ -288,6 +288,8 @@ def as_text(report: Report, most: int = 5) -> str:
     verdict = "Training can start." if report.ok else "Training should not start: see the errors above."
     if report.ok and all(images.split == "test" for images in found.sets):
         verdict = "These are test sets alone: they can be scored (slerlib eval), not trained on."
+    if report.ok and not found.sets:
+        verdict = "No image here can be used: see the warnings above."
     lines += ["", f"{errors} errors, {len(report.problems) - errors} warnings. {verdict}"]
     return "\n".join(lines)
 

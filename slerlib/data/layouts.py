@@ -231,7 +231,8 @@ class _Search:
             in_test = self.own_split(folder) == "train" and not self.test_folders.isdisjoint(folder.parents)
             if left and (noisy or in_test):
                 what = "noisy images" if noisy else "images inside a test set"
-                self.say(folder, "ignored", f"has {len(left)} {what}; they are not taken for clean photographs.")
+                self.say(folder, "ignored", f"has {len(left)} {what}, which are not taken for clean photographs. "
+                         "Move them to another folder if they are clean.")  # fmt: skip
             elif left and clean:
                 name = self.root.name if nothing else self.own_name(folder)
                 base = self.root if nothing else folder
