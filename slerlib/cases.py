@@ -104,6 +104,22 @@ def cases(
     return set_cases(columns, images, seed, crop, noise), missing
 
 
+def check_readable(todo: Sequence[Case], crop: str) -> None:
+    """Decode every file once, so that a broken one is named before the work and not in the middle of it.
+
+    Raises UserError with the faults, one a line, three at most and the number of the others.
+    """
+    faults = []
+    for files in dict.fromkeys(case.files for case in todo):
+        try:
+            _read(files, crop)
+        except UserError as error:
+            faults.append(str(error))
+    if faults:
+        more = [f"{len(faults) - 3} more cannot be scored either."] if len(faults) > 3 else []
+        raise UserError("\n".join([*faults[:3], *more]))
+
+
 # --- clean photographs, damaged in every class ---
 
 
@@ -201,13 +217,13 @@ def set_cases(columns: Sequence[Column], images: int, seed: int, crop: str, nois
 
 
 def _pair(item: Item, crop: str) -> tuple[Tensor, Tensor]:
-    files = (item.input, item.target)
-    damaged_CHW, clean_CHW = _checked(files, [read_image(file)[0] for file in files], crop)
+    damaged_CHW, clean_CHW = _read((item.input, item.target), crop)
     return damaged_CHW, clean_CHW
 
 
-def _checked(files: Sequence[Path], pictures: Sequence[Tensor], crop: str) -> list[Tensor]:
-    """The pictures of one case, cropped. Raises UserError for too small ones and for a pair of two sizes."""
+def _read(files: Sequence[Path], crop: str) -> list[Tensor]:
+    """The pictures that a case is made from, cropped. Raises UserError for too small ones and a pair of two sizes."""
+    pictures = [read_image(file)[0] for file in files]
     if len({x_CHW.shape for x_CHW in pictures}) > 1:
         damaged, clean = (f"{file} is {size_text(x_CHW)}" for file, x_CHW in zip(files, pictures, strict=True))
         raise UserError(
@@ -256,22 +272,6 @@ class PeerNoise:
         with Image.open(file) as picture:
             width, height = picture.size
         return 3 * (height // 16 * 16) * (width // 16 * 16) if self.crop == "center16" else 3 * height * width
-
-
-def check_readable(todo: Sequence[Case], crop: str) -> None:
-    """Decode every file once, so that a broken one is named before the work and not in the middle of it.
-
-    Raises UserError with the faults, one a line, three at most and the number of the others.
-    """
-    faults = []
-    for files in dict.fromkeys(case.files for case in todo):
-        try:
-            _checked(files, [read_image(file)[0] for file in files], crop)
-        except UserError as error:
-            faults.append(str(error))
-    if faults:
-        more = [f"{len(faults) - 3} more cannot be scored either."] if len(faults) > 3 else []
-        raise UserError("\n".join([*faults[:3], *more]))
 
 
 # --- crops and hashes ---

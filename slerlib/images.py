@@ -20,7 +20,8 @@ import torch
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from .errors import UserError
-from .images16 import read_samples16, upright, write_samples16
+from .images16 import read_samples16, write_samples16
+from .orientation import orientation, upright
 
 FORMATS = {
     ".png": "PNG",
@@ -129,23 +130,6 @@ def _decode(data: bytes) -> tuple[torch.Tensor, Meta]:
     if wide_HWN.shape[2] > alpha:
         meta = replace(meta, alpha=wide_HWN[..., alpha].copy())
     return scaled(wide_HWN[..., :colour], 65535), meta
-
-
-def orientation(im: Image.Image) -> int:
-    """How an image is turned, by its EXIF tag: 1 (upright) to 8; 1 where the camera data are damaged."""
-    if im.format == "PNG":  # its camera data may follow the pixels, damage to which must not pass for damage to them
-        im.load()
-    try:
-        turned = im.getexif().get(274, 1)
-    except Exception:  # no reason to refuse a readable picture
-        return 1
-    return turned if turned in range(1, 9) else 1
-
-
-def upright_size(im: Image.Image) -> tuple[int, int]:
-    """(width, height) that an image just opened, not loaded yet, has once it is upright."""
-    size = (im.tag_v2[256], im.tag_v2[257]) if im.format == "TIFF" else im.size  # Pillow turns those of a TIFF itself
-    return size[::-1] if orientation(im) >= 5 else size
 
 
 def from_pil(im: Image.Image) -> tuple[torch.Tensor, Meta]:

@@ -75,17 +75,6 @@ def _decoded(data: bytes, mode: str, raw: str) -> np.ndarray:
     return np.asarray(im)
 
 
-def upright(samples_HWN: np.ndarray, orientation: int) -> np.ndarray:
-    """Undo an EXIF orientation (1 to 8; anything else counts as 1, as in Pillow)."""
-    if orientation in (5, 6, 7, 8):
-        samples_HWN = samples_HWN.transpose(1, 0, 2)
-    if orientation in (3, 4, 7, 8):
-        samples_HWN = samples_HWN[::-1]
-    if orientation in (2, 3, 6, 7):
-        samples_HWN = samples_HWN[:, ::-1]
-    return np.ascontiguousarray(samples_HWN)
-
-
 def write_samples16(kind: str, samples_HWN: np.ndarray, icc: bytes | None, exif: bytes | None) -> bytes:
     """(H, W, N) uint16 -> the bytes of a "PNG" or "TIFF" file. `exif` is kept in PNG only."""
     n = samples_HWN.shape[2]

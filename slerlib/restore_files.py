@@ -64,7 +64,7 @@ def restore_files(
     noted = [entry for entry in done if entry["notes"]]
     if noted:
         first = noted[0]
-        print(f"Not all of a file was kept: {len(noted)}, such as {first['input']} ({first['notes'][0]}) See --trace.")
+        print(f"Of {len(noted)} not all was kept, such as {first['input']} ({first['notes'][0]}) See --trace.")
     doubtful = [entry for entry in done if entry["flags"]]
     if doubtful:
         first = doubtful[0]

@@ -13,7 +13,7 @@ from slerlib.data import decode
 from slerlib.data.probe import probe
 from slerlib.errors import UserError
 from slerlib.images import SUFFIXES, Meta, from_pil, read_image, to_pil, write_image
-from slerlib.images16 import upright
+from slerlib.orientation import upright
 
 RNG = np.random.default_rng(0)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -27,7 +27,7 @@ from .. import provenance, sphere
 from ..errors import UserError
 from ..model.router import Trace
 from .chance import as_array
-from .store import Traces
+from .store import Traces, save_arrays
 from .trace import cache_folder, keep
 
 METHODS = ("pca", "umap_plane", "umap_sphere")
@@ -305,11 +305,4 @@ def _load(file: Path | None) -> tuple[np.ndarray, dict[str, float] | None] | Non
 
 
 def _save(file: Path, points: np.ndarray, numbers: dict[str, float]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as handle:
-            np.savez(handle, points=points, names=np.array(list(numbers)), values=np.array(list(numbers.values())))
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)  # on a full disk a part of it would stay
+    save_arrays(file, points=points, names=np.array(list(numbers)), values=np.array(list(numbers.values())))

@@ -115,16 +115,7 @@ class Traces:
                 arrays[f"table.{name}.values"], column = np.unique(column.astype(str), return_inverse=True)
             arrays[f"table.{name}"] = column
         arrays |= {"anchor_names": np.array(self.anchor_names), "checkpoint": np.array(self.checkpoint)}
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        try:
-            with open(temporary, "wb") as file:
-                np.savez(file, sha256=np.array(_digest(arrays)), **arrays)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)  # on a full disk a part of it would stay
-        return path
+        return save_arrays(Path(path), sha256=np.array(_digest(arrays)), **arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Traces:
@@ -146,6 +137,19 @@ class Traces:
                 f"Traces are read from a file that Traces.save wrote; {path} is none or is damaged "
                 f"({type(error).__name__}: {error}). Delete it and collect again."
             ) from None
+
+
+def save_arrays(path: Path, /, **arrays: np.ndarray) -> Path:
+    """One .npz, written whole or not at all; its folder is made. An array may be called path, too."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            np.savez(file, **arrays)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)  # on a full disk a part of it would stay
+    return path
 
 
 def network_hash(model: SLERIR) -> str:

@@ -113,7 +113,8 @@ def look_at(sides: Sequence[tuple[Sequence[Path] | None, Sequence[Path]]], cache
 
 def _size(path: Path) -> tuple[int, int]:
     """(width, height) of an upright image, from its header."""
-    from ..images import read_image, upright_size
+    from ..images import read_image
+    from ..orientation import upright_size
 
     try:
         with Image.open(path) as image:

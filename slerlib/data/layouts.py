@@ -11,13 +11,13 @@ import itertools
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
 from ..images import SUFFIXES
-from .pairing import PAIRED, partner, side_by_side, stems
+from .pairing import PAIRED, partner, side_by_side, stems, walk
 from .registry import Entry, Place, matches, registry
 
 TASKS = {  # a word in a folder's name -> the task of its pairs
@@ -99,7 +99,7 @@ class _Search:
 
     def __init__(self, root: Path):
         self.root, self.files, self.problems = root, {}, []
-        for folder, files in _walk(root):
+        for folder, files in walk(root):
             self.files[folder] = []
             for file in files:
                 if file.is_file():
@@ -283,20 +283,6 @@ class _Search:
                 if any(word and matches(word, split) for word in words):
                     return split.lower()
         return "train"
-
-
-def _walk(root: Path) -> Iterator[tuple[Path, list[Path]]]:
-    """(folder, image files) below the root, sorted, hidden ones left out; links are followed, but not back upwards."""
-    around = {os.path.dirname(root): frozenset(map(str, Path(os.path.realpath(root)).parents))}
-    for place, folders, names in os.walk(root, followlinks=True):
-        real, outer = os.path.realpath(place), around[os.path.dirname(place)]
-        if real in outer:
-            folders.clear()
-            continue
-        around[place] = outer | {real}  # what a link below this folder must not lead to
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        images = sorted(n for n in names if not n.startswith(".") and Path(n).suffix.lower() in SUFFIXES)
-        yield Path(place), [Path(place) / name for name in images]
 
 
 def _composite(name: str) -> str:

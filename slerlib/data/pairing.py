@@ -1,9 +1,10 @@
-"""Pairs of images by the names of folders and files: which folder is the partner of which, which file of which."""
+"""Images below a folder, and pairs by their names: which folder is the partner of which, which file of which."""
 
 from __future__ import annotations
 
+import os
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from ..errors import UserError
@@ -36,6 +37,20 @@ def image_files(folder: Path) -> list[Path]:
     if not files:
         raise UserError(f"A folder of images ({', '.join(SUFFIXES)}) is needed; {folder} holds none. Check the path.")
     return sorted(files)
+
+
+def walk(root: Path) -> Iterator[tuple[Path, list[Path]]]:
+    """(folder, image files) below the root, sorted, hidden ones left out; links are followed, but not back upwards."""
+    around = {os.path.dirname(root): frozenset(map(str, Path(os.path.realpath(root)).parents))}
+    for place, folders, names in os.walk(root, followlinks=True):
+        real, outer = os.path.realpath(place), around[os.path.dirname(place)]
+        if real in outer:
+            folders.clear()
+            continue
+        around[place] = outer | {real}  # what a link below this folder must not lead to
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        images = sorted(n for n in names if not n.startswith(".") and Path(n).suffix.lower() in SUFFIXES)
+        yield Path(place), [Path(place) / name for name in images]
 
 
 def side_by_side(folders: Mapping[str, Path]) -> tuple[Path, Path] | None:
