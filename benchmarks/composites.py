@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from slerlib import config, load, sphere
+from slerlib import checkpoint, config, load, sphere
 from slerlib.analysis.trace import Grid, collect
 from slerlib.data.sources import Sources
-from slerlib.metrics import bootstrap_interval, with_interval
-from slerlib.train import checkpoint, loop
+from slerlib.evaluation.metrics import bootstrap_interval, with_interval
+from slerlib.files import write_atomic
+from slerlib.train import loop
 
 MIXTURES = ("haze+rain", "lowlight+noise25", "rain+blur", "haze+rain+noise15")
 
@@ -71,7 +72,7 @@ def main() -> None:
         result[f"share {share:g}"] = {"after": summary(after), "change": summary(change)}
         show(f"share {share:g}", after, change)
     args.out.mkdir(parents=True, exist_ok=True)
-    checkpoint.write_atomically(args.out / "composites.json", (json.dumps(result, indent=1) + "\n").encode())
+    write_atomic(args.out / "composites.json", (json.dumps(result, indent=1) + "\n").encode())
 
 
 def summary(values: dict[str, np.ndarray]) -> dict[str, list[float | None]]:

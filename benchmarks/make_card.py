@@ -13,7 +13,8 @@ import json
 from pathlib import Path
 
 import slerlib
-from slerlib.train import checkpoint
+from slerlib import checkpoint
+from slerlib.files import write_atomic
 
 SCORES = ["n", "psnr_input", "psnr", "psnr_low", "psnr_high", "gain", "ssim_input", "ssim", "ssim_gaussian"]
 
@@ -101,7 +102,7 @@ def main() -> None:
     asked.append(("demo", "demo", "bundled photographs"))
     card["scores"] = [scored(slerlib.evaluate(net, root, kind, progress=True), name) for root, kind, name in asked]
     checkpoint.save_weights(args.out, net, card, half=args.half)
-    checkpoint.write_atomically(args.out / "CARD.md", markdown(card, args.notes.read_text()).encode())
+    write_atomic(args.out / "CARD.md", markdown(card, args.notes.read_text()).encode())
     print((args.out / "CARD.md").read_text())
 
 

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import torch
 
-from slerlib import config, evaluate, load
+from slerlib import checkpoint, config, evaluate, load
 from slerlib.data.sources import Sources
-from slerlib.metrics import bootstrap_interval, with_interval
-from slerlib.train import checkpoint, loop
+from slerlib.evaluation.metrics import bootstrap_interval, with_interval
+from slerlib.files import write_atomic
+from slerlib.train import loop
 
 
 def main() -> None:
@@ -45,7 +46,7 @@ def main() -> None:
         first = table if first is None else first
         result[f"share {share:g}"] = shown(f"share {share:g}", table, first, args.tasks)
     result["start"] = shown("start", scored(args.init, args.val, args.tasks), first, args.tasks)
-    checkpoint.write_atomically(args.out / "real_share.json", (json.dumps(result, indent=1) + "\n").encode())
+    write_atomic(args.out / "real_share.json", (json.dumps(result, indent=1) + "\n").encode())
 
 
 def scored(checkpoint_: str | Path, root: Path, tasks):

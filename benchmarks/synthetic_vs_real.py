@@ -24,8 +24,8 @@ import torch
 from slerlib import degrade, psnr, ssim
 from slerlib.data.degrade import synthetic_depth
 from slerlib.data.layouts import recognise
+from slerlib.evaluation.metrics import FEWEST_CONTENTS, with_interval
 from slerlib.images import read_image
-from slerlib.metrics import FEWEST_CONTENTS, with_interval
 
 SIDE = 160  # px of a patch
 TASKS = ("rain", "haze", "lowlight", "blur")

@@ -11,8 +11,8 @@ from pathlib import Path
 import nbformat
 from PIL import Image
 
-from slerlib import report
-from slerlib.train.checkpoint import write_atomically
+from slerlib.files import write_atomic
+from slerlib.report import runs as report
 
 GALLERY = Path(__file__).resolve().parent / "gallery"
 SAID = ("git", "code", "checkpoint", "data", "versions", "hardware", "threads", "dtype")  # of the provenance
@@ -33,7 +33,7 @@ def keep(record: dict) -> Path:
     book.metadata = nbformat.from_dict(kept | {"slerlib": about})
     GALLERY.mkdir(exist_ok=True)
     path = GALLERY / f"report_{record['name']}.ipynb"
-    write_atomically(path, (nbformat.writes(book) + "\n").encode())
+    write_atomic(path, (nbformat.writes(book) + "\n").encode())
     return path
 
 

@@ -10,17 +10,19 @@ Nothing heavy loads here: pandas, matplotlib, scikit-image, umap and papermill a
 from . import config, sphere
 from .analysis.embedding import embed
 from .analysis.routing import routing_table
-from .compare import compare
+from .comparison.compare import compare
 from .data.degrade import DEGRADATIONS, degrade
 from .errors import UserError
-from .evaluate import evaluate, modal_paths, save_results, summary
-from .metrics import bootstrap_interval, psnr, ssim, ssim_gaussian
+from .evaluation.evaluate import evaluate, modal_paths, save_results, summary
+from .evaluation.metrics import bootstrap_interval, psnr, ssim, ssim_gaussian
+from .evaluation.published import comparability, published
+from .inference.load import load
+from .inference.restore import restore
 from .model.network import SLERIR, parameter_counts
 from .model.router import Trace
-from .published import comparability, published
-from .restore import load, restore
+from .provenance import VERSION
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "DEGRADATIONS",

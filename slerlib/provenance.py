@@ -14,11 +14,13 @@ import subprocess
 import sys
 import time
 from datetime import datetime
-from fnmatch import fnmatchcase
 from importlib import metadata
 from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parent
+from .checkpoint import weights_file
+from .files import PACKAGE, clone_root, sha256_file, sha256_folder, sha256_of
+
+VERSION = "0.1.0"  # of slerlib
 #: Packages whose version can move a result: scores have changed with scikit-image and with Pillow's JPEG decoder.
 SCORING_PACKAGES = ("torch", "numpy", "pillow", "scikit-image")
 PACKAGES = SCORING_PACKAGES + (
@@ -36,40 +38,6 @@ PACKAGES = SCORING_PACKAGES + (
 )
 
 _STARTED = time.time()  # of this process, as far as slerlib is concerned
-
-
-def clone_root() -> Path | None:
-    """The folder of the source tree this package runs from, or None when it is installed as a wheel."""
-    root = PACKAGE.parent
-    return root if (root / "pyproject.toml").is_file() and (root / "notebooks").is_dir() else None
-
-
-def name_bytes(text: str) -> bytes:
-    """UTF-8 of a text with names of files, of those too whose bytes are no UTF-8 (umlauts of an old disk)."""
-    return text.encode(errors="surrogateescape")
-
-
-def sha256_file(path: str | os.PathLike) -> str:
-    """SHA-256 of a file's bytes, 64 hex digits. Raises OSError when it cannot be read."""
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def sha256_folder(folder: str | os.PathLike, pattern: str = "*", without: tuple[str, ...] = ()) -> str:
-    """SHA-256 over the relative names and the bytes of the files below `folder` that match `pattern`, in name order.
-
-    Hidden files and folders and `__pycache__` do not count, nor names that match one of `without`, in which * also
-    stands for slashes. An empty folder has a hash too. Raises OSError for an unreadable file.
-    """
-    folder, total = Path(folder), hashlib.sha256()
-    names = []
-    for path in folder.rglob(pattern):
-        parts = path.relative_to(folder).parts
-        if path.is_file() and not any(part.startswith(".") or part == "__pycache__" for part in parts):
-            names.append("/".join(parts))
-    for name in sorted(name for name in names if not any(fnmatchcase(name, pattern) for pattern in without)):
-        total.update(name_bytes(f"{name}\0{sha256_file(folder / name)}\n"))
-    return total.hexdigest()
 
 
 def git_state(root: Path | None = None) -> dict | None:
@@ -101,9 +69,7 @@ def _git(root: Path, *args: str) -> bytes | None:
 
 def versions(names: tuple[str, ...] = PACKAGES) -> dict[str, str | None]:
     """Versions by name: Python, slerlib and the installed packages, read from their metadata without importing them."""
-    from . import __version__
-
-    found: dict[str, str | None] = {"python": platform.python_version(), "slerlib": __version__}
+    found: dict[str, str | None] = {"python": platform.python_version(), "slerlib": VERSION}
     for name in names:
         try:
             found[name] = metadata.version(name)
@@ -185,23 +151,9 @@ def collect(
         "dtype": str(torch.get_default_dtype()).removeprefix("torch."),
         "seed": seed,
         "checkpoint": weights and {"name": str(checkpoint), "sha256": sha256_file(weights)},
-        "data": None if data is None else {"name": str(data), "sha256": hash_of(data)},
+        "data": None if data is None else {"name": str(data), "sha256": sha256_of(data)},
         "command": " ".join(sys.argv),
         "started": datetime.fromtimestamp(_STARTED).astimezone().isoformat(timespec="seconds"),
         "wall_seconds": round(time.time() - _STARTED, 1),
         "peak_memory_MB": peak_memory_MB(),
     }
-
-
-def weights_file(checkpoint: str | os.PathLike) -> Path:
-    """The weights that a checkpoint's name or path means. Raises UserError when there are none."""
-    from .train.checkpoint import WEIGHTS, find
-
-    return find(checkpoint).resolve() / WEIGHTS
-
-
-def hash_of(path: str | os.PathLike | None) -> str | None:
-    """SHA-256 of a file or a folder; None for a name that is no path, such as "demo"."""
-    if path is None or not os.path.exists(path):
-        return None
-    return sha256_folder(path) if os.path.isdir(path) else sha256_file(path)

@@ -26,7 +26,7 @@ def _same_start():
 def untrained(tmp_path_factory):
     """Folder of a checkpoint of the recipe `tiny` with the weights it starts from."""
     from slerlib import SLERIR, config
-    from slerlib.train.checkpoint import save_weights
+    from slerlib.checkpoint import save_weights
 
     torch.manual_seed(0)
     cfg = config.recipe("tiny")

@@ -8,11 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from slerlib import SLERIR, UserError, config, parameter_counts
-from slerlib.analysis import ablations
-from slerlib.cli_parser import build_parser
+from slerlib import SLERIR, UserError, checkpoint, config, parameter_counts
+from slerlib.ablation import run as ablation
+from slerlib.ablation import tables as ablations
+from slerlib.cli.parser import build_parser
 from slerlib.data.sources import Sources
-from slerlib.train import ablation, checkpoint, loop, stages
+from slerlib.train import loop, stages
 
 BUDGET = ablation.Budget(stage_a=2, steps=4, images=1, pairs=1)
 

@@ -8,9 +8,9 @@ import pytest
 from scipy import stats
 
 from slerlib import UserError, plots
-from slerlib.analysis import ablations
+from slerlib.ablation import tables as ablations
+from slerlib.ablation.run import VARIANTS, Table
 from slerlib.cli import main
-from slerlib.train.ablation import VARIANTS, Table
 
 HALF = 4.302653 / 3**0.5  # t(0.975, 2 degrees of freedom) x standard deviation 1 / sqrt(3 seeds)
 

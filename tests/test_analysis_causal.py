@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from slerlib import SLERIR, UserError, config
 from slerlib.analysis import causal, chance, guide
-from slerlib.cases import LoadedCase
 from slerlib.config import LAYERS, STAGE_NAMES
+from slerlib.evaluation.cases import LoadedCase
 from slerlib.model.fusion import Encoding
 from slerlib.sphere import normalise
 

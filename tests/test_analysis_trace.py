@@ -3,8 +3,8 @@
 import ast
 import math
 import shutil
+import tomllib
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,8 @@ import slerlib
 from slerlib.analysis import trace as traces_module
 from slerlib.analysis.embedding import make_map
 from slerlib.analysis.trace import Grid, Traces, collect, encode, network_hash
-from slerlib.cases import LoadedCase, case_seed, centre
 from slerlib.data.scenes import photographs
+from slerlib.evaluation.cases import LoadedCase, case_seed, centre
 
 SIZE = {"images": 2, "tasks": ("noise25", "rain", "clean")}
 
@@ -139,7 +139,7 @@ def test_a_grid_comes_from_the_cache_and_grows_by_what_is_new(model, tmp_path, m
     assert collect(model, small, **(options | {"cache": False})).table.equals(first.table)
 
 
-PACKAGE = traces_module.provenance.PACKAGE
+PACKAGE = traces_module.PACKAGE
 
 
 def imported(name: str) -> set[str]:
@@ -160,23 +160,29 @@ def test_all_code_behind_a_trace_is_in_the_key_of_its_cache():
     while todo:
         name = todo.pop()
         seen.add(name)
-        todo |= imported(name) - seen if not name.startswith("train/") else set()  # loading: the network has a hash
-    apart = {name for name in seen if any(fnmatchcase(name, pattern) for pattern in traces_module.APART)}
-    assert apart <= {"train/checkpoint.py"} and {"metrics.py", "settings.py", "arrays.py", "data/weather.py"} < seen
-    names = [path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")]
-    assert all(any(fnmatchcase(name, pattern) for name in names) for pattern in traces_module.APART), "no stale name"
+        todo |= imported(name) - seen
+    in_the_key = (*traces_module.BELOW, "analysis/store.py", "analysis/trace.py")
+    assert all(name.startswith(in_the_key) for name in seen), sorted(seen)
+    assert {"evaluation/metrics.py", "evaluation/settings.py", "images/arrays.py", "data/weather.py"} < seen
+
+
+def test_the_key_of_the_cache_follows_the_layers():
+    contract = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]
+    layers = [layer.split(" | ") for layer in contract["layers"]]
+    own = next(number for number, rooms in enumerate(layers) if "analysis" in rooms)
+    assert sorted(sum(layers[own + 1 :], [])) == sorted(name.removesuffix(".py") for name in traces_module.BELOW)
 
 
 def test_the_key_changes_with_code_that_matters_alone(tmp_path, monkeypatch):
     copy = Path(shutil.copytree(PACKAGE, tmp_path / "slerlib", ignore=shutil.ignore_patterns("__pycache__")))
-    monkeypatch.setattr(traces_module.provenance, "PACKAGE", copy)
+    monkeypatch.setattr(traces_module, "PACKAGE", copy)
     key = lambda: traces_module._key("net", Grid().parts()[0], {})  # noqa: E731
-    for name in ("metrics.py", "settings.py", "arrays.py", "config/schema.py", "data/registry.py", "data/camera.py"):
+    for name in ("evaluation/metrics.py", "images/arrays.py", "config/schema.py", "data/camera.py", "files.py"):
         before = key()
         (copy / name).write_text((copy / name).read_text() + "\n")
         assert key() != before, name
     before = key()
-    for name in ("plots/style.py", "analysis/geometry.py", "report_page.py", "cli_parser.py"):
+    for name in ("plots/style.py", "analysis/geometry.py", "report/page.py", "cli/parser.py", "widgets/walking.py"):
         (copy / name).write_text("")
         assert key() == before, name
 

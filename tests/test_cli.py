@@ -16,7 +16,8 @@ import torch
 from PIL import Image
 
 import slerlib
-from slerlib import __version__, cli, doctor
+from slerlib import __version__, cli
+from slerlib.cli import commands, doctor
 from slerlib.data.sources import Sources
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -145,7 +146,7 @@ def test_a_picture_too_large_for_the_memory_does_not_stop_the_others(run, pictur
             raise RuntimeError("can't allocate memory: you tried to allocate 9 bytes.\nFrames: ...")
         return restore(model, x_CHW, **options)
 
-    monkeypatch.setattr(sys.modules["slerlib.restore"], "restore", short_of_memory)
+    monkeypatch.setattr("slerlib.inference.restore.restore", short_of_memory)
     source, trace = tmp_path / "photos", tmp_path / "t.json"
     source.mkdir()
     Image.new("RGB", (20, 20)).save(source / "a.png")
@@ -334,7 +335,7 @@ def test_an_unforeseen_error_is_one_paragraph_and_debug_shows_it(run, monkeypatc
     def fail(_):
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setitem(cli.COMMANDS, "doctor", fail)
+    monkeypatch.setitem(commands.COMMANDS, "doctor", fail)
     code, _, err = run("doctor")
     assert code == 1 and one_paragraph(err) and "RuntimeError: two lines" in err and "--debug" in err
     for args in (("doctor", "--debug"), ("--debug", "doctor")):

@@ -13,14 +13,15 @@ from figures import check_texts
 from PIL import Image
 
 import slerlib
-from slerlib import UserError, compare, evaluate, load, plots, psnr, save_results, side_by_side
+from slerlib import UserError, compare, evaluate, load, plots, psnr, save_results
 from slerlib.analysis.partitions import partition_table
-from slerlib.compare import SAME_DB
-from slerlib.compare_text import as_json, as_text
+from slerlib.checkpoint import save_weights
+from slerlib.comparison import pictures as side_by_side
+from slerlib.comparison.compare import SAME_DB
+from slerlib.comparison.text import as_json, as_text
 from slerlib.data.scenes import photographs
-from slerlib.evaluate import COLUMNS, DEFINITION
-from slerlib.scored import read_run
-from slerlib.train.checkpoint import save_weights
+from slerlib.evaluation.evaluate import COLUMNS, DEFINITION
+from slerlib.evaluation.results import read_run
 
 TASKS = ("noise25", "rain", "clean")
 LEVELS = {"noise25": 20.0, "rain": 24.0, "clean": math.inf}

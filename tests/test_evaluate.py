@@ -16,8 +16,8 @@ from slerlib.config import CLASSES
 from slerlib.data.degrade import degrade
 from slerlib.data.scenes import photographs
 from slerlib.errors import UserError
-from slerlib.evaluate import COLUMNS, SCORES, evaluate, modal_paths, save_results, summary
-from slerlib.metrics import psnr, ssim, ssim_gaussian
+from slerlib.evaluation.evaluate import COLUMNS, SCORES, evaluate, modal_paths, save_results, summary
+from slerlib.evaluation.metrics import psnr, ssim, ssim_gaussian
 from slerlib.model.network import SLERIR
 
 
@@ -68,7 +68,7 @@ def test_bundled_photographs_in_eight_classes(net):
 
 def test_a_row_holds_the_scores_of_its_image():
     """The row equals crop, degrade, score done by hand; 500 px are cut to 384 first, 300 to 288."""
-    from slerlib.cases import case_seed
+    from slerlib.evaluation.cases import case_seed
 
     table = evaluate(lambda x_CHW: x_CHW * 0.9, images=3, classes="rain")
     row = table[table.image == "cat"].iloc[0]
@@ -86,7 +86,7 @@ def test_haze_uses_measured_depth():
     seen = []
     evaluate(lambda x_CHW: seen.append(x_CHW) or x_CHW, images=index + 1, classes=["haze"])
     scene = photographs()[index]
-    from slerlib.cases import case_seed, centre
+    from slerlib.evaluation.cases import case_seed, centre
 
     clean, depth = centre(scene.image, 384), centre(scene.depth, 384)
     expected = degrade(clean, "haze", severity=0.5, seed=case_seed(0, scene.name, "haze"), depth=depth)

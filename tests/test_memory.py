@@ -5,7 +5,7 @@ import platform
 
 import pytest
 
-from slerlib import memory
+from slerlib.inference import memory
 
 
 @pytest.fixture(autouse=True)

@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from slerlib import metrics
 from slerlib.data.scenes import photographs
 from slerlib.errors import UserError
-from slerlib.metrics import bootstrap_interval, psnr, ssim, ssim_gaussian
+from slerlib.evaluation import metrics
+from slerlib.evaluation.metrics import bootstrap_interval, psnr, ssim, ssim_gaussian
 
 NAMES = [scene.name for scene in photographs()]
 

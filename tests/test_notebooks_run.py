@@ -17,12 +17,12 @@ import torch
 from PIL import Image
 
 import slerlib
-from slerlib import config, report
+from slerlib import config
 from slerlib.analysis import geometry
 from slerlib.analysis.store import Traces
+from slerlib.checkpoint import save_weights, weights_file
 from slerlib.data.scenes import photographs
-from slerlib.provenance import weights_file
-from slerlib.train.checkpoint import save_weights
+from slerlib.report import runs as report
 from slerlib.train.distributed import Group
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"

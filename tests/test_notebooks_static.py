@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from slerlib import report_plan
+from slerlib.report import plan as report_plan
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.ipynb"))
 REPORTS = [path for path in NOTEBOOKS if path.stem.startswith("report_")]

@@ -14,8 +14,11 @@ import chromium
 import nbformat
 import pytest
 
-from slerlib import UserError, provenance, report, report_plan
-from slerlib.report_kernel import kernel_environment
+from slerlib import UserError, provenance
+from slerlib.files import sha256_folder
+from slerlib.report import plan as report_plan
+from slerlib.report import runs as report
+from slerlib.report.kernel import kernel_environment
 
 ROOT = Path(__file__).resolve().parent.parent
 # ipykernel and its neighbours warn about their own event loops and sockets
@@ -333,12 +336,12 @@ def test_provenance_is_json_and_hashes_follow_content(untrained, tmp_path):
     assert json.loads(json.dumps(record)) == record
     card = json.loads((untrained / "card.json").read_text())
     assert record["checkpoint"]["sha256"] == card["weights_sha256"] and record["seed"] == 7
-    before = provenance.sha256_folder(tmp_path)
+    before = sha256_folder(tmp_path)
     (tmp_path / "a").write_text("1")
-    assert provenance.sha256_folder(tmp_path) != before
-    assert provenance.sha256_folder(tmp_path, "*.py") == before
+    assert sha256_folder(tmp_path) != before
+    assert sha256_folder(tmp_path, "*.py") == before
     (tmp_path / ".hidden").write_text("1")
-    assert provenance.sha256_folder(tmp_path) == provenance.sha256_folder(tmp_path)
+    assert sha256_folder(tmp_path) == sha256_folder(tmp_path)
 
 
 def test_git_state_tells_a_clean_tree_from_a_changed_one(tmp_path):

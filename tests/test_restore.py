@@ -1,19 +1,19 @@
 """Any picture in, the same kind and size out; tiles agree with the whole image; wrong input is explained."""
 
-import sys
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from slerlib import config, tiles
+from slerlib import config
+from slerlib.checkpoint import save_weights
 from slerlib.data.scenes import photographs
 from slerlib.errors import UserError
 from slerlib.images import write_image
+from slerlib.inference import tiles
+from slerlib.inference.load import best_device, load
+from slerlib.inference.restore import restore
 from slerlib.model.network import SLERIR
-from slerlib.restore import best_device, load, restore
-from slerlib.train.checkpoint import save_weights
 
 RNG = np.random.default_rng(0)
 
@@ -259,7 +259,8 @@ def test_stations_that_look_at_features_choose_per_tile():
 
 def test_large_images_are_tiled_by_themselves(net, monkeypatch):
     x = photograph(256, 256)
-    module = sys.modules["slerlib.restore"]  # the attribute of the package is the function
+    from slerlib.inference import restore as module
+
     monkeypatch.setattr(module, "WHOLE_PIXELS", 200 * 200)
     monkeypatch.setattr(module, "AUTO_TILE", 128)
     assert torch.equal(restore(net, x), restore(net, x, tile=128))
@@ -366,7 +367,7 @@ def test_bad_models_are_refused():
 
 
 def test_load_puts_the_network_on_a_device(monkeypatch):
-    checkpoint = pytest.importorskip("slerlib.train.checkpoint")
+    checkpoint = pytest.importorskip("slerlib.checkpoint")
     monkeypatch.setattr(checkpoint, "load_net", lambda name: (random_network().train(), {"name": name}))
     net = load("tiny", device="cpu")
     assert not net.training and net.card["name"] == "tiny"

@@ -7,7 +7,8 @@ import time
 import torch
 from trainings import make, records, start, write_photographs
 
-from slerlib.train import checkpoint, loop
+from slerlib import checkpoint
+from slerlib.train import loop
 
 DIES_SAVING = """
 import os, signal

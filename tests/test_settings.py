@@ -15,13 +15,13 @@ import torch
 from PIL import Image
 
 import slerlib
-from slerlib.cases import NOISES, cases, centre
 from slerlib.data.registry import registry
 from slerlib.data.scenes import photographs
 from slerlib.errors import UserError
-from slerlib.evaluate import SCORES, evaluate, save_results, summary
-from slerlib.published import beside, comparability, notes, published
-from slerlib.settings import CDD11, SETTINGS, TITLES, column_title
+from slerlib.evaluation.cases import NOISES, cases, centre
+from slerlib.evaluation.evaluate import SCORES, evaluate, save_results, summary
+from slerlib.evaluation.published import beside, comparability, notes, published
+from slerlib.evaluation.settings import CDD11, SETTINGS, TITLES, column_title
 
 TEST_SETS = {  # key in the registry -> (folder of the damaged images, folder of the clean ones, names)
     "sots-outdoor": ("test/dehaze/input", "test/dehaze/target", {"1_0.8_0.2.jpg": "1.png", "2_1_0.1.jpg": "2.png"}),

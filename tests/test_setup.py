@@ -158,20 +158,20 @@ def test_the_wheel_carries_checkpoints_and_report_notebooks(tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     assert "slerlib/_checkpoints/made_up/model.safetensors" in names
     assert "slerlib/_notebooks/report_made_up.ipynb" in names and "slerlib/_registry.toml" in names
-    assert "slerlib/cli.py" in names and any(name.endswith("entry_points.txt") for name in names)
+    assert "slerlib/cli/commands.py" in names and any(name.endswith("entry_points.txt") for name in names)
     assert not [name for name in names if name.startswith(("tests", "data")) or name.endswith((".pt", ".png"))]
 
     # installed elsewhere, the package finds them
     site = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(site)
     code = (
-        "from slerlib.train.checkpoint import find; from slerlib import report_plan, provenance;"
-        "from slerlib.analysis.ablations import shipped;"
+        "from slerlib.checkpoint import find; from slerlib.report import plan; from slerlib.files import clone_root;"
+        "from slerlib.ablation.tables import shipped;"
         "from slerlib.data.registry import registry, registry_file;"
-        "print(find('made_up'), report_plan.notebooks_folder(), registry_file());"
+        "print(find('made_up'), plan.notebooks_folder(), registry_file());"
         "assert 'made_up.csv' in [path.name for path in shipped()];"
         "assert 'rain100l' in registry();"
-        "assert provenance.clone_root() is None"
+        "assert clone_root() is None"
     )
     env = os.environ | {"PYTHONPATH": str(site)}
     done = subprocess.run(

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..cases import Case, LoadedCase, centre, loaded
 from ..config import LAYERS
 from ..errors import UserError
-from ..metrics import psnr
+from ..evaluation.cases import Case, LoadedCase, centre, loaded
+from ..evaluation.metrics import psnr
+from ..inference.load import evaluating
 from ..model.network import SLERIR
-from ..restore import evaluating
 from .chance import clustered_mean
 from .sweeps import modal_route
 
@@ -24,8 +24,8 @@ from .sweeps import modal_route
 class PathBench:
     """Images ready to be restored along any path: encoded once, scored on demand, no (image, path) twice.
 
-    cases: as `slerlib.cases` makes them. side: so many central pixels are used, so that images share a batch and a run
-    takes a minute. batch: images of one size restored at once.
+    cases: as `slerlib.evaluation.cases` makes them. side: so many central pixels are used, so that images share a
+    batch and a run takes a minute. batch: images of one size restored at once.
     Attributes, one row per image: label, content, psnr_input, path (N, L) its own route, similarity (N, L, E), psnr
     (along the own route), anchor_angle (N, K). For a router that decides on the way (`sphere_stage`) a forced layer
     leaves later decisions as they were. Raises UserError for a single expert, for `dense`, which has no route, and

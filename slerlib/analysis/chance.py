@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..config import LAYERS, STAGE_NAMES
 from ..errors import UserError
-from ..metrics import FEWEST_CONTENTS
+from ..evaluation.metrics import FEWEST_CONTENTS
 from .store import Traces
 
 DRAWS = 1000

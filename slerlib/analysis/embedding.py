@@ -25,9 +25,10 @@ from torch import Tensor
 
 from .. import provenance, sphere
 from ..errors import UserError
+from ..files import save_arrays, sha256_of
 from ..model.router import Trace
 from .chance import as_array
-from .store import Traces, save_arrays
+from .store import Traces
 from .trace import cache_folder, keep
 
 METHODS = ("pca", "umap_plane", "umap_sphere")
@@ -285,7 +286,7 @@ def _disparity(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _key(*parts) -> str:
-    total = hashlib.sha256("".join(map(provenance.hash_of, (__file__, sphere.__file__))).encode())
+    total = hashlib.sha256("".join(map(sha256_of, (__file__, sphere.__file__))).encode())
     total.update(str(provenance.versions(("numpy", "scikit-learn", "umap-learn"))).encode())
     for part in parts:
         total.update(np.ascontiguousarray(part).data if isinstance(part, np.ndarray) else f"|{part}".encode())

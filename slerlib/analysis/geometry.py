@@ -19,7 +19,7 @@ import torch
 
 from .. import sphere
 from ..errors import UserError
-from ..metrics import FEWEST_CONTENTS
+from ..evaluation.metrics import FEWEST_CONTENTS
 from .store import Traces
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..cases import Case, LoadedCase, centre, loaded
 from ..errors import UserError
+from ..evaluation.cases import Case, LoadedCase, centre, loaded
+from ..inference.load import evaluating
 from ..model.network import SLERIR
-from ..restore import evaluating
 from .chance import clustered_mean
 
 if TYPE_CHECKING:

@@ -25,6 +25,7 @@ from torch import Tensor
 from .. import config
 from ..config import LAYERS
 from ..errors import UserError
+from ..files import save_arrays
 from ..model.network import SLERIR
 from ..model.router import Trace
 
@@ -137,19 +138,6 @@ class Traces:
                 f"Traces are read from a file that Traces.save wrote; {path} is none or is damaged "
                 f"({type(error).__name__}: {error}). Delete it and collect again."
             ) from None
-
-
-def save_arrays(path: Path, /, **arrays: np.ndarray) -> Path:
-    """One .npz, written whole or not at all; its folder is made. An array may be called path, too."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            np.savez(file, **arrays)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)  # on a full disk a part of it would stay
-    return path
 
 
 def network_hash(model: SLERIR) -> str:

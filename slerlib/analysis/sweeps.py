@@ -14,7 +14,7 @@ import numpy as np
 
 from ..config import CLASSES
 from ..errors import UserError
-from ..metrics import FEWEST_CONTENTS
+from ..evaluation.metrics import FEWEST_CONTENTS
 from .chance import clustered_mean
 
 if TYPE_CHECKING:

@@ -23,24 +23,26 @@ import torch
 from torch import Tensor
 
 from .. import provenance
-from ..cases import Case, LoadedCase, case_seed, checked_tasks, demo_cases, loaded
-from ..cases import cases as setting_cases
 from ..config import CLASSES
 from ..data.registry import registry_file
 from ..errors import UserError
-from ..metrics import psnr
+from ..evaluation.cases import Case, LoadedCase, case_seed, checked_tasks, demo_cases, loaded
+from ..evaluation.cases import cases as setting_cases
+from ..evaluation.metrics import psnr
+from ..files import PACKAGE, sha256_file, sha256_of
+from ..inference.load import evaluating
+from ..inference.restore import restore_batch
 from ..model.network import SLERIR
 from ..model.router import Trace
-from ..restore import evaluating, restore_batch
 from .store import Traces, network_hash
 
 __all__ = ["Grid", "Traces", "cache_folder", "collect", "encode", "network_hash"]
 
 VIEWS = ("image", "crop")
 FIXED = ("noise15", "noise25", "noise50", "clean")  # tasks that a severity does not change
-#: Code that no trace depends on; a change anywhere else in the package makes the cache anew.
-APART = ("plots/*", "train/*", "report*.py", "cli*.py", "__main__.py", "doctor.py", "evaluate.py", "published.py")
-APART += tuple(f"analysis/{n}.py" for n in "bench causal chance embedding geometry guide routing sweeps".split())
+#: What traces depend on: the rooms below this one (the layers in pyproject.toml). A change there makes the cache anew.
+BELOW = ("checkpoint.py", "config", "data", "errors.py", "evaluation", "files.py", "images", "inference", "model")
+BELOW += ("provenance.py", "sharding.py", "sphere.py")
 
 
 @dataclass(frozen=True)
@@ -220,9 +222,9 @@ def _run(model, view, cases: Sequence[LoadedCase], restore, told, severity, seed
 
 def _key(network: str, part: Grid, options: dict) -> str:
     """What a part of a grid depends on, as a hash."""
-    code = provenance.sha256_folder(provenance.PACKAGE, "*.py", APART)
-    sets = None if part.setting == "demo" else provenance.sha256_file(registry_file())
-    data = None if part.root == "demo" else provenance.hash_of(part.root)
+    code = [sha256_of(PACKAGE / name) for name in (*BELOW, "analysis/store.py", "analysis/trace.py")]
+    sets = None if part.setting == "demo" else sha256_file(registry_file())
+    data = None if part.root == "demo" else sha256_of(part.root)
     packages = provenance.versions((*provenance.SCORING_PACKAGES, "scipy", "scikit-learn"))  # depth; photographs
     known = [network, str(part), data, options, code, sets, packages]
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:24]

@@ -1,4 +1,16 @@
-"""Data: seeded degradations, synthetic depth and the photographs that come with the installed packages.
+"""Data: degradations made from a seed, and the sets of photographs and pairs that a training or a test reads.
 
-Submodules are imported by name (``from slerlib.data.degrade import degrade``), so that nothing heavy loads here.
+Read in this order:
+
+    degrade.py     degrade(...): one or several degradations of a photograph
+    weather.py     rain, snow, haze                        camera.py      noise, blur, low light, JPEG
+    depth.py       synthetic depth for haze                scenes.py      the nine bundled photographs
+    registry.py    the known sets (data/registry.toml)     layouts.py     folders -> sets of items
+    pairing.py     which input belongs to which target     check.py       `slerlib data check`
+    probe.py       one look at a file                      likeness.py    the same picture in two files
+    decode.py      files decoded within a memory budget    sources.py     what there is to train on
+    loader.py      batches: crop, context view, labels     plan.py        what a training will see
+    promptir.py    the sample pipeline of PromptIR
+
+Submodules are imported by name (`from slerlib.data.degrade import degrade`), so that nothing heavy loads here.
 """

@@ -60,7 +60,7 @@ def decoded(path: Path) -> Tensor:
 
     Raises UserError for a file that is no image or damaged.
     """
-    from ..images import read_image
+    from ..images.files import read_image
 
     try:
         with Image.open(path) as image:
@@ -113,8 +113,8 @@ def look_at(sides: Sequence[tuple[Sequence[Path] | None, Sequence[Path]]], cache
 
 def _size(path: Path) -> tuple[int, int]:
     """(width, height) of an upright image, from its header."""
-    from ..images import read_image
-    from ..orientation import upright_size
+    from ..images.files import read_image
+    from ..images.orientation import upright_size
 
     try:
         with Image.open(path) as image:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
-from ..images import SUFFIXES
+from ..images.files import SUFFIXES
 from .pairing import PAIRED, partner, side_by_side, stems, walk
 from .registry import Entry, Place, matches, registry
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from ..errors import UserError
-from ..images import SUFFIXES
+from ..images.files import SUFFIXES
 
 PAIRED = (  # names of (damaged, clean) folders side by side
     ("input", "target"),

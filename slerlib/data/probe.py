@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ..orientation import orientation, upright_size
+from ..images.orientation import orientation, upright_size
 from .decode import SMALLEST
 from .likeness import SIDE, alignment
 

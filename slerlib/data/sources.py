@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from ..provenance import name_bytes
+from ..files import name_bytes
 from .decode import GIB, Cache, Files, look_at
 from .degrade import DEGRADATIONS
 from .likeness import SIDE, pictures, small_copy

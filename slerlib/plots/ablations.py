@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..analysis import ablations
+from ..ablation import tables as ablations
+from ..ablation.run import REFERENCE
 from ..errors import UserError
-from ..train.ablation import REFERENCE
 from .style import BLUE, DPI, GREY, SMALL, WIDTH, finished, styled
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def ablation_gaps(rows: DataFrame) -> Figure:
     """SLER-IR minus every variant, dB: mean with its 95 % interval over seeds (blue), each seed (grey).
 
     A hollow mark is of one seed and has no interval.
-    rows: a table of `slerlib ablate`, see `slerlib.analysis.ablations.read`. Right of 0 SLER-IR is better.
+    rows: a table of `slerlib ablate`, see `slerlib.ablation.tables.read`. Right of 0 SLER-IR is better.
     Raises UserError without SLER-IR and another variant.
     """
     from matplotlib.figure import Figure

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..config import STAGE_NAMES
 from ..errors import UserError
-from ..metrics import with_interval
+from ..evaluation.metrics import with_interval
 from .routing import cube, expert_grid
 from .style import (
     BLACK,

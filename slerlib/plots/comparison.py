@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import UserError
-from ..metrics import psnr, with_interval
+from ..evaluation.metrics import psnr, with_interval
 from .style import BLUE, DPI, GREY, PICTURE_DPI, SMALL, VERMILLION, WIDTH, finished, styled
 
 if TYPE_CHECKING:

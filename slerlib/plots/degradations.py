@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..data.degrade import degrade
 from ..errors import UserError
-from ..metrics import psnr
+from ..evaluation.metrics import psnr
 from .style import DPI, PICTURE_DPI, SMALL, WIDTH, finished, styled
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from torch import Tensor
 from .. import sphere
 from ..config import LAYERS, STAGE_NAMES
 from ..errors import UserError
-from ..metrics import bootstrap_interval, psnr, with_interval
+from ..evaluation.metrics import bootstrap_interval, psnr, with_interval
 from ..model.router import ANGLE_LIMIT
 from .style import (
     BLACK,

@@ -21,10 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .. import checkpoint
 from ..config import recipe, to_json, with_overrides
 from ..data.sources import Sources
 from ..errors import UserError
-from . import checkpoint
+from ..files import write_atomic
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -85,7 +86,7 @@ def start(
         raise UserError(f"Another process is just starting the training in {out}. Run this again.")
     with lock:
         lock.truncate(0)  # the number of an earlier process
-        checkpoint.write_atomically(settings, (wanted + "\n").encode())
+        write_atomic(settings, (wanted + "\n").encode())
         command = [sys.executable, "-m", "slerlib", "train", name, "--out", str(out)]
         command += ["--data", str(data)] if data else []
         command += ["--set", *overrides] if overrides else []

@@ -21,16 +21,17 @@ from pathlib import Path
 
 import torch
 
-from .. import config
+from .. import checkpoint, config
 from ..data.decode import GIB
 from ..data.plan import table
 from ..data.sources import Sources
 from ..errors import UserError
+from ..files import write_atomic
+from ..inference.load import working_device
 from ..model.blocks import NAFBlock
 from ..model.network import SLERIR
-from ..restore import working_device
 from ..sharding import take_own_gpu
-from . import checkpoint, distributed, held_out, resuming, stages
+from . import distributed, held_out, resuming, stages
 from .run import Run
 
 
@@ -132,7 +133,7 @@ def _begin(run: Run, resume: bool, init: str | Path | None) -> None:
     group.spread(run.net, run.ema)
     if group.first:
         out.mkdir(parents=True, exist_ok=True)
-        checkpoint.write_atomically(out / "config.json", (config.to_json(run.cfg) + "\n").encode())
+        write_atomic(out / "config.json", (config.to_json(run.cfg) + "\n").encode())
         if run.step == 0:
             (out / checkpoint.LOG).unlink(missing_ok=True)  # of a run that ended before its first save
 

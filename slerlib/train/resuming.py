@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .. import config
+from .. import checkpoint, config
 from ..data.plan import samples_per_epoch
 from ..errors import UserError
-from . import checkpoint
+from ..files import write_atomic
 
 if TYPE_CHECKING:
     from .run import Run
@@ -77,7 +77,7 @@ def restore(run: Run) -> None:
         checkpoint.save_weights(run.out, run.ema, card(run, run.step))
         if (log := run.out / checkpoint.LOG).is_file():
             lines = [line for line in log.read_text().splitlines() if _log_step(line) < run.step]
-            checkpoint.write_atomically(log, "".join(f"{line}\n" for line in lines).encode())
+            write_atomic(log, "".join(f"{line}\n" for line in lines).encode())
 
 
 def _log_step(line: str) -> float:

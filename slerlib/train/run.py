@@ -18,9 +18,9 @@ from ..data.loader import Batches
 from ..data.plan import plan
 from ..data.sources import Sources
 from ..errors import UserError
+from ..files import write_atomic
 from ..model.network import SLERIR
 from . import held_out, stages
-from .checkpoint import write_atomically
 from .distributed import Group
 from .parts import Part, pieces, together
 from .precision import Precision, compile_blocks
@@ -180,7 +180,7 @@ class Run:
         if self.group.first:
             file = io.BytesIO()
             torch.save({key: value.cpu() for key, value in together(found).items()}, file)
-            write_atomically(self.out / NONFINITE, file.getvalue())
+            write_atomic(self.out / NONFINITE, file.getvalue())
         kept = f"the checkpoint of step {self.saved_at} is whole" if self.saved_at else "there was no checkpoint yet"
         raise FloatingPointError(
             f"The {what} stopped being finite at step {step} of stage {stage} "

@@ -13,8 +13,8 @@ from torch import Tensor
 from .. import plots
 from ..data.degrade import DEGRADATIONS, NOISE_CLASSES, degrade, sigma_of
 from ..errors import UserError
-from ..metrics import psnr
-from ..restore import restore
+from ..evaluation.metrics import psnr
+from ..inference.restore import restore
 from .explorer import SIDE, Explorer, Look, central, dropdown, network, slider
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import UserError
-from ..images import read_image
+from ..images.files import read_image
 from ..plots.style import VERMILLION, encoded
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def network(model: SLERIR) -> SLERIR:
 
 def central(image: str | os.PathLike | Image.Image | Tensor, side: int) -> Tensor:
     """(3, H, W) of at most side x side pixels, from the middle of a photograph. Raises UserError for no photograph."""
-    from ..cases import centre
+    from ..evaluation.cases import centre
 
     if side < 1:
         raise UserError(f"side is how many central pixels are used, 1 or more; got {side!r}. Leave it out for {SIDE}.")

@@ -13,8 +13,8 @@ from .. import plots
 from ..config import STAGE_NAMES
 from ..data.degrade import degrade
 from ..errors import UserError
-from ..metrics import psnr
-from ..restore import restore
+from ..evaluation.metrics import psnr
+from ..inference.restore import restore
 from .degrading import decibels, kind_and_severity, named, scored
 from .explorer import SIDE, Explorer, Look, central, dropdown, network
 

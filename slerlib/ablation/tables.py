@@ -1,0 +1,176 @@
+"""What a table of `slerlib ablate` says: SLER-IR minus every variant, the paper's claims, intervals over seeds.
+
+    rows = ablations.read()                  # the shipped table of tiny; "small", or a path to an own one
+    ablations.compared(rows)                 # one row per variant
+    ablations.claims(rows)                   # one row per claim: difference, interval, verdict
+
+Differences are paired by seed: both networks start from the same draw of data and, where the encoder is the same, from
+the same stage A. Intervals are Student's t over training seeds, which intervals over photographs say nothing about.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..analysis.chance import corrected
+from ..errors import UserError
+from .run import REFERENCE, TEXT, VARIANTS
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
+
+COLUMNS = ("variant", "seed", "task", "psnr")  # that a table must have; it holds more
+
+# (claim, network that should be better, network it is better than). [paper] says or implies it; [ours] we ask it.
+CLAIMS = (
+    ("[paper] SLER-IR beats a dense network of the same active size", REFERENCE, "plain_dense"),
+    ("[ours] SLER-IR beats a dense network with its encoder and guide map", REFERENCE, "dense"),
+    ("[ours] SLER-IR beats such a dense network with as many parameters in all", REFERENCE, "dense_wide"),
+    ("[paper] Experts at every layer, behind a linear gate, beat a dense network", "plain_linear", "plain_dense"),
+    ("[ours] Experts at every layer, on the sphere, beat a dense network", "plain_sphere", "plain_dense"),
+    ("[paper] The sphere and its nearest pin beat that gate", "plain_sphere", "plain_linear"),
+    ("[paper] The global-local guide map adds to experts on the sphere", REFERENCE, "plain_sphere"),
+    ("[paper] The guide needs its local tokens", REFERENCE, "cls_only"),
+    ("[paper] The guide needs its global token", REFERENCE, "patch_only"),
+    ("[paper] The nearest pin beats a learned linear gate on the same sphere", REFERENCE, "linear_gate"),
+    ("[paper] The route matters: random paths are worse", REFERENCE, "random"),
+    ("[paper] A decision per layer beats one for all layers", REFERENCE, "single"),
+    ("[ours] A route per image beats a fixed path per degradation", REFERENCE, "modal_paths"),
+    ("[ours] Routes found by the encoder beat true labels", REFERENCE, "oracle"),
+    ("[paper] Contrast on the sphere beats contrast without one (and without uniformity)", "emergent", "linear_space"),
+    ("[paper] Contrast on the sphere beats the features of a plain classifier", "emergent", "classifier"),
+    ("[paper] The triplet term adds to contrast and uniformity", "emergent", "no_triplet"),
+    ("[ours] The uniformity term adds to contrast", "no_triplet", "contrastive"),
+    ("[ours] Fixed anchors beat emergent ones at a short stage A", REFERENCE, "emergent"),
+    ("[ours] Pins between groups of anchors beat pins anywhere", REFERENCE, "random_pins"),
+    ("[ours] Three experts beat two", REFERENCE, "experts_2"),
+    ("[ours] Three experts beat four", REFERENCE, "experts_4"),
+    ("[ours] The embedding alone routes better than with the features of each layer", REFERENCE, "sphere_stage"),
+    ("[ours] The guide helps in encoder and decoder more than in the decoder alone", REFERENCE, "guide_decoder"),
+    ("[ours] The Fourier term adds to L1", REFERENCE, "no_fourier"),
+)
+
+
+def shipped() -> list[Path]:
+    """Tables that come with slerlib: the clone's data/ablations, or the package's own copies."""
+    package = Path(__file__).resolve().parents[1]
+    folders = (package.parent / "data" / "ablations", package / "_ablations")
+    return next((sorted(folder.glob("*.csv")) for folder in folders if folder.is_dir()), [])
+
+
+def read(table: str | Path = "tiny") -> DataFrame:
+    """Rows (variant, seed, task) of a table.
+
+    table: "tiny" or "small", the shipped tables of these recipes, or a CSV file or the folder of `slerlib ablate`. A
+    path that is called like a shipped one is written ./tiny. Raises UserError where there is none, or something else.
+    """
+    import pandas as pd
+
+    known = {path.stem: path for path in shipped()}
+    path = known.get(str(table), Path(table))
+    path = path / "ablations.csv" if path.is_dir() else path
+    try:
+        rows = pd.read_csv(path, dtype=TEXT)
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise UserError(
+            f"A table of ablations is a CSV file of `slerlib ablate`; {path} cannot be read: "
+            f"{getattr(error, 'strerror', None) or error}. Check the path, or take a shipped table: "
+            f"{', '.join(known) or 'none here'}."
+        ) from None
+    if missing := [name for name in COLUMNS if name not in rows]:
+        raise UserError(
+            f"A table of ablations has the columns {', '.join(COLUMNS)}; {path} lacks {', '.join(missing)}."
+        )
+    times = rows.groupby(["variant", "seed", "task"]).psnr.count().unstack("task")  # NaN: no row
+    if rows.empty or not pd.api.types.is_numeric_dtype(rows.psnr) or not times.eq(1).all(axis=None):
+        raise UserError(
+            "A table of ablations has a number as psnr for every variant and seed in every task, once; "
+            f"{path} has gaps, repeats or something else. Take the table that `slerlib ablate` wrote."
+        )
+    return rows
+
+
+def averages(rows: DataFrame) -> DataFrame:
+    """PSNR in dB, mean over the damages: one row per variant, one column per seed; NaN where a seed is missing."""
+    return rows[rows.task != "clean"].groupby(["variant", "seed"]).psnr.mean().unstack("seed")
+
+
+def difference(rows: DataFrame, better: str, worse: str) -> tuple[float, float, float]:
+    """(mean, low, high) of one variant's average PSNR minus another's, dB, paired by seed; NaN bounds for one seed.
+
+    Raises UserError for a variant that the table lacks.
+    """
+    average = averages(rows)
+    for name in (better, worse):
+        if name not in average.index:
+            raise UserError(f"The table holds the variants {', '.join(average.index)}; got {name!r}.")
+    return _interval(average.loc[better] - average.loc[worse])
+
+
+def compared(rows: DataFrame) -> DataFrame:
+    """One row per variant: average PSNR over the damages, SLER-IR minus it with a 95 % t interval over seeds.
+
+    With one seed there is no interval (NaN). `clean`: PSNR of a clean photograph to itself.
+    """
+    import pandas as pd
+
+    average = averages(rows)
+    clean = rows[rows.task == "clean"].groupby("variant").psnr.mean()
+    gaps = {name: difference(rows, REFERENCE, name) for name in average.index if name != REFERENCE}
+    columns = {"seeds": average.count(axis=1), "psnr": average.mean(axis=1)}
+    columns |= {key: pd.Series({name: gap[k] for name, gap in gaps.items()}, dtype=float)
+                for k, key in enumerate(("sler_minus", "low", "high"))}  # fmt: skip
+    meanings = {name: variant.meaning for name, variant in VARIANTS.items() if name in average.index}
+    table = pd.DataFrame({**columns, "clean": clean}).reindex(meanings)
+    return table.assign(meaning=meanings).reset_index(names="variant")
+
+
+def claims(rows: DataFrame) -> DataFrame:
+    """One row per claim whose two networks are in the table.
+
+    Columns: claim, better, worse (variants), seeds (both have), difference (dB, better minus worse), low, high (95 % t
+    interval over seeds), verdict: holds or contradicted where the interval lies on one side of 0, else not shown; p (of
+    that t test, two-sided) and p_corrected (Benjamini and Hochberg, over the claims here): whoever tests many claims
+    finds some that chance made, and the verdict, of one claim alone, does not know of the others.
+    """
+    import numpy as np
+    import pandas as pd
+
+    average, result = averages(rows), []
+    for claim, better, worse in CLAIMS:
+        if better in average.index and worse in average.index:
+            seeds = int((average.loc[better] - average.loc[worse]).count())
+            mean, low, high = difference(rows, better, worse)
+            verdict = "holds" if low > 0 else "contradicted" if high < 0 else "not shown"
+            result.append((claim, better, worse, seeds, mean, low, high, verdict, _p_value(mean, high - mean, seeds)))
+    columns = ["claim", "better", "worse", "seeds", "difference", "low", "high", "verdict", "p"]
+    table = pd.DataFrame(result, columns=columns)
+    table["p_corrected"] = np.nan
+    if (tested := table.p.notna()).any():
+        table.loc[tested, "p_corrected"] = corrected(table.p[tested].to_numpy())
+    return table
+
+
+def _p_value(mean: float, half: float, n: int) -> float:
+    """Two-sided p of the t test whose 95 % interval is mean +- half, from n numbers; NaN for fewer than two."""
+    from scipy import stats
+
+    if n < 2:
+        return math.nan
+    if not half:
+        return float(mean == 0)
+    return float(2 * stats.t.sf(abs(mean) / half * stats.t.ppf(0.975, n - 1), n - 1))
+
+
+def _interval(values: Series) -> tuple[float, float, float]:
+    """(mean, low, high) of numbers per seed, NaN left out: 95 % t interval, NaN for fewer than two."""
+    from scipy import stats
+
+    values = values.dropna()
+    mean, n = float(values.mean()), len(values)
+    if n < 2:
+        return mean, math.nan, math.nan
+    half = float(values.std(ddof=1) / n**0.5 * stats.t.ppf(0.975, n - 1))
+    return mean, mean - half, mean + half

@@ -1,0 +1,12 @@
+"""The command `slerlib`.
+
+Read in this order:
+
+    commands.py    main(...), and one function per command
+    parser.py      commands, options and their help
+    doctor.py      `slerlib doctor`: what runs here, and why
+"""
+
+from .commands import main
+
+__all__ = ["main"]

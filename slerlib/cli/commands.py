@@ -1,0 +1,224 @@
+"""The `slerlib` command: doctor, restore, train, ablate, eval, data, report, compare. What each takes: cli_parser.py.
+
+Exit codes: 0 done; 1 the input was wrong or a part failed (named); 2 the command line was wrong; 130 Ctrl-C.
+Errors are one paragraph on standard error, without a traceback unless --debug is given.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from ..errors import ProcessLost, UserError
+from ..files import check_json_output
+from .parser import build_parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit code. A process of several that torchrun started ends here instead."""
+    code = _main(argv)
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # gloo may abort while Python shuts down, after all is done
+    return code
+
+
+def _main(argv: list[str] | None) -> int:
+    args = build_parser().parse_args(argv)
+    debug = getattr(args, "debug", False)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files that it cannot write, as standard error does
+    try:
+        return COMMANDS[args.command](args)
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `slerlib ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        print(f"slerlib: {_paragraph(error)}", file=sys.stderr)
+        return 1
+
+
+def _paragraph(error: Exception) -> str:
+    """What went wrong and what to do next, on one paragraph."""
+    # a training that diverged, or lost one of its processes, says what to do
+    if isinstance(error, (UserError, FloatingPointError, ProcessLost)):
+        return str(error)
+    text = f"{type(error).__name__}: {' '.join(str(error).split()).rstrip('.')}."
+    if "OutOfMemory" in text or isinstance(error, MemoryError):
+        return f"{text} Restore with a smaller --tile, train with a smaller train.batch, or train with --device cpu."
+    return f"{text} This was not foreseen. --debug shows the traceback; `slerlib doctor` checks the set-up."
+
+
+def _doctor(args) -> int:
+    from .doctor import examine
+
+    return examine(args.checkpoint)
+
+
+def _restore(args) -> int:
+    from ..inference.folders import restore_files
+
+    return restore_files(args.input, args.output, args.checkpoint, args.tile, args.trace)
+
+
+def _train(args) -> int:
+    import torch
+
+    from ..config import recipe, with_overrides
+    from ..sharding import place
+    from ..train.loop import train
+
+    cfg = with_overrides(recipe(args.recipe), args.set)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    out = args.out or Path("runs") / args.recipe
+    options = {"resume": args.resume, "init": args.init, "device": args.device}
+    folder = train(cfg, data=args.data, out=out, workers=args.workers, cache=args.cache, **options)
+    if place()[0] == 0:
+        print(
+            f"Trained {args.recipe}: {folder}. Try it: slerlib restore IN OUT --checkpoint {shlex.quote(str(folder))}"
+        )
+    return 0
+
+
+def _ablate(args) -> int:
+    import torch
+
+    from ..ablation import tables as ablations
+    from ..ablation.run import Budget, ablate
+
+    if args.show and args.names:
+        raise UserError(
+            f"--show prints a whole table and trains nothing; got --show {args.show} and {' '.join(args.names)}. "
+            "Leave one of them out."
+        )
+    if args.show:
+        rows = ablations.read(args.show)
+    else:
+        torch.set_num_threads(args.threads)
+        budget = Budget(args.recipe, args.stage_a, args.steps, args.lr, args.images)
+        rows = ablate(args.data, args.val, args.out, args.names, tuple(args.seeds), budget)
+    for table in (ablations.compared(rows), ablations.claims(rows)):
+        print(table.round(3).to_string(index=False, na_rep=""))
+        print()
+    return 0
+
+
+def _eval(args) -> int:
+    from ..evaluation.evaluate import evaluate, save_results, summary
+    from ..evaluation.published import beside, notes, published
+    from ..images import SUFFIXES
+    from ..inference.load import load
+    from ..sharding import take_own_gpu
+
+    if args.out:
+        check_json_output(args.out, "--out", SUFFIXES)
+    if args.published:
+        published(args.setting)  # refuses a setting without figures before the work, not after
+    take_own_gpu()
+    model = None if args.restored else load(args.checkpoint)
+    options = {name: getattr(args, name) for name in ("images", "seed", "restored", "crop", "noise")}
+    table = evaluate(model, args.data, args.setting, progress=sys.stderr.isatty(), sharded=True, **options)
+    if table is None:  # process 0 of several has the rows
+        return 0
+    means = summary(table)
+    print(means.round(4).to_string(index=False, na_rep=""))
+    if means.attrs["no_interval"]:
+        print(means.attrs["no_interval"])
+    if table.attrs["missing"]:
+        print(f"no average: {', '.join(table.attrs['missing'])} missing")
+    if args.published:
+        print(f"\n{beside(table).to_string()}\n{notes(table)}")
+    if args.out:
+        save_results(table, args.out)
+        print(f"Scores of {len(table)} images: {args.out}")
+    return 0
+
+
+def _data(args) -> int:
+    import json
+
+    from ..data import check
+
+    if args.action == "list":
+        if args.root is not None:
+            raise UserError(
+                f"`slerlib data list` takes no folder; got {args.root}. For a folder: slerlib data check DIR"
+            )
+        rows = check.list_sets()
+        for row in [] if args.json else rows:
+            counts = ", ".join(f"{split} {count}" for split, count in row["counts"].items())
+            print(f"{row['name']:14} {row['task']:9} {counts:24} {row['title']}\n    {row['source']}; {row['licence']}")
+        print(json.dumps(rows, indent=2)) if args.json else None
+        return 0
+    if args.root is None:
+        raise UserError("`slerlib data check` needs a folder; none was given. Example: slerlib data check DIR")
+    report = check.check(args.root, allow=args.allow, progress=sys.stderr.isatty())
+    print(json.dumps(check.as_json(report), indent=2) if args.json else check.as_text(report))
+    return 0 if report.ok else 1
+
+
+def _compare(args) -> int:
+    import json
+
+    from ..comparison.compare import compare
+    from ..comparison.text import as_json, as_text
+
+    given = [f"--{name}" for name in ("checkpoints", "data", "out") if getattr(args, name)]
+    if given and not args.page:
+        raise UserError(f"{', '.join(given)} of `slerlib compare` is for the page; got it without --page. Add --page.")
+    comparison = compare(args.run_a, args.run_b)
+    if args.json:
+        print(json.dumps(as_json(comparison), indent=2, allow_nan=False))
+        return 0
+    print(as_text(comparison), flush=True)
+    if not args.page:
+        print("\nThe same as a page, with pictures side by side: add --page")
+        return 0
+    values = {"run_a": args.run_a, "run_b": args.run_b, "data": args.data or ""}
+    values |= dict(zip(("against", "checkpoint"), args.checkpoints or ("", ""), strict=True))
+    print()
+    return _pages("compare", values, args.out)
+
+
+def _report(args) -> int:
+    values = {}
+    for pair in args.parameters:
+        if len(pair) % 2:
+            raise UserError(f"-p takes pairs of a name and a value; got {' '.join(pair)!r}. Example: -p images 2")
+        values |= dict(zip(pair[::2], pair[1::2], strict=True))
+    return _pages(args.name, values, args.out, args.resume)
+
+
+def _pages(name: str, values: dict, out: Path | None, resume: bool = False) -> int:
+    from ..report import run
+
+    records = run(name, values, out, resume, say=lambda line: print(line, flush=True))
+    for record in records:
+        print(record["page"])
+    bad = [record for record in records if record["state"] != "done"]
+    for record in bad:
+        error = record["error"]
+        print(f"slerlib: report {record['name']} {record['state']}: {error['kind']}: {error['message']} "
+              f"See {record['page']}; go on with: {record['resume']}", file=sys.stderr)  # fmt: skip
+    return 1 if bad else 0
+
+
+COMMANDS = {
+    "doctor": _doctor,
+    "restore": _restore,
+    "train": _train,
+    "ablate": _ablate,
+    "eval": _eval,
+    "data": _data,
+    "report": _report,
+    "compare": _compare,
+}

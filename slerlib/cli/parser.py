@@ -1,0 +1,199 @@
+"""The command line of `slerlib`: what each command takes, and its help. What the commands do is in cli.py."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+from .. import __version__
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; `command` of what it returns is the name of the chosen one."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
+    )
+    parser = argparse.ArgumentParser(
+        prog="slerlib",
+        description="All-in-one image restoration with SLER-IR: experts on a hypersphere, routed by angle.",
+        epilog="Each command explains itself: slerlib restore --help",
+        parents=[common],
+    )
+    parser.add_argument("--version", action="version", version=f"slerlib {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(name, short, description, example):
+        sub = commands.add_parser(
+            name,
+            help=short,
+            description=description,
+            epilog=f"example:\n  {example}",
+            parents=[common],
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        sub.set_defaults(command=name)
+        return sub
+
+    sub = add(
+        "doctor", "check what runs here, and why",
+        "Print what slerlib uses on this machine and the reason (device, number format, threads), check the packages\n"
+        "and the shipped checkpoint, and restore one bundled photograph. Exit code 1 names the fix.",
+        "slerlib doctor",
+    )  # fmt: skip
+    sub.add_argument("--checkpoint", default="tiny", help="name of a shipped checkpoint, or a path (default: tiny)")
+
+    sub = add(
+        "restore", "restore an image or a folder of images",
+        "Restore IN and write the result to OUT, in the same size. For a folder, sub-folders included, OUT is one too\n"
+        "and takes the same names; a file that cannot be read is named at the end and the rest is done.",
+        "slerlib restore rainy.png clear.png --trace how.json",
+    )  # fmt: skip
+    sub.add_argument("input", metavar="IN", type=Path, help="image file or folder")
+    sub.add_argument("output", metavar="OUT", type=Path, help="file or folder to write; never IN itself")
+    sub.add_argument("--checkpoint", default="tiny", help="name of a shipped checkpoint, or a path (default: tiny)")
+    sub.add_argument("--tile", type=int, metavar="PIXELS",
+                     help="side of the tiles, 0 = whole image (default: 512 above 1.5 million pixels)")  # fmt: skip
+    sub.add_argument(
+        "--trace", type=Path, metavar="T.json", help="write how each image was routed, and reasons for doubt"
+    )
+
+    sub = add(
+        "train", "train a network",
+        "Train a recipe on a folder of photographs or of real pairs in any known layout, or on the bundled\n"
+        "photographs. The folder of the training takes weights (*.safetensors), card.json and the state to resume\n"
+        "from (*.pt). Several GPUs or machines: torchrun --nproc_per_node 8 -m slerlib train ...",
+        "slerlib train tiny --out runs/first --set train.steps=200 --set train.seed=1",
+    )  # fmt: skip
+    sub.add_argument("recipe", metavar="RECIPE", help="tiny, small, base, paper, paper3 or paper5")
+    sub.add_argument(
+        "--data", type=Path, metavar="DIR", help="folder of photographs or pairs (default: the bundled photographs)"
+    )
+    sub.add_argument("--out", type=Path, metavar="DIR", help="folder of the training (default: runs/RECIPE)")
+    sub.add_argument("--resume", action="store_true", help="go on where the training in --out stopped")
+    sub.add_argument("--init", metavar="WEIGHTS", help="start from these weights: a checkpoint's name, folder or file")
+    sub.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+                     help="change one value of the recipe, such as train.steps=200; may be repeated")  # fmt: skip
+    sub.add_argument("--device", help="cuda, mps or cpu (default: cuda where there is one, else cpu)")
+    sub.add_argument("--threads", type=_at_least(1), metavar="N", help="processor threads (default: torch's choice)")
+    sub.add_argument("--workers", type=_at_least(0), default=0, metavar="N",
+                     help="processes that make batches; the batches are the same for any N (default: 0)")  # fmt: skip
+    sub.add_argument("--cache", type=_at_least(0, float), default=2.0, metavar="GIB",
+                     help="memory for decoded images (default: 2)")  # fmt: skip
+
+    sub = add(
+        "ablate", "train variants that differ in one mechanism, at equal minutes",
+        "Train variants of a recipe that differ from SLER-IR in one mechanism, at equal minutes, with several seeds;\n"
+        "score them on clean photographs and print SLER-IR minus each, with its interval over seeds, and\n"
+        "what that says about the paper's claims. What the table in --out holds is not trained again.",
+        "slerlib ablate sler dense oracle --data DIR --val DIR --seeds 0 1 2",
+    )  # fmt: skip
+    sub.add_argument("names", metavar="VARIANT", nargs="*", help="which (default: all); an unknown name lists them")
+    sub.add_argument("--data", type=Path, metavar="DIR", help="training data (default: the bundled photographs)")
+    sub.add_argument("--val", default="demo", metavar="DIR|demo", help="clean photographs to score (default: demo)")
+    sub.add_argument("--out", type=Path, default=Path("runs/ablations"), metavar="DIR",
+                     help="folder of the table and the trainings (default: runs/ablations)")  # fmt: skip
+    sub.add_argument("--show", nargs="?", const="tiny", metavar="TABLE",
+                     help="train nothing, print a whole table: tiny or small, or a path (default: tiny)")  # fmt: skip
+    sub.add_argument("--seeds", type=_at_least(0), nargs="+", default=[0, 1, 2], metavar="N", help="default: 0 1 2")
+    sub.add_argument("--recipe", default="tiny", help="default: tiny")
+    sub.add_argument("--stage-a", type=_at_least(1), default=600, metavar="STEPS", help="default: 600")
+    sub.add_argument("--steps", type=_at_least(1), default=1000, help="of stages B and C of SLER-IR (default: 1000)")
+    sub.add_argument("--lr", type=_above_zero, default=4e-3, help="of stages B and C (default: 4e-3)")
+    sub.add_argument(
+        "--images", type=_at_least(0), default=0, metavar="N", help="only the first N photographs; 0 = all"
+    )
+    sub.add_argument("--threads", type=_at_least(1), default=1, metavar="N", help="processor threads (default: 1)")
+
+    sub = add(
+        "eval", "score a checkpoint",
+        "Restore every image of a setting and score it: PSNR (dB) and SSIM of the input and of the result. Prints the\n"
+        "means and, with --out, writes every image's scores. torchrun shares the images among several processes:\n"
+        "torchrun --nproc_per_node 2 -m slerlib eval ...",
+        "slerlib eval tiny --data demo --setting demo --images 2 --out results.json",
+    )  # fmt: skip
+    sub.add_argument("checkpoint", metavar="CHECKPOINT", help="name of a shipped checkpoint, or a path")
+    sub.add_argument(
+        "--data", required=True, metavar="DIR|demo", help="folder of the data, or `demo`: the bundled photographs"
+    )
+    sub.add_argument("--setting", required=True, help="which sets: demo, 3, 5, cdd11 or pairs")
+    sub.add_argument(
+        "--restored", type=Path, metavar="DIR", help="score the images in this folder instead of restoring"
+    )
+    sub.add_argument("--out", type=Path, metavar="results.json", help="write rows, means, definition and versions")
+    sub.add_argument(
+        "--images", type=_at_least(0), default=0, metavar="N", help="only the first N images of each set; 0 = all"
+    )
+    sub.add_argument("--seed", type=int, default=0, help="of the degradations (default: 0)")
+    sub.add_argument("--crop", default="center16", help="center16, as the published scores (default), or none")
+    sub.add_argument("--noise", default="slerlib", help="slerlib (default), or promptir: drawn as the peers draw it")
+    sub.add_argument("--published", action="store_true", help="show what the papers report for the setting below")
+
+    sub = add(
+        "data", "check a folder of data sets, or list the known ones",
+        "check DIR: recognise the data sets below DIR, open every image and name every problem with its path. Exit\n"
+        "code 1: training should not start (errors; warnings do not count).\n"
+        "list: the data sets that slerlib knows: task, usual counts, source, licence and citation.",
+        "slerlib data check DIR --json > check.json",
+    )  # fmt: skip
+    sub.add_argument("action", choices=("check", "list"), help="check DIR, or list")
+    sub.add_argument("root", nargs="?", type=Path, metavar="DIR", help="folder of the data sets, for check")
+    sub.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    sub.add_argument("--allow", action="append", default=[], metavar="KIND",
+                     help="an error to count as a warning, such as duplicate-train-test; repeatable")  # fmt: skip
+
+    sub = add(
+        "report", "run a report notebook and write its page",
+        "Run a report notebook and write a page that opens without a network. A finished run with the same\n"
+        "parameters, code, data and checkpoint is not repeated. `all` runs every report.",
+        "slerlib report evaluation -p checkpoint tiny -p images 2",
+    )  # fmt: skip
+    sub.add_argument("name", metavar="NAME|all", help="a report's name, `all`, or the path of a notebook")
+    sub.add_argument("-p", dest="parameters", nargs="+", action="append", default=[], metavar="KEY VALUE",
+                     help="value of a notebook parameter; may be repeated")  # fmt: skip
+    sub.add_argument("--out", type=Path, metavar="DIR", help="folder of the runs (default: reports/runs)")
+    sub.add_argument(
+        "--resume", action="store_true", help="go on in the folder of an interrupted run, keeping its files"
+    )
+
+    sub = add(
+        "compare", "set two evaluations side by side, picture by picture",
+        "Compare what two runs scored on the same damaged pictures: what they were made with, PSNR of B minus A with\n"
+        "its interval over photographs, the largest gains and losses, and how alike they route. A run is a\n"
+        "results.json of `slerlib eval --out`, or a folder that holds one, as that of `slerlib report evaluation`.",
+        "slerlib compare before.json after.json --page",
+    )  # fmt: skip
+    sub.add_argument("run_a", metavar="RUN_A", help="results.json or folder of the first run")
+    sub.add_argument("run_b", metavar="RUN_B", help="likewise of the second; differences are B minus A")
+    way = sub.add_mutually_exclusive_group()
+    way.add_argument("--json", action="store_true", help="print one JSON object, with every picture, instead of a text")
+    way.add_argument("--page", action="store_true", help="also write a page, with pictures side by side")
+    sub.add_argument("--checkpoints", nargs=2, metavar=("A", "B"),
+                     help="weights, for --page (default: where the runs say, or the shipped ones)")  # fmt: skip
+    sub.add_argument("--data", metavar="DIR", help="where the images are, for --page (default: as the runs say)")
+    sub.add_argument("--out", type=Path, metavar="DIR", help="folder for --page (default: reports/runs)")
+    return parser
+
+
+def _above_zero(text: str) -> float:
+    """A number that argparse refuses unless it is above zero and finite."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text}")
+    return value
+
+
+def _at_least(least: int, kind: type = int):
+    """A number that argparse refuses below `least`."""
+
+    def number(text: str):
+        value = kind(text)
+        if not value >= least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}, got {text}")
+        return value
+
+    return number

@@ -1,0 +1,118 @@
+"""Which data sets an evaluation scores: the published settings, and whatever lies below a folder.
+
+    chosen("data", "5")     # (its five columns as far as they are there, ["GoPro"])
+
+A column is one data set under one task, and the average of a published setting is the mean over its columns [paper].
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..data.layouts import Found, ImageSet, Item, recognise
+from ..data.registry import matches, registry
+from ..errors import UserError
+
+NOISE_LEVELS = (15, 25, 50)  # sigma in 0..255 of the noise put on clean test photographs
+TITLES = {  # key in the registry -> name in tables
+    "sots-outdoor": "SOTS-outdoor", "rain100l": "Rain100L", "cbsd68": "CBSD68", "gopro": "GoPro", "lol-v1": "LOL-v1",
+    "cdd11": "CDD11", "kodak24": "Kodak24", "ddn": "DDN",
+}  # fmt: skip
+CDD11 = ("lowlight", "haze", "rain", "snow", "lowlight+haze", "lowlight+rain", "lowlight+snow", "haze+rain",
+         "haze+snow", "lowlight+haze+rain", "lowlight+haze+snow")  # fmt: skip
+SETTINGS: dict[str, tuple[tuple[str, str], ...]] = {  # published setting -> columns (key in the registry, task)
+    "3": (("sots-outdoor", "haze"), ("rain100l", "rain"), *(("cbsd68", f"noise{sigma}") for sigma in NOISE_LEVELS)),
+    "5": (("sots-outdoor", "haze"), ("rain100l", "rain"), ("cbsd68", "noise25"), ("gopro", "blur"),
+          ("lol-v1", "lowlight")),
+    "cdd11": tuple(("cdd11", task) for task in CDD11),
+}  # fmt: skip
+FATAL = ("missing-partner", "ambiguous-partner", "unreadable")  # a mean over the other images would be another mean
+
+
+@dataclass(frozen=True)
+class Column:
+    """What one line of the summary is made from."""
+
+    dataset: str  # name in tables
+    task: str  # "noise15", "rain", ...
+    items: tuple[Item, ...]  # not empty; those of a noise column with an `input` of None are degraded by synthesis
+
+
+def column_title(name: str, task: str) -> str:
+    """("cbsd68", "noise25") -> "CBSD68 noise25"; the task is left out where the set has but one."""
+    title = TITLES.get(name, name)
+    return f"{title} {task}" if name in ("cbsd68", "cdd11") else title
+
+
+def chosen(root: str | os.PathLike, setting: str) -> tuple[list[Column], list[str]]:
+    """The columns of a setting that are below `root`, and the titles of those that are missing.
+
+    root: folder in one of the layouts of `slerlib.data.layouts`. setting: a key of SETTINGS, or "pairs": every test set
+    and every pair of folders below root, but for those whose path says "train"; if nothing else is there, those too.
+    Raises UserError where nothing is there, and for an image of a chosen set without a partner.
+    """
+    if str(root) == "demo":
+        raise UserError(
+            f"setting={setting!r} scores the test sets in a folder; got 'demo', the bundled photographs, which are "
+            "none. Name the folder of your data sets, or use setting='demo'."
+        )
+    found = recognise(root)
+    sets = _test_sets(found) if setting == "pairs" else [one for one in found.sets if one.split == "test"]
+    if setting == "pairs":
+        columns, missing = [column for one in sets for column in _own_columns(one)], []
+    else:
+        found_columns = [(name, task, _items(sets, name, task)) for name, task in SETTINGS[setting]]
+        columns = [Column(TITLES[name], task, items) for name, task, items in found_columns if items]
+        missing = [column_title(name, task) for name, task, items in found_columns if not items]
+    _no_faults(found, columns)
+    if not columns:
+        wanted = f"the test sets {', '.join(missing)}" if missing else "paired folders or clean photographs"
+        there = ", ".join(f"{one.name} ({one.split})" for one in found.sets) or "no set of images"
+        faults = "".join(f" {problem.message}" for problem in found.problems[:2])
+        raise UserError(
+            f"setting={setting!r} scores {wanted}; below {root} there is {there}.{faults} Check the folder, or use "
+            "setting='pairs' for images of your own in input/ and target/."
+        )
+    return columns, missing
+
+
+def _test_sets(found: Found) -> list[ImageSet]:
+    """All but training sets; a set of the user's own is one only if its path says so."""
+    filled = [one for one in found.sets if one.items]
+    kept = [one for one in filled if one.split == "test" or not _for_training(found.root, one)]
+    return kept or filled
+
+
+def _for_training(root: Path, one: ImageSet) -> bool:
+    target = one.items[0].target
+    parts = target.relative_to(root.parent).parts if target.is_relative_to(root.parent) else ()
+    return one.name in registry() or any(matches(part.casefold(), "TRAIN") for part in parts)
+
+
+def _own_columns(one: ImageSet) -> list[Column]:
+    name = TITLES.get(one.name, one.name)
+    paired = tuple(item for item in one.items if item.input is not None)
+    clean = tuple(item for item in one.items if item.input is None)
+    columns = [Column(name, one.task, paired)] if paired else []
+    return columns + [Column(name, f"noise{sigma}", clean) for sigma in NOISE_LEVELS if clean]
+
+
+def _items(sets: Sequence[ImageSet], name: str, task: str) -> tuple[Item, ...]:
+    noise = task.startswith("noise")
+    wanted = [one for one in sets if one.name == name and (noise or one.task == task)]
+    return tuple(item for one in wanted for item in one.items if (item.input is None) == noise)
+
+
+def _no_faults(found: Found, columns: Sequence[Column]) -> None:
+    """Raise UserError if an image was left out of a set that is going to be scored."""
+    folders = {path.parent for column in columns for item in column.items for path in (item.input, item.target) if path}
+    faults = [problem for problem in found.problems if problem.kind in FATAL and problem.path.parent in folders]
+    if faults:
+        total = sum(problem.path.parent == faults[0].path.parent for problem in faults)
+        raise UserError(
+            f"Every image of a test set is scored, so each needs its partner; {faults[0].path}: {faults[0].message}"
+            + (f" So do {total - 1} more in that folder." if total > 1 else "")
+        )

@@ -1,0 +1,113 @@
+"""Files written whole or not at all, and the hashes that say what a file or a folder holds.
+
+A kill at any moment leaves the old file or the new one, never half of one, and a full disk leaves no remains.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from .errors import UserError
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def clone_root() -> Path | None:
+    """The folder of the source tree this package runs from, or None when it is installed as a wheel."""
+    root = PACKAGE.parent
+    return root if (root / "pyproject.toml").is_file() and (root / "notebooks").is_dir() else None
+
+
+# --- writing
+
+
+@contextlib.contextmanager
+def renamed_together(*paths: Path) -> Iterator[list[Path]]:
+    """Temporary files, one for each path; all take their final names at the end, or all vanish after an error."""
+    parts = [path.with_name(f".{uuid.uuid4().hex}.part") for path in paths]
+    try:
+        yield parts
+        for part, path in zip(parts, paths, strict=True):  # all are complete: hardly a moment between the renames
+            os.replace(part, path)
+    finally:
+        for part in parts:
+            part.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path, content: bytes | str | Callable[[IO[bytes]], object]) -> Path:
+    """Write bytes, text (as UTF-8) or what a function writes into an open file. Raises OSError where it cannot."""
+    with renamed_together(path) as (part,), open(part, "wb") as file:
+        if callable(content):
+            content(file)
+        else:
+            file.write(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def save_arrays(path: Path, /, **arrays: np.ndarray) -> Path:
+    """Write one .npz file; its folder is made. An array may be called path, too."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return write_atomic(path, lambda file: np.savez(file, **arrays))
+
+
+def check_json_output(path: Path, option: str, pictures: tuple[str, ...]) -> None:
+    """Refuse, before any work, a name for numbers that no file can have here, or that would replace a picture.
+
+    pictures: suffixes of pictures. Raises UserError that names the option.
+    """
+    if not path.absolute().parent.is_dir():
+        raise UserError(f"{option} is a file in an existing folder; {path.parent} does not exist. Create it first.")
+    if path.is_dir():
+        raise UserError(f"{option} is a file; {path} is a folder. Name a file in it: {path / 'results.json'}.")
+    if path.suffix.lower() in pictures:
+        raise UserError(
+            f"{option} takes a JSON file, not a picture, which would be lost; got {path}. "
+            f"Name it {path.stem}.json, for example."
+        )
+
+
+# --- hashes
+
+
+def name_bytes(text: str) -> bytes:
+    """UTF-8 of a text with names of files, of those too whose bytes are no UTF-8 (umlauts of an old disk)."""
+    return text.encode(errors="surrogateescape")
+
+
+def sha256_file(path: str | os.PathLike) -> str:
+    """SHA-256 of a file's bytes, 64 hex digits. Raises OSError when it cannot be read."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def sha256_folder(folder: str | os.PathLike, pattern: str = "*") -> str:
+    """SHA-256 over the relative names and the bytes of the files below `folder` that match `pattern`, in name order.
+
+    Hidden files and folders and `__pycache__` do not count. An empty folder has a hash too. Raises OSError for an
+    unreadable file.
+    """
+    folder, total = Path(folder), hashlib.sha256()
+    names = []
+    for path in folder.rglob(pattern):
+        parts = path.relative_to(folder).parts
+        hidden = any(part.startswith(".") or part == "__pycache__" for part in parts)
+        if path.is_file() and not hidden:
+            names.append("/".join(parts))
+    for name in sorted(names):
+        total.update(name_bytes(f"{name}\0{sha256_file(folder / name)}\n"))
+    return total.hexdigest()
+
+
+def sha256_of(path: str | os.PathLike | None) -> str | None:
+    """SHA-256 of a file or a folder; None for a name that is no path, such as "demo"."""
+    if path is None or not os.path.exists(path):
+        return None
+    return sha256_folder(path) if os.path.isdir(path) else sha256_file(path)

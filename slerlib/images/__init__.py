@@ -1,0 +1,13 @@
+"""Picture files, PIL images and arrays <-> float32 RGB tensors in [0, 1], and everything else a picture carries.
+
+Read in this order:
+
+    files.py          read_image, write_image, and PIL images; `Meta` keeps alpha, 16 bits, colour profile, camera data
+    arrays.py         numpy arrays, uint8, uint16 or float
+    sixteen_bit.py    PNG and TIFF with 16 bits per channel
+    orientation.py    which way up a picture is stored
+"""
+
+from .files import SUFFIXES, Meta, from_pil, read_image, to_pil, write_image
+
+__all__ = ["SUFFIXES", "Meta", "from_pil", "read_image", "to_pil", "write_image"]

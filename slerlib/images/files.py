@@ -1,0 +1,299 @@
+"""Image files and PIL images <-> float32 RGB tensors in [0, 1], without losing what the network does not see.
+
+The network works on three channels. Everything else about a picture (greyscale, 16 bits, alpha, CMYK, colour profile,
+camera data) travels beside the pixels in a `Meta`, so that a restored picture comes back as the kind it was.
+Shape suffixes: C channels, H height, W width, N samples per pixel. [ours]: the paper says nothing about files.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from ..errors import UserError
+from ..files import write_atomic
+from .orientation import orientation, upright
+from .sixteen_bit import read_samples16, write_samples16
+
+FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".bmp": "BMP",
+}
+SUFFIXES = tuple(FORMATS)  # what write_image writes; read_image reads whatever Pillow reads
+_KEEPS_ALPHA = ("PNG", "WEBP", "TIFF")
+_KEEPS_CMYK = ("JPEG", "TIFF")
+_KEEPS_16 = ("PNG", "TIFF")
+_KEEPS_EXIF = ("PNG", "JPEG", "WEBP")
+_OPTIONS = {
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "WEBP": {"lossless": True, "exact": True},
+    "TIFF": {"compression": "tiff_deflate"},
+}
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What a picture is besides its RGB values."""
+
+    mode: str = "RGB"  # the PIL mode to go back to, without alpha: "L", "RGB", "CMYK", "I;16", ...
+    depth: int = 8  # bits per channel, 8 or 16
+    alpha: np.ndarray | None = None  # (H, W) uint8 or uint16, never touched
+    icc: bytes | None = None  # colour profile
+    exif: bytes | None = None  # camera data; for files the orientation has been applied and its tag removed
+    format: str | None = None  # as Pillow names it
+    notes: tuple[str, ...] = ()  # one sentence for each thing that the reader left out
+
+
+# --- reading ---
+
+
+def read_image(source: str | os.PathLike | Image.Image) -> tuple[torch.Tensor, Meta]:
+    """A picture -> ((3, H, W) float32 in [0, 1], Meta).
+
+    Files come upright (EXIF orientation), animations give their first frame and a note; a PIL image keeps its grid.
+    Raises UserError for a file that is missing, a folder, empty, damaged, not an image or absurdly large.
+    """
+    if isinstance(source, Image.Image):
+        return from_pil(source)
+    path = Path(source)
+    data = _file_bytes(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns about odd but readable files; unreadable ones raise
+            return _decode(data)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except UnidentifiedImageError:
+        raise UserError(
+            f"An image of a kind that Pillow reads is needed; {path} is none ({len(data)} bytes, starting with "
+            f"{data[:8]!r}). Convert it to PNG, JPEG, WebP or TIFF."
+        ) from None
+    except Image.DecompressionBombError as error:
+        raise UserError(
+            f"An image may have at most {2 * Image.MAX_IMAGE_PIXELS:,} pixels; {path} claims more ({error}) "
+            "If you trust the file, raise PIL.Image.MAX_IMAGE_PIXELS or cut it into parts."
+        ) from None
+    except Exception as error:  # damaged files make Pillow raise OSError, SyntaxError, struct.error, zlib.error, ...
+        raise UserError(
+            f"An image file must be complete; {path} starts like one but is truncated or damaged "
+            f"({type(error).__name__}: {error}). Copy or download it again."
+        ) from error
+
+
+def _file_bytes(path: Path) -> bytes:
+    need = "An image file is needed"
+    try:
+        if path.is_dir():
+            raise UserError(f"{need}; {path} is a folder. Give a file, or run `slerlib restore IN OUT` on the folder.")
+        if not path.exists():
+            raise UserError(f"{need}; {path} does not exist. Check the spelling; the current folder is {Path.cwd()}.")
+        if not path.is_file():
+            raise UserError(f"{need}; {path} is a device or a pipe. Save its content to a file first.")
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{need} that can be read; {path} cannot: {error.strerror}. Check the permissions.") from None
+    if not data:
+        raise UserError(f"{need} with content; {path} has 0 bytes. Copy or download it again.")
+    return data
+
+
+def _decode(data: bytes) -> tuple[torch.Tensor, Meta]:
+    im = Image.open(io.BytesIO(data))
+    wide_HWN, notes = read_samples16(data, im)  # None for the usual 8-bit file
+    if getattr(im, "n_frames", 1) > 1 and im.format != "MPO":  # MPO: a camera's JPEG with a preview inside
+        notes.append(f"The file has {im.n_frames} frames or pages; only the first is used.")
+    kind, turned = im.format, orientation(im)
+    negative = kind == "TIFF" and im.mode.startswith("I;16") and im.tag_v2.get(262) == 0  # 0 is white
+    im.load()
+    x_CHW, meta = from_pil(im if turned == 1 else ImageOps.exif_transpose(im))
+    x_CHW = 1 - x_CHW if negative else x_CHW
+    # A TIFF's tags describe the layout of the file itself, so they are not carried over.
+    meta = replace(meta, format=kind, notes=tuple(notes), exif=None if kind == "TIFF" else meta.exif)
+    if wide_HWN is None:
+        return x_CHW, meta
+    wide_HWN = upright(wide_HWN, turned)
+    colour, alpha = (3, 3) if wide_HWN.shape[2] >= 3 else (1, 1)
+    meta = replace(meta, depth=16, mode="RGB" if colour == 3 else "L")
+    if wide_HWN.shape[2] > alpha:
+        meta = replace(meta, alpha=wide_HWN[..., alpha].copy())
+    return scaled(wide_HWN[..., :colour], 65535), meta
+
+
+def from_pil(im: Image.Image) -> tuple[torch.Tensor, Meta]:
+    """PIL image of any mode -> ((3, H, W) float32 in [0, 1], Meta).
+
+    Palettes come back as RGB and bilevel images as greyscale, for neither can hold a restored picture.
+    Raises UserError for an image whose file is closed or damaged, for one without pixels, and for mode I or F with
+    values outside 0..65535 or 0..1.
+    """
+    try:
+        im.load()
+    except Exception as error:  # the file is read as late as here; see read_image for what can happen
+        raise UserError(
+            f"A PIL image must be open and complete; reading its pixels failed ({type(error).__name__}: {error}). "
+            "Give restore the path instead, or open the file again."
+        ) from error
+    if 0 in im.size:
+        raise UserError(f"An image needs at least one pixel; this is {im.width} x {im.height}. Check how it was made.")
+    meta = Meta(icc=im.info.get("icc_profile"), exif=_exif_bytes(im), format=im.format)
+    if im.mode.startswith("I") or im.mode == "F":
+        values_HW, top = np.asarray(im), 1.0 if im.mode == "F" else 65535.0
+        low, high = values_HW.min(), values_HW.max()
+        if not (low >= 0 and high <= top):  # so that NaN fails too
+            raise UserError(
+                f"A PIL image of mode {im.mode} must hold values from 0 to {top:g}; these are {low:g} to {high:g}. "
+                "Rescale it, or convert it to mode L or RGB."
+            )
+        return scaled(values_HW[..., None], top), replace(meta, mode=im.mode, depth=16)
+    if im.mode == "CMYK":
+        return scaled(np.asarray(_press(im, meta.icc, "RGB")), 255), replace(meta, mode="CMYK")
+    grey = im.mode in ("1", "L", "LA", "La")
+    mode = "L" if grey else im.mode if im.mode in ("YCbCr", "LAB", "HSV") else "RGB"
+    if im.has_transparency_data:
+        im = im.convert("LA" if grey else "RGBA")
+        meta = replace(meta, alpha=np.array(im.getchannel("A")))
+    return scaled(np.asarray(im.convert("RGB")), 255), replace(meta, mode=mode)
+
+
+def scaled(values_HWN: np.ndarray, top: float) -> torch.Tensor:
+    """(H, W, 1|3) of any real dtype -> (3, H, W) float32, `top` becoming 1."""
+    values_NHW = np.ascontiguousarray(values_HWN.transpose(2, 0, 1), dtype=np.float32) / np.float32(top)
+    return torch.from_numpy(values_NHW).expand(3, -1, -1).contiguous()
+
+
+def _exif_bytes(im: Image.Image) -> bytes | None:
+    try:
+        exif = im.getexif()
+        return exif.tobytes() if len(exif) else None
+    except Exception:  # damaged camera data is no reason to refuse a readable picture
+        return None
+
+
+def _press(im: Image.Image, icc: bytes | None, target: str) -> Image.Image:
+    """CMYK -> RGB or RGB -> CMYK, through the picture's own profile where it is usable, else by the plain formula."""
+    if icc:
+        try:
+            profiles = [ImageCms.ImageCmsProfile(io.BytesIO(icc)), ImageCms.createProfile("sRGB")]
+            return ImageCms.profileToProfile(im, *profiles[:: 1 if target == "RGB" else -1], outputMode=target)
+        except (ImageCms.PyCMSError, OSError):
+            pass  # damaged, or a profile for another colour space
+    return im.convert(target)
+
+
+# --- writing ---
+
+
+def to_pil(x_CHW: torch.Tensor, meta: Meta | None = None) -> Image.Image:
+    """(3, H, W) in [0, 1] -> PIL image of the kind that `meta` tells; 16-bit colour, unknown to PIL, gets 8 bits."""
+    meta = _checked(x_CHW, meta)
+    if meta.mode == "F":
+        im = Image.fromarray(x_CHW.detach().mean(0).clamp(0, 1).float().cpu().numpy())
+    elif meta.mode.startswith("I"):
+        im = Image.fromarray(_quantised(x_CHW.mean(0), 16).astype({"I": "<i4", "I;16B": ">u2"}.get(meta.mode, "<u2")))
+    elif meta.mode == "L":
+        im = Image.fromarray(_quantised(x_CHW.mean(0), 8))
+    else:
+        im = Image.fromarray(np.ascontiguousarray(_quantised(x_CHW, 8).transpose(1, 2, 0)))
+        im = _press(im, meta.icc, "CMYK") if meta.mode == "CMYK" else im.convert(meta.mode)
+    if meta.alpha is not None:
+        wide = meta.alpha.dtype == np.uint16
+        im.putalpha(Image.fromarray((meta.alpha // 257).astype(np.uint8) if wide else meta.alpha))
+    im.info |= {"icc_profile": meta.icc} if meta.icc else {}
+    im.info |= {"exif": meta.exif} if meta.exif else {}
+    return im
+
+
+def write_image(path: str | os.PathLike, x_CHW: torch.Tensor, meta: Meta | None = None) -> None:
+    """Write (3, H, W) in [0, 1] as the kind of picture that `meta` tells, in the format of the suffix.
+
+    The file appears whole or not at all. Formats of 8 bits get 8 bits, formats without CMYK get sRGB.
+    Raises UserError for a suffix that is not in SUFFIXES, a folder that cannot be written to, transparency in a format
+    that has none and a picture too large for its format.
+    """
+    meta, kind = _checked(x_CHW, meta), check_output(path)
+    path = Path(os.path.realpath(path))  # write through a link, which the rename would otherwise replace
+    if meta.alpha is not None and kind not in _KEEPS_ALPHA:
+        raise UserError(
+            f"A picture with transparency needs PNG, WebP or TIFF; {path.name} is {kind}, which would lose it. "
+            f"Write {path.stem}.png instead."
+        )
+    data = _encoded(x_CHW, meta, kind)
+    try:
+        write_atomic(path, data)
+    except OSError as error:
+        raise UserError(
+            f"The output folder must be writable; writing {path} failed: {error.strerror}. "
+            "Choose another folder or free some space."
+        ) from None
+
+
+def check_output(path: str | os.PathLike) -> str:
+    """The format that write_image will use for this path. Raises UserError if the name or its folder will not do."""
+    path = Path(path)
+    if path.suffix.lower() not in FORMATS:
+        raise UserError(
+            f"The output format comes from the suffix, one of {', '.join(SUFFIXES)}; {path.name!r} has "
+            f"{path.suffix or 'none'}. Name it {path.stem}.png, for example."
+        )
+    if path.is_dir() or not path.parent.is_dir():
+        fault = "is a folder" if path.is_dir() else f"lies in {path.parent}, which is no folder"
+        raise UserError(f"The output must be a file in an existing folder; {path} {fault}. Create it or choose one.")
+    return FORMATS[path.suffix.lower()]
+
+
+def _encoded(x_CHW: torch.Tensor, meta: Meta, kind: str) -> bytes:
+    if meta.mode in ("YCbCr", "LAB", "HSV") or (meta.mode == "CMYK" and kind not in _KEEPS_CMYK):
+        # The values are sRGB now; the profile of a press does not describe them.
+        meta = replace(meta, mode="RGB", icc=None if meta.mode == "CMYK" else meta.icc)
+    grey = meta.mode in ("L", "F") or meta.mode.startswith("I")
+    whole = meta.mode == "F" and kind == "TIFF"  # the one format here for floating-point values
+    if meta.depth == 16 and kind in _KEEPS_16 and not whole:
+        samples_HWN = _quantised(x_CHW.mean(0, keepdim=True) if grey else x_CHW, 16).transpose(1, 2, 0)
+        if meta.alpha is not None:
+            alpha_HW = meta.alpha if meta.alpha.dtype == np.uint16 else meta.alpha.astype(np.uint16) * 257
+            samples_HWN = np.concatenate([samples_HWN, alpha_HW[..., None]], axis=2)
+        return write_samples16(kind, samples_HWN, meta.icc, meta.exif)
+    im = to_pil(x_CHW, replace(meta, mode="L" if grey and not whole else meta.mode))
+    extra = {"icc_profile": meta.icc} if meta.icc else {}
+    extra |= {"exif": meta.exif} if meta.exif and kind in _KEEPS_EXIF else {}
+    out = io.BytesIO()
+    try:
+        im.save(out, kind, **_OPTIONS.get(kind, {}), **extra)
+    except (OSError, ValueError, struct.error) as error:
+        raise UserError(
+            f"The format must be able to hold the picture; {kind} refused {im.width} x {im.height} pixels ({error}). "
+            "Write a .png or .tiff file instead."
+        ) from error
+    return out.getvalue()
+
+
+def _checked(x_CHW: torch.Tensor, meta: Meta | None) -> Meta:
+    if x_CHW.ndim != 3 or x_CHW.shape[0] != 3 or 0 in x_CHW.shape:
+        raise UserError(
+            f"A picture is made from a tensor of shape (3, H, W); this one is {tuple(x_CHW.shape)}. "
+            "Take one image of the batch, or repeat a grey channel three times."
+        )
+    if meta is not None and meta.alpha is not None and meta.alpha.shape != tuple(x_CHW.shape[1:]):
+        raise UserError(
+            f"The alpha channel must have the size of the picture; it is {meta.alpha.shape} and the picture is "
+            f"{tuple(x_CHW.shape[1:])}. Crop or resize both alike."
+        )
+    return meta or Meta()
+
+
+def _quantised(x: torch.Tensor, depth: int) -> np.ndarray:
+    values = (x.detach().float().clamp(0, 1) * (2**depth - 1)).round()
+    return values.cpu().numpy().astype(np.uint8 if depth == 8 else np.uint16)

@@ -1,0 +1,173 @@
+"""Restore any picture: file, PIL image, array or tensor in, the same kind and size out.
+
+model = slerlib.load("tiny")
+y = slerlib.restore(model, "rainy.jpg")                  # PIL image
+y, trace = slerlib.restore(model, x, return_trace=True)  # how it was routed
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import fields, replace
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..config import LAYERS
+from ..errors import UserError
+from ..images.arrays import check_range, from_array, to_array
+from ..images.files import from_pil, read_image, to_pil
+from ..model.network import SLERIR, SMALLEST
+from ..model.router import Trace
+from .load import evaluating
+from .memory import keep_freed_memory
+from .tiles import restore_tiled
+
+WHOLE_PIXELS = 1_500_000  # up to this many, tile=None restores an image whole
+AUTO_TILE = 512
+SMALLEST_TILE = 64
+
+
+def restore(
+    model: SLERIR,
+    x: str | os.PathLike | Image.Image | np.ndarray | Tensor,
+    *,
+    path: str | Sequence[int] | Tensor | None = None,
+    return_trace: bool = False,
+    tile: int | None = None,
+    route: str = "image",
+):
+    """Restore a picture of any size from 1 x 1 pixels up.
+
+    Arguments
+    model: from `load`, or any SLERIR. It is run in evaluation mode and left as it was.
+    x: path of a file -> PIL image, 8-bit where the file has 16-bit colour, which Pillow lacks (`slerlib restore` keeps
+        it, and so do arrays); PIL image -> PIL image of the same mode (palettes become RGB, bilevel ones grey);
+        array (H, W) or (H, W, 1 to 4) of uint8, uint16 or float in [0, 1] -> same shape and dtype, alpha untouched;
+        float tensor (1|3, H, W) or (B, 1|3, H, W) in [0, 1] -> the same shape, dtype and device.
+    path: force the experts: 8 integers, a string such as "01201120", or a (B, 8) tensor.
+    return_trace: also return the `Trace` (on the CPU).
+    tile: None restores images of up to 1.5 million pixels whole and larger ones in tiles of 512; 0 = always whole; or
+        the side of a tile in pixels, a multiple of 8 of at least 64. Memory then follows the tile, apart from about 100
+        bytes per pixel for the image, the result and the one look that the encoder takes at the whole.
+    route: "image" = one path for the whole image; "tile" = each tile is encoded and routed by itself, for damage that
+        differs from place to place; the trace then has a row for each tile, row by row.
+    Returns: the restored picture in [0, 1], or (picture, Trace).
+    Raises UserError for input that is no image, has NaN, infinity or values out of range, and for bad options.
+    """
+    if isinstance(x, (str, os.PathLike)):
+        x_CHW, meta = read_image(x)
+        for note in meta.notes:
+            warnings.warn(f"{os.fspath(x)}: {note}", stacklevel=2)
+    elif isinstance(x, Image.Image):
+        x_CHW, meta = from_pil(x)
+    elif isinstance(x, np.ndarray):
+        x_CHW = from_array(x)
+    elif isinstance(x, Tensor):
+        y, trace = restore_batch(model, _checked_tensor(x), path=path, tile=tile, route=route)
+        y = y if x.shape[-3] == 3 else y.mean(dim=1, keepdim=True)
+        y = y.reshape(x.shape).to(x.device, x.dtype)
+        return (y, trace) if return_trace else y
+    else:
+        raise UserError(
+            "restore takes the path of an image, a PIL image, a numpy array or a torch tensor; "
+            f"got {type(x).__name__}. Convert it to one of these."
+        )
+    y_BCHW, trace = restore_batch(model, x_CHW[None], path=path, tile=tile, route=route)
+    y = to_array(y_BCHW[0], x) if isinstance(x, np.ndarray) else to_pil(y_BCHW[0], meta)
+    return (y, trace) if return_trace else y
+
+
+def _checked_tensor(x: Tensor) -> Tensor:
+    """-> (B, 3, H, W) float32, or UserError."""
+    if not x.is_floating_point():
+        hint = "Divide it by 255: x.float() / 255." if x.dtype == torch.uint8 else "Convert it to float32 in [0, 1]."
+        raise UserError(f"An image tensor must be floating point with values in [0, 1]; this one is {x.dtype}. {hint}")
+    if x.ndim not in (3, 4) or x.shape[-3] not in (1, 3) or 0 in x.shape:
+        hint = "Check how it was made."
+        if x.ndim == 2:
+            hint = "Add the channel with x[None]."
+        elif x.ndim in (3, 4) and x.shape[-1] in (1, 3):
+            hint = f"Move the channels forward with x.permute({'2, 0, 1' if x.ndim == 3 else '0, 3, 1, 2'})."
+        elif x.ndim in (3, 4) and x.shape[-3] == 4:
+            hint = "Leave the alpha channel out: x[..., :3, :, :]."
+        raise UserError(f"An image tensor must be (3, H, W) or (B, 3, H, W), or 1 for 3; got {(*x.shape,)}. {hint}")
+    x = x.detach().float()
+    low, high = torch.aminmax(x)  # NaN wins both
+    check_range(low.item(), high.item())
+    x = x.clamp(0, 1).reshape(-1, *x.shape[-3:])
+    return x.expand(-1, 3, -1, -1)
+
+
+def restore_batch(
+    model: SLERIR, x_BCHW: Tensor, *, path=None, tile: int | None = None, route: str = "image"
+) -> tuple[Tensor, Trace]:
+    """(B, 3, H, W) float32 in [0, 1], already checked -> (restored batch, Trace on the CPU), as `restore`."""
+    if not isinstance(model, SLERIR):
+        raise UserError(f"The model must be a SLERIR network; got {type(model).__name__}. Try slerlib.load('tiny').")
+    if route not in ("image", "tile"):
+        raise UserError(f"route must be 'image' (one path) or 'tile' (one per tile); got {route!r}. Leave it out.")
+    height, width = x_BCHW.shape[-2:]
+    side = tile_side(tile, height * width)
+    weight = next(model.parameters())
+    if weight.device.type == "cpu":
+        keep_freed_memory()
+    with evaluating(model), torch.inference_mode():
+        x = x_BCHW.to(weight.device, weight.dtype)
+        x = _reflected(_reflected(x, -2, model.multiple), -1, model.multiple)
+        path_BL = None if path is None else _path(model, path, x)
+        if side:
+            y, trace = restore_tiled(model, x, side, path_BL, route)
+        else:
+            y, trace = model(x, path=path_BL, return_trace=True)
+        y = y[..., :height, :width].float()
+    # Copies made out here are ordinary tensors, which may meet autograd again.
+    y, trace = y.clone(), replace(trace, **_copies(trace))
+    if not torch.isfinite(y).all():
+        raise UserError(
+            "The network must give finite values; it gave NaN or infinity: its weights are damaged or their precision "
+            f"({weight.dtype}) is too low. Load the checkpoint again, in float32."
+        )
+    return y.clamp_(0, 1), trace
+
+
+def tile_side(tile: int | None, pixels: int) -> int:
+    """Side of the tiles, 0 for the whole image. Raises UserError for a side that no tile may have."""
+    if tile is None:
+        return AUTO_TILE if pixels > WHOLE_PIXELS else 0
+    if isinstance(tile, bool) or not isinstance(tile, int) or (tile != 0 and (tile < SMALLEST_TILE or tile % 8)):
+        raise UserError(
+            f"tile must be 0 (whole image) or a multiple of 8 of at least {SMALLEST_TILE}; got {tile!r}. Try tile=512."
+        )
+    return tile
+
+
+def _path(model: SLERIR, path, x_BCHW: Tensor) -> Tensor:
+    """(B, 8) int64 from any of the forms that `restore` takes."""
+    try:
+        values = torch.as_tensor([int(digit) for digit in path] if isinstance(path, str) else path)
+    except (TypeError, ValueError, RuntimeError):
+        raise UserError(
+            f"A path is {LAYERS} expert numbers, as a list, digits or a (B, {LAYERS}) tensor; got {path!r}. "
+            f"Try path='{'0' * LAYERS}'."
+        ) from None
+    return model._checked(values, x_BCHW)
+
+
+def _reflected(x: Tensor, dim: int, multiple: int) -> Tensor:
+    """Pad at the end of `dim` to a multiple, and to the network's smallest size, going back and forth if need be."""
+    n = x.shape[dim]
+    target = max(-(-n // multiple) * multiple, -(-SMALLEST // multiple) * multiple)
+    if target == n:
+        return x
+    place = torch.arange(target, device=x.device) % max(2 * n - 2, 1)  # a single line is repeated
+    return x.index_select(dim, torch.minimum(place, 2 * n - 2 - place))
+
+
+def _copies(trace: Trace) -> dict[str, Tensor]:
+    values = {f.name: getattr(trace, f.name) for f in fields(trace)}
+    return {name: value.cpu().clone() for name, value in values.items() if isinstance(value, Tensor)}
