@@ -35,7 +35,7 @@ def measured(model, root: Path) -> dict[str, np.ndarray]:
     found = {}
     for task in (*MIXTURES, *names):
         rows = np.flatnonzero(labels == task)
-        rows = rows[np.argsort(traces.table["content"].to_numpy()[rows])]
+        rows = rows[np.argsort(traces.table["scene"].to_numpy()[rows])]
         if task in MIXTURES:
             target = model.router.targets(model.router.told([task])).detach()
             found[f"angle {task}"] = sphere.angle(z[rows], target).numpy()

@@ -6,7 +6,7 @@ Takes the pairs below --data in any layout that slerlib knows, training and test
 or the other. Every clean patch of a pair is also damaged by `slerlib.degrade`, at the severity that costs the
 same PSNR: what differs then is the kind of damage, not its strength. Printed for both, median and the range from the
 10th to the 90th percentile: statistics of the damage, and the AUC of a logistic regression that sees all of them and
-has to tell real from synthetic, cross-validated so that no content is on both sides. AUC 0.5: it cannot; 1: always.
+has to tell real from synthetic, cross-validated so that no scene is on both sides. AUC 0.5: it cannot; 1: always.
 Legend: C channels, H W pixels; clean c, damaged d, residual r = d - c.
 """
 
@@ -24,7 +24,7 @@ import torch
 from slerlib import degrade, psnr, ssim
 from slerlib.data.degrade import synthetic_depth
 from slerlib.data.layouts import recognise
-from slerlib.evaluation.metrics import FEWEST_CONTENTS, with_interval
+from slerlib.evaluation.metrics import FEWEST_SCENES, with_interval
 from slerlib.images import read_image
 
 SIDE = 160  # px of a patch
@@ -37,7 +37,7 @@ def pairs(root: Path, task: str) -> list[tuple[Path, Path]]:
     return sorted((item.input, item.target) for item in items if item.input)
 
 
-def content_of(file: Path) -> str:
+def scene_of(file: Path) -> str:
     """What stands on both sides of a split: the number of a photograph, the sequence of a frame."""
     if re.match(r"gopro|reds", file.stem):
         return "_".join(file.stem.split("_")[:3])
@@ -142,7 +142,7 @@ def collect(root: Path, task: str, patches: int, severity: tuple[float, float], 
             s, level = matched(c, task, psnr(d, c), seed, depth)
             free = degrade(c, task, float(rng.uniform(*severity)), seed, depth=depth)
             s = (s * 255).round() / 255  # files are of 8 bits
-            row = {"content": content_of(partner), "file": file.stem, "severity": level, "free": psnr(free, c)}
+            row = {"scene": scene_of(partner), "file": file.stem, "severity": level, "free": psnr(free, c)}
             for name, x in (("real", d), ("synthetic", s)):
                 row[name] = {"PSNR": psnr(x, c), "SSIM": ssim(x, c)} | statistics(c.numpy(), x.numpy(), task)
             rows.append(row)
@@ -151,7 +151,7 @@ def collect(root: Path, task: str, patches: int, severity: tuple[float, float], 
 
 def tell_apart(rows: list[dict], draws: int = 1000) -> tuple[float, float, float]:
     """AUC of a cross-validated logistic regression on the statistics, PSNR (matched) left out, and its 95 %
-    bootstrap interval over contents, for the regressions as they are; NaN bounds for fewer than 5 contents."""
+    bootstrap interval over scenes, for the regressions as they are; NaN bounds for fewer than 5 scenes."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import GroupKFold, cross_val_predict
@@ -161,15 +161,15 @@ def tell_apart(rows: list[dict], draws: int = 1000) -> tuple[float, float, float
     names = [name for name in rows[0]["real"] if name != "PSNR"]
     x = np.array([[row[kind][name] for name in names] for kind in ("real", "synthetic") for row in rows])
     x = np.where(np.isfinite(x), x, np.nanmedian(x, 0))
-    y, groups = np.repeat([1, 0], len(rows)), [row["content"] for row in rows] * 2
+    y, groups = np.repeat([1, 0], len(rows)), [row["scene"] for row in rows] * 2
     folds = GroupKFold(min(5, len(set(groups))))
     scale = QuantileTransformer(output_distribution="normal", n_quantiles=min(100, len(rows)))
     model = make_pipeline(scale, LogisticRegression(C=0.3, max_iter=2000))
     score = cross_val_predict(model, x, y, groups=groups, cv=folds, method="decision_function")
-    auc, contents, rng = float(roc_auc_score(y, score)), sorted(set(groups)), np.random.default_rng(0)
-    if len(contents) < FEWEST_CONTENTS:
+    auc, scenes, rng = float(roc_auc_score(y, score)), sorted(set(groups)), np.random.default_rng(0)
+    if len(scenes) < FEWEST_SCENES:
         return auc, np.nan, np.nan
-    places = [np.flatnonzero(np.array(groups) == content) for content in contents]
+    places = [np.flatnonzero(np.array(groups) == scene) for scene in scenes]
     drawn = [np.concatenate([places[n] for n in rng.integers(0, len(places), len(places))]) for _ in range(draws)]
     low, high = np.quantile([roc_auc_score(y[rows], score[rows]) for rows in drawn], [0.025, 0.975])
     return auc, float(low), float(high)
@@ -177,15 +177,15 @@ def tell_apart(rows: list[dict], draws: int = 1000) -> tuple[float, float, float
 
 def table(task: str, rows: list[dict]) -> dict:
     """Print the comparison of one task and return its numbers."""
-    contents = len({row["content"] for row in rows})
+    scenes = len({row["scene"] for row in rows})
     auc, *interval = tell_apart(rows)
     known = interval if np.isfinite(interval[0]) else None
-    result = {"patches": len(rows), "contents": contents, "auc": auc, "auc_95": known, "statistics": {}}
+    result = {"patches": len(rows), "scenes": scenes, "auc": auc, "auc_95": known, "statistics": {}}
     free, level = ([row[name] for row in rows] for name in ("free", "severity"))
     real = [row["real"]["PSNR"] for row in rows]
     ends = [np.percentile(x, (5, 95)) for x in (real, free)]
     result |= {"severity": float(np.median(level)), "beyond_severity_1": float(np.mean(np.array(level) > 0.99))}
-    print(f"\n{task}: {len(rows)} patches of {contents} contents; AUC {with_interval(auc, *interval, '.3f')}")
+    print(f"\n{task}: {len(rows)} patches of {scenes} scenes; AUC {with_interval(auc, *interval, '.3f')}")
     print(
         f"  severity that matches: median {np.median(level):.2f}, above 1 in {result['beyond_severity_1']:.0%}; input "
         f"PSNR (5..95 %) real {ends[0][0]:.1f}..{ends[0][1]:.1f}, as trained {ends[1][0]:.1f}..{ends[1][1]:.1f} dB"
@@ -215,8 +215,8 @@ def main() -> None:
     for task in args.tasks:
         deep = task == "haze" or (task == "rain" and args.rain_depth)
         rows = collect(args.data, task, args.patches, tuple(args.severity), deep)
-        if len({row["content"] for row in rows}) < 2:
-            print(f"\n{task}: fewer than 2 contents below {args.data}, left out")
+        if len({row["scene"] for row in rows}) < 2:
+            print(f"\n{task}: fewer than 2 scenes below {args.data}, left out")
             continue
         result[task] = table(task, rows)
     if args.out:

@@ -128,7 +128,7 @@ def profile(runs: dict[str, Run], step: int, steps: int, ceilings: dict[str, flo
 def recipe_flop(cfg: config.RunConfig, result: dict) -> float:
     """FLOP of the stages that were profiled, all their steps; B counts as C."""
     a, b, c = cfg.train.stage_steps()
-    grid = cfg.train.grid_contents * len(cfg.model.classes)
+    grid = cfg.train.grid_scenes * len(cfg.model.classes)
     samples = {"A": a * grid, "C": (b + c) * cfg.train.batch}
     return sum(samples[stage] * result[stage]["fp32"]["flop_per_sample"] for stage in samples if stage in result)
 

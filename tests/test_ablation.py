@@ -36,7 +36,7 @@ def val(tmp_path_factory):
 @pytest.fixture(scope="module", autouse=True)
 def small():
     """The recipe with few held-out views, small batches and small crops."""
-    recipe, values = config.recipe, ["data.anchor_contents=2", "train.batch=2", "train.grid_contents=2"]
+    recipe, values = config.recipe, ["data.anchor_scenes=2", "train.batch=2", "train.grid_scenes=2"]
     values += ["model.context=32", "data.crop=16"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(config, "recipe", lambda name: config.with_overrides(recipe(name), values))

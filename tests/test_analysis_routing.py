@@ -21,21 +21,21 @@ from slerlib.model.router import Trace
 NAMES = ("rain", "haze", "blur")
 
 
-def planted(contents=20):
+def planted(scenes=20):
     """Layer 0: the degradation decides; 1: rain against the rest; 2: always expert 1; others: a coin of three sides."""
     rng = np.random.default_rng(3)
-    label = np.tile(np.arange(3), contents)
-    path = rng.integers(0, 3, (3 * contents, 8))
+    label = np.tile(np.arange(3), scenes)
+    path = rng.integers(0, 3, (3 * scenes, 8))
     path[:, 0], path[:, 1], path[:, 2] = label, label > 0, 1
-    return path, [NAMES[k] for k in label], np.repeat(np.arange(contents), 3)
+    return path, [NAMES[k] for k in label], np.repeat(np.arange(scenes), 3)
 
 
 # --- layers and cells -------------------------------------------------------------------------------------------------
 
 
 def test_planted_information_is_found_and_chance_looks_like_chance():
-    path, labels, contents = planted()
-    table = routing.layer_table(path, labels, contents=contents, draws=200)
+    path, labels, scenes = planted()
+    table = routing.layer_table(path, labels, scenes=scenes, draws=200)
     assert table.stage.tolist() == list(STAGE_NAMES)
     assert table.nmi[0] == pytest.approx(1) and table.information[0] == pytest.approx(np.log(3))
     two_thirds = scipy_entropy([1 / 3, 2 / 3])
@@ -61,9 +61,9 @@ def test_information_and_its_ceiling_agree_with_scikit_learn():
 
 
 def test_usage_intervals_and_tests_of_every_cell():
-    path, labels, contents = planted()
-    table = slerlib.routing_table(path, labels, contents=contents, draws=300)
-    assert len(table) == 8 * 3 * 3 and table.attrs["experts"] == 3 and table.attrs["contents"] == 20
+    path, labels, scenes = planted()
+    table = slerlib.routing_table(path, labels, scenes=scenes, draws=300)
+    assert len(table) == 8 * 3 * 3 and table.attrs["experts"] == 3 and table.attrs["scenes"] == 20
     assert (table.groupby(["layer", "degradation"]).usage.sum() == 1).all()
     cell = table.set_index(["stage", "degradation", "expert"])
     assert cell.usage["enc1", "haze", 1] == 1 and cell.usage_all["enc1", "haze", 1] == pytest.approx(1 / 3)
@@ -74,52 +74,52 @@ def test_usage_intervals_and_tests_of_every_cell():
 
 
 def test_intervals_resample_photographs_not_images():
-    contents = np.repeat(np.arange(6), 25)  # 150 images, but six pieces of evidence
+    scenes = np.repeat(np.arange(6), 25)  # 150 images, but six pieces of evidence
     path = np.repeat((np.arange(6) < 3).astype(int), 25)[:, None].repeat(8, axis=1)
     labels = ["rain"] * 150
-    wide = routing.routing_table(path, labels, contents=contents, draws=500).iloc[0]
+    wide = routing.routing_table(path, labels, scenes=scenes, draws=500).iloc[0]
     narrow = routing.routing_table(path, labels, draws=500).iloc[0]
     assert wide.usage_high - wide.usage_low >= 0.6 > 0.3 > narrow.usage_high - narrow.usage_low
-    assert chance.clustered_mean(path[:, 0], contents)[2] > 0.8 and chance.clustered_mean(path[:, 0])[2] < 0.7
+    assert chance.clustered_mean(path[:, 0], scenes)[2] > 0.8 and chance.clustered_mean(path[:, 0])[2] < 0.7
 
 
 def test_four_photographs_have_no_interval():
     """The bootstrap of so few gives their range; a degradation that only few of many show has none either."""
     assert doctest.testmod(chance).failed == 0
-    path, labels, contents = planted(contents=4)
-    assert np.isnan(chance.clustered_mean(path[:, 0], contents)[1:]).all()
+    path, labels, scenes = planted(scenes=4)
+    assert np.isnan(chance.clustered_mean(path[:, 0], scenes)[1:]).all()
     for table in (routing.layer_table, routing.routing_table, routing.path_table):
-        bounds = table(path, labels, contents=contents, draws=20).filter(regex="_low$|_high$")
+        bounds = table(path, labels, scenes=scenes, draws=20).filter(regex="_low$|_high$")
         assert bounds.shape[1] >= 2 and bounds.isna().all(axis=None)
-    path, labels, contents = planted(contents=6)
+    path, labels, scenes = planted(scenes=6)
     rare = np.flatnonzero(np.array(labels) == "blur")[:2]
     keep = np.array([name != "blur" for name in labels])
     keep[rare] = True
-    table = routing.routing_table(path[keep], np.array(labels)[keep], contents=contents[keep], draws=20)
+    table = routing.routing_table(path[keep], np.array(labels)[keep], scenes=scenes[keep], draws=20)
     known = table.groupby("degradation").usage_low.agg(lambda low: low.notna().all())
     assert known.to_dict() == {"rain": True, "haze": True, "blur": False}
-    paths = routing.path_table(path[keep], np.array(labels)[keep], contents=contents[keep], draws=20)
+    paths = routing.path_table(path[keep], np.array(labels)[keep], scenes=scenes[keep], draws=20)
     assert paths.within_low.notna().tolist() == [True, True, False, True] and paths.between_low.isna().all()
 
 
 def test_labels_are_shuffled_within_photographs():
-    path, labels, contents = planted()
-    counts = chance.shuffled(chance.as_routes(path, labels, contents), draws=5)
+    path, labels, scenes = planted()
+    counts = chance.shuffled(chance.as_routes(path, labels, scenes), draws=5)
     assert (counts.sum(axis=-1) == 20).all()  # every photograph keeps one image of each degradation
-    real = chance.as_routes(path, labels, contents).counts().sum((0, 1))
+    real = chance.as_routes(path, labels, scenes).counts().sum((0, 1))
     assert (counts.sum(axis=1) == real).all()  # and the usage of experts is that of the data
 
 
 def test_every_kind_of_trace_is_taken():
-    path, labels, contents = planted(4)
+    path, labels, scenes = planted(4)
     blank = {"embedding": None, "margin": None, "anchor_angle": None, "anchor_names": (), "probability": None}
     trace = Trace(path=torch.as_tensor(path), similarity=torch.zeros(12, 8, 4), **blank)
     half = [Trace(path=trace.path[a:b], similarity=trace.similarity[a:b], **blank) for a, b in ((0, 5), (5, 12))]
-    table = pd.DataFrame({"label": labels, "content": contents})
+    table = pd.DataFrame({"label": labels, "scene": scenes})
     traces = SimpleNamespace(table=table, path=path.astype(np.int8), similarity=np.zeros((12, 8, 4)))
-    whole = slerlib.routing_table(trace, labels, contents=contents, draws=5)
+    whole = slerlib.routing_table(trace, labels, scenes=scenes, draws=5)
     assert len(whole) == 8 * 3 * 4  # an expert that nobody took has its rows too
-    pd.testing.assert_frame_equal(slerlib.routing_table(half, labels, contents=contents, draws=5), whole)
+    pd.testing.assert_frame_equal(slerlib.routing_table(half, labels, scenes=scenes, draws=5), whole)
     pd.testing.assert_frame_equal(slerlib.routing_table(traces, draws=5), whole)
 
 
@@ -137,7 +137,7 @@ class OnGPU(torch.Tensor):
 
 
 def test_traces_may_lie_on_a_gpu_and_hold_gradients():
-    path, labels, contents = planted(4)
+    path, labels, scenes = planted(4)
     away = torch.as_tensor(path).as_subclass(OnGPU)
     with pytest.raises(TypeError):
         np.asarray(away)
@@ -150,8 +150,8 @@ def test_traces_may_lie_on_a_gpu_and_hold_gradients():
 
 
 def test_a_list_of_stores_brings_its_labels():
-    path, labels, contents = planted(4)
-    table = pd.DataFrame({"label": labels, "content": contents})
+    path, labels, scenes = planted(4)
+    table = pd.DataFrame({"label": labels, "scene": scenes})
     blank = dict.fromkeys(("embedding", "margin", "anchor_angle"), np.zeros((12, 1)))
     store = Traces(table, path=path, similarity=np.zeros((12, 8, 3)), anchor_names=(), anchors=None, pins=None,
                    checkpoint="a", **blank)  # fmt: skip
@@ -220,17 +220,17 @@ def test_coactivation_and_flows_count_images():
 def test_sets_with_photographs_of_their_own_are_shuffled_among_photographs():
     """As in the 3-task setting: rain and haze on other photographs than noise, which has each at several levels."""
     labels = ["rain"] * 20 + ["haze"] * 20 + ["noise15", "noise25"] * 20
-    contents = [*range(40), *np.repeat(np.arange(40, 60), 2)]
+    scenes = [*range(40), *np.repeat(np.arange(40, 60), 2)]
     path = np.random.default_rng(0).integers(0, 3, (80, 8))
     path[:, 0] = [NAMES.index(name) if name in NAMES else 2 for name in labels]
-    table = routing.routing_table(path, labels, contents=contents, draws=200)
+    table = routing.routing_table(path, labels, scenes=scenes, draws=200)
     assert table.attrs["shuffled"] == "degradations permuted among photographs"
     first = table[table.layer == 0]
     assert (first.p < 0.02).all() and (first.nmi_shuffled < 0.1).all() and (first.nmi > 0.7).all()
     assert (table[table.layer > 0].p_corrected > 0.05).all()
     # each photograph under one degradation, in three versions: they are one piece of evidence and stay together
-    thrice = chance.as_routes(np.repeat(path[:40], 3, 0), np.repeat(labels[:40], 3), np.repeat(contents[:40], 3))
-    once = chance.as_routes(path[:40], labels[:40], contents[:40])
+    thrice = chance.as_routes(np.repeat(path[:40], 3, 0), np.repeat(labels[:40], 3), np.repeat(scenes[:40], 3))
+    once = chance.as_routes(path[:40], labels[:40], scenes[:40])
     assert (chance.shuffled(thrice, 20) == 3 * chance.shuffled(once, 20)).all()
 
 
@@ -244,7 +244,7 @@ def traces(label, path, embedding=None, severity=0.5, photographs=3):
     n = len(label)
     z = np.asarray(embedding if embedding is not None else np.tile(AXES[0], (n, 1)), float)
     z = z / np.linalg.norm(z, axis=1, keepdims=True)
-    table = pd.DataFrame({"label": label, "content": [f"p{k % photographs}" for k in range(n)], "severity": severity})
+    table = pd.DataFrame({"label": label, "scene": [f"p{k % photographs}" for k in range(n)], "severity": severity})
     angle = np.degrees(np.arccos(np.clip(z @ AXES.T, -1, 1)))
     margin = np.abs(z).max(axis=1, keepdims=True).repeat(8, 1)
     return SimpleNamespace(table=table, path=np.asarray(path), embedding=z, anchor_angle=angle, margin=margin,
@@ -288,7 +288,7 @@ def test_angle_and_margin_detect_what_lies_off_the_anchors():
     few = sweeps.novelty_table(traces(labels, [[0] * 8] * 15, z, photographs=4), ("rain",), draws=50)
     assert few[["auc_low", "auc_high"]].isna().all(axis=None), "four photographs give no interval"
     known = traces(labels, [[0] * 8] * 15, z, photographs=5)
-    known.table.loc[:4, "content"] = "p0"  # all trained images of one photograph
+    known.table.loc[:4, "scene"] = "p0"  # all trained images of one photograph
     few = sweeps.novelty_table(known, ("rain",), draws=50)
     assert few[["auc_low", "auc_high"]].isna().all(axis=None)
     with pytest.raises(UserError, match="untrained"):

@@ -18,23 +18,23 @@ from slerlib.analysis.embedding import Map, align, compare, make_map, quality
 from slerlib.analysis.geometry import measures
 from slerlib.analysis.store import Traces
 
-K, CONTENTS, D = 6, 10, 16
+K, SCENES, D = 6, 10, 16
 NAMES = tuple("abcdef")
 
 
-def planted(spread=0.15, scene=0.0, damage=0.0, draws=1, seed=0) -> Traces:
-    """Six caps at the ends of three axes of 16; `scene` moves every point of a content the same way, `damage` every
-    point of a content, class and draw.
+def planted(spread=0.15, leak=0.0, damage=0.0, draws=1, seed=0) -> Traces:
+    """Six caps at the ends of three axes of 16; `leak` moves every point of a scene the same way, `damage` every
+    point of a scene, class and draw.
     """
     rng = np.random.default_rng(seed)
     anchors = np.zeros((K, D), dtype=np.float32)
     anchors[range(K), [0, 1, 2] * 2] = [1, 1, 1, -1, -1, -1]
-    label, content, draw, view = (part.ravel() for part in np.mgrid[:K, :CONTENTS, :draws, :2])
-    z = anchors[label] + scene * rng.standard_normal((CONTENTS, D))[content]
-    z += damage * rng.standard_normal((K, CONTENTS, draws, D))[label, content, draw]
+    label, scene, draw, view = (part.ravel() for part in np.mgrid[:K, :SCENES, :draws, :2])
+    z = anchors[label] + leak * rng.standard_normal((SCENES, D))[scene]
+    z += damage * rng.standard_normal((K, SCENES, draws, D))[label, scene, draw]
     z[:, :3] += spread * rng.standard_normal((len(z), 3))
     z /= np.linalg.norm(z, axis=1, keepdims=True)
-    table = pd.DataFrame({"content": [f"demo/{c}" for c in content], "dataset": "demo",
+    table = pd.DataFrame({"scene": [f"demo/{c}" for c in scene], "dataset": "demo",
                           "label": [NAMES[k] for k in label], "severity": 0.5, "seed": draw,
                           "view": np.array(["image", "crop"])[view], "psnr_input": 20.0, "psnr": math.nan})  # fmt: skip
     angle = sphere.angle(torch.from_numpy(z)[:, None], torch.from_numpy(anchors).double()).numpy().astype(np.float32)
@@ -166,18 +166,18 @@ def test_measures_of_the_planted_sphere(caps):
     assert table.value["silhouette"] > 0.6
     for name in ("knn_accuracy", "probe_accuracy"):
         assert table["reference"][name] == 1 / K and abs(table.shuffled[name] - 1 / K) < 0.07
-    assert table.loc["content_leakage", ["value", "low", "shuffled", "reference"]].isna().all(), "a single draw"
+    assert table.loc["scene_leakage", ["value", "low", "shuffled", "reference"]].isna().all(), "a single draw"
     # six points at the ends of three axes: 24 of the 30 ordered pairs at a right angle, 6 opposite
     assert table.value["inter_cosine"] == pytest.approx(-6 / 30, abs=0.01)
     distance = math.log((24 * math.exp(-4) + 6 * math.exp(-8)) / 30)
     assert table.value["centroid_uniformity"] == pytest.approx(distance, abs=0.05)
-    inside = table.drop(["centroid_uniformity", "content_leakage"])
+    inside = table.drop(["centroid_uniformity", "scene_leakage"])
     assert ((inside.low <= inside.value) & (inside.value <= inside.high)).all()
 
 
 def test_leakage_is_seen_where_it_was_planted():
-    table = measures(planted(spread=0.02, scene=0.15, draws=2))
-    leak = table.loc["content_leakage"]
+    table = measures(planted(spread=0.02, leak=0.15, draws=2))
+    leak = table.loc["scene_leakage"]
     assert leak.low > 0.9 and leak.shuffled < 0.2
     # two rows of the other draw among 2 x 2 x 10 of the class less the two of its own
     assert leak.reference == pytest.approx(2 / 38)
@@ -187,39 +187,39 @@ def test_leakage_is_seen_where_it_was_planted():
 def test_damage_that_crops_and_severities_share_is_no_leak_of_the_scene():
     caps = planted(spread=0.02, damage=0.15, draws=2)
     mild = replace(caps, table=caps.table.assign(severity=0.1))
-    leak = measures(caps.append(mild)).loc["content_leakage"]
+    leak = measures(caps.append(mild)).loc["scene_leakage"]
     assert leak.reference == pytest.approx(4 / 76) and leak.low <= leak.reference <= leak.high < 0.15
 
 
 def test_the_optimum_of_uniformity_is_that_of_a_simplex():
-    points = np.repeat(sphere.simplex(K, D).float().numpy(), 2 * CONTENTS, axis=0)
+    points = np.repeat(sphere.simplex(K, D).float().numpy(), 2 * SCENES, axis=0)
     table = measures(replace(planted(), embedding=points))
     for name in ("centroid_uniformity", "inter_cosine"):
         assert table.value[name] == pytest.approx(table["reference"][name], abs=1e-5)
     assert table.value["intra_cosine"] == pytest.approx(1, abs=1e-6) and table.value["silhouette"] == pytest.approx(1)
 
 
-def test_four_contents_give_values_without_intervals():
+def test_four_scenes_give_values_without_intervals():
     caps = planted(draws=2)
-    part = caps.select(caps.table.content.isin([f"demo/{n}" for n in range(4)]).to_numpy())
+    part = caps.select(caps.table.scene.isin([f"demo/{n}" for n in range(4)]).to_numpy())
     table = measures(part)
     assert table.value.notna().all() and table[["low", "high"]].isna().all(axis=None)
 
 
-def test_classes_with_contents_of_their_own_need_five_each():
-    """One content per class: every draw with all classes is the data, and its interval would have no width."""
+def test_classes_with_scenes_of_their_own_need_five_each():
+    """One scene per class: every draw with all classes is the data, and its interval would have no width."""
     caps = planted()
-    alone = np.array([label in "abcde" and content == f"demo/{'abcde'.index(label)}"
-                      for label, content in zip(caps.table.label, caps.table.content, strict=True)])  # fmt: skip
+    alone = np.array([label in "abcde" and scene == f"demo/{'abcde'.index(label)}"
+                      for label, scene in zip(caps.table.label, caps.table.scene, strict=True)])  # fmt: skip
     table = measures(caps.select(alone))
     assert np.isfinite(table.value["inter_cosine"]) and table[["low", "high"]].isna().all(axis=None)
 
 
-def test_one_content_leaves_held_out_measures_empty():
+def test_one_scene_leaves_held_out_measures_empty():
     caps = planted()
-    single = (caps.table.content == "demo/0").to_numpy() & (caps.table.view == "image").to_numpy()
+    single = (caps.table.scene == "demo/0").to_numpy() & (caps.table.view == "image").to_numpy()
     assert measures(caps.select(single)).value.notna().sum() == 2, "the centroids of one row per class"
-    table = measures(caps.select((caps.table.content == "demo/0").to_numpy()))
+    table = measures(caps.select((caps.table.scene == "demo/0").to_numpy()))
     held_out = table.loc[["knn_accuracy", "probe_accuracy", "intra_cosine"]]
     assert held_out.value.isna().all() and table.low.isna().all() and np.isfinite(table.value["silhouette"])
     with pytest.raises(slerlib.UserError, match="between classes"):

@@ -50,7 +50,7 @@ def test_the_rows_are_what_restore_says(model, restored):
     for row, case in enumerate(cases()):
         y, trace = slerlib.restore(model, case.input, return_trace=True)
         entry = whole.table.iloc[row]
-        assert (entry.content, entry.label) == (f"demo/{case.image}", case.task)
+        assert (entry.scene, entry.label) == (f"demo/{case.image}", case.task)
         assert entry.psnr == pytest.approx(slerlib.psnr(y, case.target), abs=1e-3)
         assert entry.psnr_input == slerlib.psnr(case.input, case.target)
         assert whole.path[row].tolist() == trace.path[0].tolist()

@@ -105,3 +105,10 @@ def test_a_network_of_another_kind_than_needed_is_refused():
         UserError, match="Lesson 3 needs a network with experts 2 or 3, glgf full; this one has experts 1"
     ):
         config.require(cfg, "Lesson 3", experts=range(2, 4), glgf=("full",), block=("naf",))
+
+
+def test_a_card_with_the_former_names_of_keys_is_read():
+    values = config.to_dict(config.recipe("tiny"))
+    values["train"]["grid_contents"] = values["train"].pop("grid_scenes") + 1
+    assert config.from_dict(config.RunConfig, values).train.grid_scenes == config.recipe("tiny").train.grid_scenes + 1
+    assert config.with_overrides(config.recipe("tiny"), ["data.anchor_contents=7"]).data.anchor_scenes == 7

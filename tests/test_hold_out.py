@@ -1,4 +1,4 @@
-"""Contents kept out of training: of every set, the same photograph out of all sets, no more than the anchors need."""
+"""Scenes kept out of training: of every set, the same photograph out of all sets, no more than the anchors need."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def brighter(x):
     return x // 32 * 32 + 9
 
 
-def test_of_every_set_contents_are_kept():
+def test_of_every_set_scenes_are_kept():
     sets = [source("photographs", CLEAN, range(40)), source("more", CLEAN, range(40, 48))]
     sets += [source("wet", "rain", range(50, 66)), source("foggy", "haze", range(70, 74))]
     training, held = Sources(sets, "made up").hold_out(24)
@@ -88,7 +88,7 @@ def test_pictures_are_told_apart():
 
 @pytest.fixture
 def foggy(tmp_path):
-    """20 contents with 12 inputs each and no photographs."""
+    """20 scenes with 12 inputs each and no photographs."""
     cache, (height, width) = Cache(), (40, 40)
     for n in range(20):
         Image.fromarray(scene(n, height, width).permute(1, 2, 0).numpy()).save(tmp_path / f"{n}.png")
@@ -96,11 +96,11 @@ def foggy(tmp_path):
     return Sources([Source("foggy", "haze", tuple(map(str, range(240))), files, files)], "made up")
 
 
-def test_anchors_of_pairs_alone_take_no_more_than_their_contents(foggy, tmp_path):
+def test_anchors_of_pairs_alone_take_no_more_than_their_scenes(foggy, tmp_path):
     small = ["model.width=8", "model.stages=1,1,1,1,1,1,1,1", "model.context=32", "data.crop=16"]
-    cfg = config.with_overrides(config.recipe("tiny"), [*small, "data.anchor_contents=3"])
+    cfg = config.with_overrides(config.recipe("tiny"), [*small, "data.anchor_scenes=3"])
     run = Run(cfg, foggy, tmp_path, torch.device("cpu"))
-    assert len(run.held_out) == 24  # of two contents
+    assert len(run.held_out) == 24  # of two scenes
     grid = held_out.batches(run, len(run.held_out), seed=1)
     assert grid.grid == 3 and grid.real_rows == 3 and len(grid[0]["context"]) == 3 * 8 + 3
 

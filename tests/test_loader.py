@@ -64,7 +64,7 @@ def test_a_crop_is_the_same_place_with_and_without_its_view():
     assert torch.equal(with_view["clean"], without["clean"]) and len(without["rows"]) == 0
 
 
-def test_a_grid_shares_contents_across_classes_and_not_damage():
+def test_a_grid_shares_scenes_across_classes_and_not_damage():
     batch = batches(grid=3)[0]
     assert batch["label"].tolist() == list(range(8)) * 3
     clean = batch["clean"].unflatten(0, (3, 8))
@@ -91,7 +91,7 @@ def test_half_of_the_rain_is_that_of_a_wall_as_it_is_scored(monkeypatch):
     assert all(given["haze"]) and len(given["rain"]) == 42 and 13 <= sum(given["rain"]) <= 29
 
 
-def test_all_contents_come_before_any_repeats():
+def test_all_scenes_come_before_any_repeats():
     data = photographs(8)
     for n, image in enumerate(data.sets[0].targets):
         image.fill_(20 + n * 25)

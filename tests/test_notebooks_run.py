@@ -213,7 +213,7 @@ def test_the_report_of_the_sphere_draws_maps_with_their_quality(run):
     table = geometry.measures(traces.select(traces.table.label != "snow"))
     assert f"of other photographs: **{table.value['knn_accuracy']:.2f}" in text and "trustworthiness" in text
     assert (record["folder"] / "measures.csv").is_file()
-    assert f"same photograph, has the value {table.value['content_leakage']:.2f} (" in text
+    assert f"same photograph, has the value {table.value['scene_leakage']:.2f} (" in text
     assert "2 photographs: too few for intervals." in text and "nan to" not in text
     assert len(page) < 4_000_000
 
@@ -263,7 +263,7 @@ def test_the_report_of_a_comparison_scores_or_takes_runs(run, untrained):
 
 
 def test_the_lesson_on_training_trains_and_scores(run, tmp_path):
-    small = '["model.width=8", "model.context=32", "data.crop=16", "data.anchor_contents=2", "train.grid_contents=2"]'
+    small = '["model.width=8", "model.context=32", "data.crop=16", "data.anchor_scenes=2", "train.grid_scenes=2"]'
     lesson = solved("04_train_on_gpu", tmp_path)
     _, page, text = run(lesson, out=str(tmp_path / "run"), steps=10, settings=small, images=1)
     assert "step 10 of 10, stage C" in text and "Yes: it changes in A and C." in text
@@ -279,7 +279,7 @@ def test_the_lesson_on_ablations_runs_with_its_solution(run, tmp_path):
 
 
 def test_the_lesson_on_many_processes_trains_alone_and_together(run, tmp_path):
-    small = '["model.width=8", "model.context=32", "data.crop=16", "data.anchor_contents=2", "train.grid_contents=2"]'
+    small = '["model.width=8", "model.context=32", "data.crop=16", "data.anchor_scenes=2", "train.grid_scenes=2"]'
     lesson = solved("09_many_gpus", tmp_path)
     _, page, text = run(lesson, steps=8, settings=small)
     assert "weighted by the share of the samples: off by" in text and "Decay pulls at it." in text

@@ -127,7 +127,7 @@ def test_without_intervals_nothing_is_told_from_0():
     assert not any(line.get_marker() == "v" for line in fig.axes[0].lines) and len(fig.axes[0].get_xticks()) > 3
     fixed = pd.concat([severities(), severities()[:1].assign(degradation="clean", severity=np.nan)])
     assert plots.severity_chart(fixed).alt_text == plots.severity_chart(severities()).alt_text
-    few = routing.layer_table(PATH[:4], LABELS[:4], contents=[0, 0, 1, 1], draws=20)
+    few = routing.layer_table(PATH[:4], LABELS[:4], scenes=[0, 0, 1, 1], draws=20)
     spans = severities().assign(**{f"{key}_{end}": np.nan for key in ("own", "clean") for end in ("low", "high")})
     walked = walk().assign(psnr_low=np.nan, psnr_high=np.nan, lost_low=np.nan, lost_high=np.nan)
     for fig in (plots.nmi_chart(few), plots.severity_chart(spans), plots.walk_chart(walked, "rain", "blur")):

@@ -1,4 +1,4 @@
-"""What there is to train on: sets, repeats, held-out contents, cache, fingerprint, and how real pairs enter batches."""
+"""What there is to train on: sets, repeats, held-out scenes, cache, fingerprint, and how real pairs enter batches."""
 
 import numpy as np
 import pytest
@@ -107,7 +107,7 @@ def test_the_plan_is_what_is_drawn():
     assert rows["myrain"]["samples"] == pytest.approx(rows["myrain"]["share"] * (6 + 3 * 4 + 8))
 
 
-def test_without_photographs_the_clean_sides_are_the_contents():
+def test_without_photographs_the_clean_sides_are_the_scenes():
     sources = Sources([pairs("rain", 8)], "made up")
     batch = batches(sources, batch=44)[0]
     assert set(values(batch)) <= set(range(200, 208))
@@ -153,17 +153,17 @@ def test_crop_and_view_of_a_real_pair_are_one_image_even_when_it_is_small():
         assert torch.equal(batch["degraded"][n], batch["context"][n][:, y : y + 32, x : x + 32])
 
 
-def test_a_grid_has_rows_of_real_contents_and_a_real_row():
+def test_a_grid_has_rows_of_real_scenes_and_a_real_row():
     data = batches(mixed(), grid=4, real_rows=1)
     batch = data[0]
     assert batch["label"].tolist() == list(range(8)) * 4 + [RAIN, LOWLIGHT]
-    contents = torch.tensor(values(batch))[:32].reshape(4, 8)
-    assert bool((contents == contents[:, :1]).all())  # one content per row
+    scenes = torch.tensor(values(batch))[:32].reshape(4, 8)
+    assert bool((scenes == scenes[:, :1]).all())  # one scene per row
     real = batch["real"][:32].reshape(4, 8)
     assert real.sum(1).tolist() == [0, 1, 0, 1] and batch["real"][32:].all()
     for row in (1, 3):
-        own = LOWLIGHT if contents[row, 0] >= 230 else RAIN
-        assert real[row].nonzero().flatten().tolist() == [own] and contents[row, 0] >= 200
+        own = LOWLIGHT if scenes[row, 0] >= 230 else RAIN
+        assert real[row].nonzero().flatten().tolist() == [own] and scenes[row, 0] >= 200
     assert {int(r.nonzero()) for r in real if r.any()} == {RAIN, LOWLIGHT}  # classes of pairs in turn
     assert torch.equal(
         torch.tensor(values(batch, "degraded"))[batch["real"]], torch.tensor(values(batch))[batch["real"]] - 150
@@ -271,7 +271,7 @@ def test_decoding_has_the_values_of_the_reader(tmp_path, kind):
     assert torch.equal(decoded(file), expected)
 
 
-def test_the_fingerprint_follows_names_and_contents():
+def test_the_fingerprint_follows_names_and_content():
     one = mixed().fingerprint()
     assert one == mixed().fingerprint() and len(one) == 64
     changed = mixed()

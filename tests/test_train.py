@@ -175,7 +175,7 @@ def test_each_stage_moves_what_it_should(photographs, tmp_path):
     torch.testing.assert_close(run.net.router.pins.norm(dim=-1), torch.ones(8, 3))
 
 
-def test_anchors_come_from_held_out_contents_and_pins_from_anchors(photographs, tmp_path):
+def test_anchors_come_from_held_out_scenes_and_pins_from_anchors(photographs, tmp_path):
     run = run_module.Run(make(), photographs, tmp_path, torch.device("cpu"))
     before = run.net.router.anchors.clone()
     with open(tmp_path / "log", "w") as log:

@@ -26,7 +26,7 @@ class PathBench:
 
     cases: as `slerlib.evaluation.cases` makes them. side: so many central pixels are used, so that images share a
     batch and a run takes a minute. batch: images of one size restored at once.
-    Attributes, one row per image: label, content, psnr_input, path (N, L) its own route, similarity (N, L, E), psnr
+    Attributes, one row per image: label, scene, psnr_input, path (N, L) its own route, similarity (N, L, E), psnr
     (along the own route), anchor_angle (N, K). For a router that decides on the way (`sphere_stage`) a forced layer
     leaves later decisions as they were. Raises UserError for a single expert, for `dense`, which has no route, and
     without cases.
@@ -43,7 +43,7 @@ class PathBench:
             raise UserError("An experiment needs at least one image; got none. Check the data.")
         self.model, self.batch, self.experts = model, batch, model.cfg.experts
         self.label = np.array([case.task for case in cases], dtype=object)
-        self.content = np.array([f"{case.dataset}/{case.image}" for case in cases], dtype=object)
+        self.scene = np.array([f"{case.dataset}/{case.image}" for case in cases], dtype=object)
         self.names = tuple(dict.fromkeys(self.label))
         pairs = [(centre(case.input, side), centre(case.target, side)) for case in loaded(cases)]
         self._input, self._target = map(list, zip(*pairs, strict=True))
@@ -126,7 +126,7 @@ class PathBench:
 
     def mean(self, values: np.ndarray, rows: np.ndarray, name: str = "lost") -> dict[str, float]:
         """name, name_low, name_high: mean over these rows with its interval, NaN for fewer than 5 photographs."""
-        mean, low, high = clustered_mean(values, self.content[rows])
+        mean, low, high = clustered_mean(values, self.scene[rows])
         return {name: mean, f"{name}_low": low, f"{name}_high": high}
 
     def modal(self) -> dict[str, np.ndarray]:

@@ -57,7 +57,7 @@ def knock_out(bench: PathBench) -> DataFrame:
                 cell = {"layer": layer, "stage": STAGE_NAMES[layer], "expert": expert, "degradation": name}
                 cell |= {"n": len(part), "chosen": taken.mean()} | bench.mean(lost, part)
                 cell["lost_if_chosen"] = lost[taken].mean() if taken.any() else np.nan
-                cell["p"] = sign_flip(lost, bench.content[part]) if taken.any() else np.nan
+                cell["p"] = sign_flip(lost, bench.scene[part]) if taken.any() else np.nan
                 rows.append(cell)
     table = pd.DataFrame(rows)
     tested = table.p.notna()
@@ -134,7 +134,7 @@ def route_rules(bench: PathBench, seed: int = 0) -> DataFrame:
 
 def _modal_elsewhere(bench: PathBench, n: int) -> np.ndarray:
     """Most frequent path of the degradation of image n in other photographs; its own where there is no other."""
-    others = (bench.label == bench.label[n]) & (bench.content != bench.content[n])
+    others = (bench.label == bench.label[n]) & (bench.scene != bench.scene[n])
     return modal_route(bench.path[others]) if others.any() else bench.path[n]
 
 

@@ -7,7 +7,7 @@ permuted among photographs (`shuffled`), so that what photographs do to the rout
 resample photographs, not images: versions of one photograph are no independent evidence.
 A draw that holds a photograph twice looks a little more regular than the data, so percentile intervals of information
 lean upwards and those of distances within a class downwards.
-Legend: N images, G photographs (contents), K degradations, L layers, E experts, S draws.
+Legend: N images, G photographs (scenes), K degradations, L layers, E experts, S draws.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..config import LAYERS, STAGE_NAMES
 from ..errors import UserError
-from ..evaluation.metrics import FEWEST_CONTENTS
+from ..evaluation.metrics import FEWEST_SCENES
 from .store import Traces
 
 DRAWS = 1000
@@ -32,7 +32,7 @@ class Routes:
 
     path: np.ndarray  # (N, L) expert per layer
     label: np.ndarray  # (N,) index into names
-    content: np.ndarray  # (N,) photograph, 0..G-1
+    scene: np.ndarray  # (N,) photograph, 0..G-1
     names: tuple[str, ...]  # degradations in the order of their first appearance
     experts: int
 
@@ -42,9 +42,9 @@ class Routes:
 
     def counts(self) -> np.ndarray:
         """(G, K, L, E): images of a photograph and degradation that take an expert."""
-        shape = (self.content.max() + 1, len(self.names), self.path.shape[1], self.experts)
+        shape = (self.scene.max() + 1, len(self.names), self.path.shape[1], self.experts)
         counts = np.zeros(shape)
-        np.add.at(counts, (self.content, self.label), np.eye(self.experts)[self.path])
+        np.add.at(counts, (self.scene, self.label), np.eye(self.experts)[self.path])
         return counts
 
     def linked(self) -> bool:
@@ -59,31 +59,31 @@ class Routes:
         return list(STAGE_NAMES) if layers == LAYERS else [str(n) for n in range(layers)]
 
 
-def as_routes(traces, labels: Sequence[str] | None = None, contents=None, experts: int | None = None) -> Routes:
-    """Routes from `Traces` (labels and contents are in its table), a `Trace`, a list of either, or an (N, L) array.
+def as_routes(traces, labels: Sequence[str] | None = None, scenes=None, experts: int | None = None) -> Routes:
+    """Routes from `Traces` (labels and scenes are in its table), a `Trace`, a list of either, or an (N, L) array.
 
     A list of Traces is joined, which takes traces of one network. labels: the degradation of each image; may be left
-    out for Traces. contents: the photograph of each image; left out, each image counts as a photograph of its own.
+    out for Traces. scenes: the photograph of each image; left out, each image counts as a photograph of its own.
     experts: E; left out, as the similarities say, else the largest seen.
-    Raises UserError if the numbers of paths, labels and contents differ, or if a path is no whole number from 0 up.
+    Raises UserError if the numbers of paths, labels and scenes differ, or if a path is no whole number from 0 up.
     """
     if isinstance(traces, list | tuple) and traces and all(isinstance(part, Traces) for part in traces):
         traces = Traces.concatenate(traces)
     table = getattr(traces, "table", None)
     if table is not None:
         labels = table["label"] if labels is None else labels
-        contents = table["content"] if contents is None else contents
+        scenes = table["scene"] if scenes is None else scenes
     parts = list(traces) if isinstance(traces, (list, tuple)) and hasattr((*traces, 0)[0], "path") else [traces]
     path = np.concatenate([as_array(getattr(part, "path", part)) for part in parts])
     if experts is None:
         similarity = getattr(parts[0], "similarity", None)
         experts = similarity.shape[-1] if similarity is not None else int(path.max(initial=0)) + 1
     labels = [] if labels is None else [str(label) for label in labels]
-    contents = range(len(path)) if contents is None else list(contents)
-    if path.ndim != 2 or not len(path) or len(labels) != len(path) or len(contents) != len(path):
+    scenes = range(len(path)) if scenes is None else list(scenes)
+    if path.ndim != 2 or not len(path) or len(labels) != len(path) or len(scenes) != len(path):
         raise UserError(
             "Routes are an (N, L) array of experts with one degradation, and if given one photograph, per row; got "
-            f"{path.shape}, {len(labels)} labels and {len(contents)} contents. Pass labels= as long as the paths."
+            f"{path.shape}, {len(labels)} labels and {len(scenes)} scenes. Pass labels= as long as the paths."
         )
     if path.dtype.kind not in "iu" or path.min() < 0 or path.max() >= experts:
         raise UserError(
@@ -92,8 +92,8 @@ def as_routes(traces, labels: Sequence[str] | None = None, contents=None, expert
         )
     names = tuple(dict.fromkeys(labels))
     places = {name: k for k, name in enumerate(names)}
-    content = np.unique(np.asarray([str(c) for c in contents]), return_inverse=True)[1]
-    return Routes(path, np.array([places[label] for label in labels]), content, names, experts)
+    scene = np.unique(np.asarray([str(c) for c in scenes]), return_inverse=True)[1]
+    return Routes(path, np.array([places[label] for label in labels]), scene, names, experts)
 
 
 def as_array(x) -> np.ndarray:
@@ -145,8 +145,8 @@ def hamming(counts: np.ndarray) -> np.ndarray:
 def resampled(routes: Routes, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
     """(S, K, L, E) counts of bootstrap draws over photographs."""
     counts = routes.counts()
-    contents = len(counts)
-    weights = np.random.default_rng(seed).multinomial(contents, np.full(contents, 1 / contents), size=draws)
+    scenes = len(counts)
+    weights = np.random.default_rng(seed).multinomial(scenes, np.full(scenes, 1 / scenes), size=draws)
     return np.tensordot(weights.astype(float), counts, axes=1)
 
 
@@ -157,9 +157,9 @@ def shuffled(routes: Routes, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
     stay together and such groups exchange their labels; a degradation then has as many groups, not as many images.
     """
     rng, linked = np.random.default_rng(seed), routes.linked()
-    content = routes.content
-    order = np.argsort(content, kind="stable")
-    group_N = np.unique(content * len(routes.names) + routes.label, return_inverse=True)[1]
+    scene = routes.scene
+    order = np.argsort(scene, kind="stable")
+    group_N = np.unique(scene * len(routes.names) + routes.label, return_inverse=True)[1]
     label_G = np.zeros(group_N.max() + 1, dtype=int)
     label_G[group_N] = routes.label
     chosen_NLE = np.eye(routes.experts)[routes.path]
@@ -167,7 +167,7 @@ def shuffled(routes: Routes, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
     result = np.empty((draws, len(routes.names), *chosen_NLE.shape[1:]))
     for s in range(draws):
         if linked:
-            label_N = routes.label[np.lexsort((rng.random(len(content)), content))]
+            label_N = routes.label[np.lexsort((rng.random(len(scene)), scene))]
         else:
             label_N = rng.permutation(label_G)[group_N[order]]
         result[s] = np.tensordot(one_hot[label_N], chosen_NLE[order], axes=(0, 0))
@@ -186,11 +186,11 @@ def interval(values: np.ndarray, photographs: int | np.ndarray) -> tuple[np.ndar
     """95 % percentile interval of draws (S, ...), those without a value left out.
 
     photographs: how many there were to draw from, for all or as an array that broadcasts to (...). NaN where they are
-    fewer than FEWEST_CONTENTS, and where no draw has a value.
+    fewer than FEWEST_SCENES, and where no draw has a value.
     """
     finite = np.isfinite(values).any(axis=0)
     low, high = np.nanquantile(np.where(finite, values, 0.0), [0.025, 0.975], axis=0)
-    known = finite & (np.asarray(photographs) >= FEWEST_CONTENTS)
+    known = finite & (np.asarray(photographs) >= FEWEST_SCENES)
     return np.where(known, low, np.nan), np.where(known, high, np.nan)
 
 
@@ -206,19 +206,19 @@ def corrected(p: np.ndarray) -> np.ndarray:
     return false_discovery_control(p.ravel()).reshape(p.shape)
 
 
-def clustered_mean(values, contents=None, draws: int = 2000, seed: int = 0) -> tuple[float, float, float]:
-    """(mean, low, high): mean over images with a 95 % bootstrap over contents.
+def clustered_mean(values, scenes=None, draws: int = 2000, seed: int = 0) -> tuple[float, float, float]:
+    """(mean, low, high): mean over images with a 95 % bootstrap over scenes.
 
-    As `slerlib.bootstrap_interval`, for images that share photographs; NaN bounds for fewer than FEWEST_CONTENTS of
+    As `slerlib.bootstrap_interval`, for images that share photographs; NaN bounds for fewer than FEWEST_SCENES of
     them and where a value is infinite.
 
-    >>> clustered_mean([1.0, 2.0, 3.0, 4.0], contents=["cat", "cat", "rocket", "rocket"])
+    >>> clustered_mean([1.0, 2.0, 3.0, 4.0], scenes=["cat", "cat", "rocket", "rocket"])
     (2.5, nan, nan)
     """
     values = np.asarray(values, dtype=float)
-    groups = np.unique(range(len(values)) if contents is None else np.asarray(contents, str), return_inverse=True)[1]
+    groups = np.unique(range(len(values)) if scenes is None else np.asarray(scenes, str), return_inverse=True)[1]
     total, n = np.bincount(groups, values), np.bincount(groups)
-    if len(n) < FEWEST_CONTENTS or not np.isfinite(values).all():
+    if len(n) < FEWEST_SCENES or not np.isfinite(values).all():
         return float(values.mean()), np.nan, np.nan
     drawn = np.random.default_rng(seed).integers(0, len(n), (draws, len(n)))
     low, high = np.quantile(total[drawn].sum(1) / n[drawn].sum(1), [0.025, 0.975])
@@ -230,12 +230,12 @@ def path_string(path: Sequence[int]) -> str:
     return "".join(str(int(expert)) for expert in path)
 
 
-def sign_flip(values, contents, draws: int = 2000, seed: int = 0) -> float:
+def sign_flip(values, scenes, draws: int = 2000, seed: int = 0) -> float:
     """p of a mean of 0 when the sign of each photograph's contribution is a coin: the paired permutation test.
 
     NaN where a value is NaN or infinite, as the dB of a picture that comes back without any error are.
     """
-    total = np.bincount(np.unique(np.asarray(contents, str), return_inverse=True)[1], np.asarray(values, float))
+    total = np.bincount(np.unique(np.asarray(scenes, str), return_inverse=True)[1], np.asarray(values, float))
     if not np.isfinite(total).all():
         return np.nan
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], (draws, len(total)))

@@ -166,7 +166,7 @@ def compare(
     then one fit places all. The second result is (stages, n): angle between each row and the same row of the last.
     Raises UserError unless all have the same rows.
     """
-    keys = ["content", "label", "severity", "seed", "view"]
+    keys = ["scene", "label", "severity", "seed", "view"]
     last = stages[-1]
     for part in stages:
         if not part.table[keys].equals(last.table[keys]):

@@ -2,9 +2,9 @@
 
     table = measures(traces)          # one row per measure: value, interval, shuffled labels, what to compare it with
 
-Every class weighs the same, whatever its number of images. Intervals are 95 % bootstrap intervals over contents
+Every class weighs the same, whatever its number of images. Intervals are 95 % bootstrap intervals over scenes
 (photographs), because images of one photograph are no independent samples; the neighbours of a row stay as they are.
-Legend: n rows, D embedding dimension, K classes, S contents.
+Legend: n rows, D embedding dimension, K classes, S scenes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 
 from .. import sphere
 from ..errors import UserError
-from ..evaluation.metrics import FEWEST_CONTENTS
+from ..evaluation.metrics import FEWEST_SCENES
 from .store import Traces
 
 if TYPE_CHECKING:
@@ -29,24 +29,24 @@ NEIGHBOURS = 5  # of the k-NN vote
 DRAWS = 1000  # bootstrap samples
 SHUFFLES = 5
 ROWS = 4_000  # measured on at most so many rows, drawn with the seed 0: the cosines of all pairs are held at once
-FOLDS = 5  # of the linear probe, by content
+FOLDS = 5  # of the linear probe, by scene
 
 
 def measures(traces: Traces, seed: int = 0) -> DataFrame:
     """Measures of one network's sphere, in rows.
 
-    Columns: value, low and high (95 % bootstrap interval over contents, NaN where a class has fewer than 5), shuffled
-    (mean over 5 shuffles of the labels; of the contents within each class for leakage; for alignment crops beside whole
+    Columns: value, low and high (95 % bootstrap interval over scenes, NaN where a class has fewer than 5), shuffled
+    (mean over 5 shuffles of the labels; of the scenes within each class for leakage; for alignment crops beside whole
     images at random), reference (chance, optimum or ideal) and meaning. Values that the data cannot give, such as
-    held-out accuracy with one content, are NaN.
+    held-out accuracy with one scene, are NaN.
     silhouette            (b - a) / max(a, b), cosine distance, of a row to its own and the nearest other class
-    knn_accuracy          vote of the 5 nearest rows of other contents, weighted by cosine
-    probe_accuracy        logistic regression tested on contents it has not seen
-    intra_cosine          mean cosine to rows of the own class and other contents
+    knn_accuracy          vote of the 5 nearest rows of other scenes, weighted by cosine
+    probe_accuracy        logistic regression tested on scenes it has not seen
+    intra_cosine          mean cosine to rows of the own class and other scenes
     inter_cosine          mean cosine between class centroids
     centroid_uniformity   log mean exp(-2 |c_i - c_j|^2) (Wang & Isola 2020); the optimum is that of a simplex
-    content_leakage       the nearest row of the same class shows the same content. Only damage drawn anew may answer:
-                          rows of the same content and seed - its crop, another severity - share damage, not only the
+    scene_leakage         the nearest row of the same class shows the same scene. Only damage drawn anew may answer:
+                          rows of the same scene and seed - its crop, another severity - share damage, not only the
                           scene, and are left out. NaN without a second seed; clean, which has none, does not count.
                           Other classes are no candidates, for nearness to them is decided by the class. It says how
                           often, not how far: in a tight class the smallest trace of the scene decides
@@ -58,7 +58,7 @@ def measures(traces: Traces, seed: int = 0) -> DataFrame:
     traces = traces if len(traces) <= ROWS else traces.select(_draw(len(traces)))
     z_nD = sphere.normalise(torch.from_numpy(traces.embedding)).double().numpy()
     classes, label_n = np.unique(traces.table.label.to_numpy(dtype=str), return_inverse=True)
-    _, content_n = np.unique(traces.table.content.to_numpy(dtype=str), return_inverse=True)
+    _, scene_n = np.unique(traces.table.scene.to_numpy(dtype=str), return_inverse=True)
     if len(classes) < 2:
         raise UserError(
             f"The sphere is measured between classes; these traces have {len(classes)}. Collect more tasks."
@@ -71,28 +71,28 @@ def measures(traces: Traces, seed: int = 0) -> DataFrame:
     rows = {}
 
     def add(name: str, of_rows: Callable, reference: float, meaning: str) -> None:
-        value, low, high = _interval(of_rows(label_n), label_n, content_n, seed)
+        value, low, high = _interval(of_rows(label_n), label_n, scene_n, seed)
         shuffled = [_weighted(of_rows(labels), labels) for labels in shuffles]
         rows[name] = (value, low, high, float(np.mean(shuffled)), reference, meaning)
 
     def add_centroids(name: str, of_centroids: Callable, reference: float, meaning: str) -> None:
-        value, low, high = _centroid_interval(of_centroids, z_nD, label_n, content_n, seed)
+        value, low, high = _centroid_interval(of_centroids, z_nD, label_n, scene_n, seed)
         shuffled = [of_centroids(_centroids(z_nD, labels, k)) for labels in shuffles]
         rows[name] = (value, low, high, float(np.mean(shuffled)), reference, meaning)
 
     add("silhouette", lambda y: _silhouette(cosine_nn, y), 0.0, "0: classes overlap; 1: points")
-    add("knn_accuracy", lambda y: _knn(cosine_nn, y, content_n), 1 / k, "chance")
-    add("probe_accuracy", lambda y: _probe(z_nD, y, content_n), 1 / k, "chance")
-    add("intra_cosine", lambda y: _intra(cosine_nn, y, content_n), 1.0, "optimum: one point per class")
+    add("knn_accuracy", lambda y: _knn(cosine_nn, y, scene_n), 1 / k, "chance")
+    add("probe_accuracy", lambda y: _probe(z_nD, y, scene_n), 1 / k, "chance")
+    add("intra_cosine", lambda y: _intra(cosine_nn, y, scene_n), 1.0, "optimum: one point per class")
     add_centroids("inter_cosine", _inter, -1 / (k - 1), "optimum: simplex")
     add_centroids("centroid_uniformity", _uniformity, -4 * k / (k - 1), "optimum: simplex")
     draw_n = traces.table.seed.to_numpy(dtype=str)
-    leaks, chance = _leakage(cosine_nn, label_n, content_n, draw_n)
-    mixed = [_within(content_n, label_n, rng) for _ in range(SHUFFLES)]
+    leaks, chance = _leakage(cosine_nn, label_n, scene_n, draw_n)
+    mixed = [_within(scene_n, label_n, rng) for _ in range(SHUFFLES)]
     base = float(np.mean([_weighted(_leakage(cosine_nn, label_n, y, draw_n)[0], label_n) for y in mixed]))
-    rows["content_leakage"] = (*_interval(leaks, label_n, content_n, seed), base, _weighted(chance, label_n), "chance")
+    rows["scene_leakage"] = (*_interval(leaks, label_n, scene_n, seed), base, _weighted(chance, label_n), "chance")
     apart, base = _views(traces, z_nD, rng)
-    rows["view_alignment"] = (*_interval(apart, label_n, content_n, seed), base, 0.0, "optimum")
+    rows["view_alignment"] = (*_interval(apart, label_n, scene_n, seed), base, 0.0, "optimum")
     return pd.DataFrame.from_dict(rows, orient="index", columns="value low high shuffled reference meaning".split())
 
 
@@ -110,27 +110,27 @@ def _silhouette(cosine_nn: np.ndarray, label_n: np.ndarray) -> np.ndarray:
     return silhouette_samples(distance, label_n, metric="precomputed")
 
 
-def _knn(cosine_nn: np.ndarray, label_n: np.ndarray, content_n: np.ndarray) -> np.ndarray:
-    """(n,) 1 where the vote of the nearest rows of other contents, weighted by their cosines, is right."""
-    n, k = len(label_n), min(NEIGHBOURS, int((content_n[:, None] != content_n).sum(1).min()))
+def _knn(cosine_nn: np.ndarray, label_n: np.ndarray, scene_n: np.ndarray) -> np.ndarray:
+    """(n,) 1 where the vote of the nearest rows of other scenes, weighted by their cosines, is right."""
+    n, k = len(label_n), min(NEIGHBOURS, int((scene_n[:, None] != scene_n).sum(1).min()))
     if k < 1:
         return np.full(n, math.nan)
-    others = np.where(content_n[:, None] == content_n, -np.inf, cosine_nn)
+    others = np.where(scene_n[:, None] == scene_n, -np.inf, cosine_nn)
     near = np.argpartition(-others, k - 1, axis=1)[:, :k]
     votes = np.zeros((n, label_n.max() + 1))
     np.add.at(votes, (np.arange(n)[:, None], label_n[near]), np.take_along_axis(cosine_nn, near, axis=1))
     return (votes.argmax(axis=1) == label_n).astype(float)
 
 
-def _probe(z_nD: np.ndarray, label_n: np.ndarray, content_n: np.ndarray) -> np.ndarray:
-    """(n,) 1 where logistic regression, fitted on other contents, is right."""
+def _probe(z_nD: np.ndarray, label_n: np.ndarray, scene_n: np.ndarray) -> np.ndarray:
+    """(n,) 1 where logistic regression, fitted on other scenes, is right."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold
 
-    folds, right = min(FOLDS, len(np.unique(content_n))), np.full(len(label_n), math.nan)
+    folds, right = min(FOLDS, len(np.unique(scene_n))), np.full(len(label_n), math.nan)
     if folds < 2:
         return right
-    for train, test in GroupKFold(folds).split(z_nD, label_n, content_n):
+    for train, test in GroupKFold(folds).split(z_nD, label_n, scene_n):
         if len(np.unique(label_n[train])) < 2:
             return np.full(len(label_n), math.nan)
         with warnings.catch_warnings():  # shuffled labels may not converge, which is not the question here
@@ -140,41 +140,39 @@ def _probe(z_nD: np.ndarray, label_n: np.ndarray, content_n: np.ndarray) -> np.n
     return right
 
 
-def _intra(cosine_nn: np.ndarray, label_n: np.ndarray, content_n: np.ndarray) -> np.ndarray:
-    partners = (label_n[:, None] == label_n) & (content_n[:, None] != content_n)
+def _intra(cosine_nn: np.ndarray, label_n: np.ndarray, scene_n: np.ndarray) -> np.ndarray:
+    partners = (label_n[:, None] == label_n) & (scene_n[:, None] != scene_n)
     count = partners.sum(axis=1)
     return np.where(count > 0, (cosine_nn * partners).sum(axis=1) / np.maximum(count, 1), math.nan)
 
 
-def _leakage(cosine_nn, label_n, content_n, draw_n) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) 1 where the nearest row of the class has the same content, and the chance of it, the share of such rows.
+def _leakage(cosine_nn, label_n, scene_n, draw_n) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) 1 where the nearest row of the class has the same scene, and the chance of it, the share of such rows.
 
-    Rows of the same content and draw of the damage are no candidates. NaN where the content was not drawn again, and
-    where no other content is there.
+    Rows of the same scene and draw of the damage are no candidates. NaN where the scene was not drawn again, and
+    where no other scene is there.
     """
-    content = content_n[:, None] == content_n
-    candidates = (label_n[:, None] == label_n) & ~(content & (draw_n[:, None] == draw_n))
-    same = candidates & content
-    possible = same.any(axis=1) & (candidates & ~content).any(axis=1)
+    scene = scene_n[:, None] == scene_n
+    candidates = (label_n[:, None] == label_n) & ~(scene & (draw_n[:, None] == draw_n))
+    same = candidates & scene
+    possible = same.any(axis=1) & (candidates & ~scene).any(axis=1)
     nearest = np.where(candidates, cosine_nn, -np.inf).argmax(axis=1)
     chance = same.sum(axis=1) / np.maximum(candidates.sum(axis=1), 1)
-    return np.where(possible, content_n[nearest] == content_n, math.nan), np.where(possible, chance, math.nan)
+    return np.where(possible, scene_n[nearest] == scene_n, math.nan), np.where(possible, chance, math.nan)
 
 
-def _within(content_n: np.ndarray, label_n: np.ndarray, rng) -> np.ndarray:
-    """Contents shuffled within every class."""
-    mixed = content_n.copy()
+def _within(scene_n: np.ndarray, label_n: np.ndarray, rng) -> np.ndarray:
+    """Scenes shuffled within every class."""
+    mixed = scene_n.copy()
     for label in np.unique(label_n):
         rows = np.flatnonzero(label_n == label)
-        mixed[rows] = content_n[rng.permutation(rows)]
+        mixed[rows] = scene_n[rng.permutation(rows)]
     return mixed
 
 
 def _views(traces: Traces, z_nD: np.ndarray, rng) -> tuple[np.ndarray, float]:
     """(n,) squared distance of each crop to its whole image, NaN elsewhere; and its mean for partners at random."""
-    names = list(
-        zip(*(traces.table[name].astype(str) for name in ("content", "label", "severity", "seed")), strict=True)
-    )
+    names = list(zip(*(traces.table[name].astype(str) for name in ("scene", "label", "severity", "seed")), strict=True))
     view = traces.table.view.to_numpy(dtype=str)
     whole = {name: row for row, name in enumerate(names) if view[row] == "image"}
     pairs = [(row, whole[name]) for row, name in enumerate(names) if view[row] == "crop" and name in whole]
@@ -206,15 +204,15 @@ def _weighted(value_n: np.ndarray, label_n: np.ndarray) -> float:
     return float(np.mean(means)) if means else math.nan
 
 
-def _interval(value_n, label_n, content_n, seed: int) -> tuple[float, float, float]:
-    """`_weighted` with a bootstrap interval over contents."""
-    s, k = content_n.max() + 1, label_n.max() + 1
+def _interval(value_n, label_n, scene_n, seed: int) -> tuple[float, float, float]:
+    """`_weighted` with a bootstrap interval over scenes."""
+    s, k = scene_n.max() + 1, label_n.max() + 1
     known = ~np.isnan(value_n)
     total_SK, count_SK = np.zeros((s, k)), np.zeros((s, k))
-    np.add.at(total_SK, (content_n[known], label_n[known]), value_n[known])
-    np.add.at(count_SK, (content_n[known], label_n[known]), 1)
+    np.add.at(total_SK, (scene_n[known], label_n[known]), value_n[known])
+    np.add.at(count_SK, (scene_n[known], label_n[known]), 1)
     value = _weighted(value_n, label_n)
-    if _fewest(count_SK) < FEWEST_CONTENTS:
+    if _fewest(count_SK) < FEWEST_SCENES:
         return value, math.nan, math.nan
     drawn_RS = _counts(s, seed)
     with np.errstate(invalid="ignore"):
@@ -223,28 +221,28 @@ def _interval(value_n, label_n, content_n, seed: int) -> tuple[float, float, flo
     return value, *(float(q) for q in np.quantile(np.nanmean(means_RK[usable], axis=1), [0.025, 0.975]))
 
 
-def _centroid_interval(of_centroids, z_nD, label_n, content_n, seed: int) -> tuple[float, float, float]:
-    s, k = content_n.max() + 1, label_n.max() + 1
+def _centroid_interval(of_centroids, z_nD, label_n, scene_n, seed: int) -> tuple[float, float, float]:
+    s, k = scene_n.max() + 1, label_n.max() + 1
     value = of_centroids(_centroids(z_nD, label_n, k))
     count_SK = np.zeros((s, k))
-    np.add.at(count_SK, (content_n, label_n), 1)
-    if _fewest(count_SK) < FEWEST_CONTENTS:
+    np.add.at(count_SK, (scene_n, label_n), 1)
+    if _fewest(count_SK) < FEWEST_SCENES:
         return value, math.nan, math.nan
     sum_SKD = np.zeros((s, k, z_nD.shape[1]))
-    np.add.at(sum_SKD, (content_n, label_n), z_nD)
+    np.add.at(sum_SKD, (scene_n, label_n), z_nD)
     drawn = np.einsum("rs,skd->rkd", _counts(s, seed), sum_SKD, optimize=True)
     length = np.linalg.norm(drawn, axis=-1, keepdims=True)
-    full = (length > 0).all(axis=(1, 2))  # a class may lack all its contents in a draw
+    full = (length > 0).all(axis=(1, 2))  # a class may lack all its scenes in a draw
     values = [of_centroids(c) for c in drawn[full] / length[full]]
     return value, *(float(q) for q in np.quantile(values, [0.025, 0.975]))
 
 
 def _fewest(count_SK: np.ndarray) -> int:
-    """Contents of the class that was seen on the fewest; classes without any value do not count."""
-    contents_K = (count_SK > 0).sum(axis=0)
-    return int(contents_K[contents_K > 0].min()) if contents_K.any() else 0
+    """Scenes of the class that was seen on the fewest; classes without any value do not count."""
+    scenes_K = (count_SK > 0).sum(axis=0)
+    return int(scenes_K[scenes_K > 0].min()) if scenes_K.any() else 0
 
 
-def _counts(contents: int, seed: int) -> np.ndarray:
-    """(draws, S) how often each content is drawn."""
-    return np.random.default_rng(seed).multinomial(contents, np.full(contents, 1 / contents), size=DRAWS).astype(float)
+def _counts(scenes: int, seed: int) -> np.ndarray:
+    """(draws, S) how often each scene is drawn."""
+    return np.random.default_rng(seed).multinomial(scenes, np.full(scenes, 1 / scenes), size=DRAWS).astype(float)

@@ -73,12 +73,12 @@ def guide_response(
             rows.append((case.task, name, f"{case.dataset}/{case.image}", auc, before))
         shown.setdefault(case.task, (mixed, where_HW, maps["guide change"][0][:h, :w],
                                      None if gate is None else gate[0][:h, :w]))  # fmt: skip
-    each = pd.DataFrame(rows, columns=["degradation", "map", "content", "auc", "clean"])
+    each = pd.DataFrame(rows, columns=["degradation", "map", "scene", "auc", "clean"])
     result = []
     for (task, name), part in each.groupby(["degradation", "map"], sort=False):
         row = {"degradation": task, "map": name, "n": len(part), "clean": part.clean.mean()}
         for key, values in (("auc", part.auc), ("gain", part.auc - part.clean)):
-            mean, low, high = clustered_mean(values, part.content)
+            mean, low, high = clustered_mean(values, part.scene)
             row |= {key: mean, f"{key}_low": low, f"{key}_high": high}
         result.append(row)
     return pd.DataFrame(result), shown

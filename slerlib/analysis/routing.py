@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 DEAD = 0.01  # an expert chosen by a smaller share of the images of all degradations is called dead
 
 
-def layer_table(traces, labels=None, *, contents=None, experts=None, draws: int = DRAWS, seed: int = 0) -> DataFrame:
+def layer_table(traces, labels=None, *, scenes=None, experts=None, draws: int = DRAWS, seed: int = 0) -> DataFrame:
     """One row per layer: how evenly its experts are used and how much they tell of the degradation.
 
     Columns: layer, stage, entropy (of usage, as a share of ln E), entropy_low and _high, dead (experts used by less
@@ -53,7 +53,7 @@ def layer_table(traces, labels=None, *, contents=None, experts=None, draws: int 
     """
     import pandas as pd
 
-    routes = as_routes(traces, labels, contents, experts)
+    routes = as_routes(traces, labels, scenes, experts)
     counts = routes.counts().sum(0)  # (K, L, E)
     drawn, mixed, chance = (make(routes, draws, seed) for make in (resampled, shuffled, random_router))
     ln_e = np.log(max(routes.experts, 2))
@@ -61,7 +61,7 @@ def layer_table(traces, labels=None, *, contents=None, experts=None, draws: int 
     h_label = entropy(counts[:, 0].sum(-1)[None])[0]
     ceiling = min(h_label, np.log(routes.experts))
     measured, p = nmi(counts), p_values(information(counts), information(mixed))
-    photographs = routes.content.max() + 1
+    photographs = routes.scene.max() + 1
     entropy_low, entropy_high = interval(entropy(drawn.sum(1)) / ln_e, photographs)
     nmi_low, nmi_high = interval(nmi(drawn), photographs)
     return pd.DataFrame(
@@ -88,19 +88,19 @@ def layer_table(traces, labels=None, *, contents=None, experts=None, draws: int 
     )
 
 
-def routing_table(traces, labels=None, *, contents=None, experts=None, draws: int = DRAWS, seed: int = 0) -> DataFrame:
+def routing_table(traces, labels=None, *, scenes=None, experts=None, draws: int = DRAWS, seed: int = 0) -> DataFrame:
     """Layer x degradation x expert: usage with intervals, and the statistics of `layer_table` beside it.
 
     Columns: layer, stage, degradation, expert, n (images of the degradation), count (of these, routed to the expert),
     usage (count / n), usage_low and usage_high (95 % bootstrap over photographs), usage_all (of the expert over all
     images: what shuffled labels give on average), usage_random (1 / E), p (permutation test of usage against
     usage_all, two-sided), p_corrected (over all cells), dead, then entropy, nmi, nmi_ceiling, nmi_shuffled, nmi_random
-    of the layer. `attrs` holds the definitions, experts, images, contents, draws and seed.
+    of the layer. `attrs` holds the definitions, experts, images, scenes, draws and seed.
     Arguments as for `layer_table`. Raises UserError as `as_routes`.
     """
     import pandas as pd
 
-    routes = as_routes(traces, labels, contents, experts)
+    routes = as_routes(traces, labels, scenes, experts)
     counts = routes.counts().sum(0)
     drawn, mixed = resampled(routes, draws, seed), shuffled(routes, draws, seed)
     n_K11 = np.bincount(routes.label, minlength=len(routes.names))[:, None, None]
@@ -121,7 +121,7 @@ def routing_table(traces, labels=None, *, contents=None, experts=None, draws: in
     names, stages = np.array(routes.names, dtype=object), np.array(routes.stages(), dtype=object)
     table = pd.DataFrame({"layer": layer, "stage": stages[layer], "degradation": names[k], "expert": expert})
     table = table.assign(**{name: cell.transpose(1, 0, 2).ravel() for name, cell in cells.items()})
-    layers = layer_table(routes.path, [routes.names[i] for i in routes.label], contents=routes.content,
+    layers = layer_table(routes.path, [routes.names[i] for i in routes.label], scenes=routes.scene,
                          experts=routes.experts, draws=draws, seed=seed)  # fmt: skip
     shown = ["entropy", "nmi", "nmi_ceiling", "nmi_shuffled", "nmi_random"]
     table = table.merge(layers[["layer", *shown]], on="layer")
@@ -133,14 +133,14 @@ def routing_table(traces, labels=None, *, contents=None, experts=None, draws: in
         "correction": "false discovery rate, Benjamini and Hochberg",
         "experts": routes.experts,
         "images": len(routes.path),
-        "contents": int(routes.content.max()) + 1,
+        "scenes": int(routes.scene.max()) + 1,
         "draws": draws,
         "seed": seed,
     }
     return table
 
 
-def path_table(traces, labels=None, *, contents=None, experts=None, draws: int = DRAWS, seed: int = 0) -> DataFrame:
+def path_table(traces, labels=None, *, scenes=None, experts=None, draws: int = DRAWS, seed: int = 0) -> DataFrame:
     """One row per degradation, the last one "all": its paths and their distances.
 
     Columns: degradation, n, distinct (different paths), modal (most frequent path), modal_share, entropy (of whole
@@ -150,13 +150,13 @@ def path_table(traces, labels=None, *, contents=None, experts=None, draws: int =
     """
     import pandas as pd
 
-    routes = as_routes(traces, labels, contents, experts)
+    routes = as_routes(traces, labels, scenes, experts)
     counts, drawn = routes.counts().sum(0), resampled(routes, draws, seed)
     near, near_drawn = hamming(counts), hamming(drawn)
     mean_K, mean_SK = (_off_diagonal_mean(x) for x in (near, near_drawn))
     pooled, pooled_drawn = (hamming(x.sum(-3, keepdims=True))[..., 0, 0] for x in (counts, drawn))
     fewest = routes.photographs().min()  # the distance between two degradations needs photographs of both
-    photographs, rows = [*routes.photographs(), routes.content.max() + 1], []
+    photographs, rows = [*routes.photographs(), routes.scene.max() + 1], []
     for k, name in enumerate((*routes.names, "all")):
         members = routes.path[routes.label == k] if k < len(routes.names) else routes.path
         paths, times = np.unique(members, axis=0, return_counts=True)
@@ -189,11 +189,11 @@ def coactivation(path_NL: np.ndarray, experts: int) -> np.ndarray:
     return chosen.T @ chosen
 
 
-def flows(traces, labels=None, *, contents=None, experts=None) -> DataFrame:
+def flows(traces, labels=None, *, scenes=None, experts=None) -> DataFrame:
     """Images that go from one expert to the next: layer, source, target, degradation, count; source is in `layer`."""
     import pandas as pd
 
-    routes = as_routes(traces, labels, contents, experts)
+    routes = as_routes(traces, labels, scenes, experts)
     parts = []
     for layer in range(routes.path.shape[1] - 1):
         part = pd.DataFrame(routes.path[:, layer : layer + 2], columns=["source", "target"])
@@ -202,17 +202,17 @@ def flows(traces, labels=None, *, contents=None, experts=None) -> DataFrame:
     return pd.concat(parts).groupby(keys, sort=True).size().rename("count").reset_index()
 
 
-def agreement(path_NL, other_NL, contents=None, seed: int = 0) -> dict[str, tuple[float, float, float]]:
+def agreement(path_NL, other_NL, scenes=None, seed: int = 0) -> dict[str, tuple[float, float, float]]:
     """How far two routes of the same images agree: (mean, low, high) of the share of `layers` and of whole `paths`.
 
     For example the route of a crop beside that of its whole image. Chance gives 1 / E of the layers.
-    Intervals resample contents. Raises UserError for shapes that differ.
+    Intervals resample scenes. Raises UserError for shapes that differ.
     """
     a, b = np.asarray(path_NL), np.asarray(other_NL)
     if a.shape != b.shape:
         raise UserError(f"Routes to compare must be of the same images and layers; got {a.shape} and {b.shape}.")
     same = a == b
     return {
-        "layers": clustered_mean(same.mean(axis=1), contents, seed=seed),
-        "paths": clustered_mean(same.all(axis=1), contents, seed=seed),
+        "layers": clustered_mean(same.mean(axis=1), scenes, seed=seed),
+        "paths": clustered_mean(same.all(axis=1), scenes, seed=seed),
     }

@@ -32,8 +32,8 @@ from ..model.router import Trace
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-COLUMNS = ("content", "dataset", "label", "severity", "seed", "view", "psnr_input", "psnr")
-TEXT = ("content", "dataset", "label", "view")
+COLUMNS = ("scene", "dataset", "label", "severity", "seed", "view", "psnr_input", "psnr")
+TEXT = ("scene", "dataset", "label", "view")
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Traces:
             with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             if str(arrays.pop("sha256")) != _digest(arrays):
-                raise ValueError("its contents do not have the hash written into it")
+                raise ValueError("what it holds does not match the hash written into it")
             columns = {name: arrays.pop(f"table.{name}") for name in COLUMNS}
             for name in TEXT:
                 columns[name] = arrays.pop(f"table.{name}.values")[columns[name]].astype(object)

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..config import CLASSES
 from ..errors import UserError
-from ..evaluation.metrics import FEWEST_CONTENTS
+from ..evaluation.metrics import FEWEST_SCENES
 from .chance import clustered_mean
 
 if TYPE_CHECKING:
@@ -52,10 +52,10 @@ def severity_table(traces: Traces, reference: Traces) -> DataFrame:
         severities = traces.table.severity.to_numpy()[where]
         for severity in np.unique(severities):
             part = where[np.isnan(severities) if np.isnan(severity) else severities == severity]
-            content = traces.table.content.to_numpy()[part]
+            scene = traces.table.scene.to_numpy()[part]
             row = {"degradation": label, "severity": severity, "n": len(part)}
             for name, path in (("own", known[home]), ("clean", known["clean"])):
-                row |= _with_interval(name, (traces.path[part] == path).mean(axis=1), content)
+                row |= _with_interval(name, (traces.path[part] == path).mean(axis=1), scene)
             nearest = traces.anchor_angle[part].argmin(axis=1)
             row["angle"] = traces.anchor_angle[part].min(axis=1).mean()
             row["nearest"] = traces.anchor_names[np.bincount(nearest).argmax()]
@@ -84,7 +84,7 @@ def mixture_table(traces: Traces) -> DataFrame:
                 f"A mixture of two is compared with its parents; got {label!r} in traces of {', '.join(where)}. Add "
                 "its parents, or leave out mixtures of three with traces.select."
             )
-        part, content = where[label], traces.table.content.to_numpy()[where[label]]
+        part, scene = where[label], traces.table.scene.to_numpy()[where[label]]
         first, second = (modal_route(traces.path[where[parent]]) for parent in parents)
         unrelated = [other for other in where if other not in parents and "+" not in other]
         others = np.flatnonzero(np.isin(traces.table.label.to_numpy(), unrelated))
@@ -96,7 +96,7 @@ def mixture_table(traces: Traces) -> DataFrame:
         row = {"mixture": label, "n": len(part), "angle_first": angles[0].mean(), "angle_second": angles[1].mean()}
         row |= {"angle_apart": apart, "off_arc": (angles[0] + angles[1] - apart).mean()}
         row |= {"first": (on[0] & ~on[1])[part].mean(), "second": (on[1] & ~on[0])[part].mean()}
-        row |= {"both": (on[0] & on[1])[part].mean()} | _with_interval("neither", neither[part].mean(axis=1), content)
+        row |= {"both": (on[0] & on[1])[part].mean()} | _with_interval("neither", neither[part].mean(axis=1), scene)
         row["neither_others"] = neither[others].mean() if len(others) else np.nan
         experts = traces.similarity.shape[-1]
         row["neither_random"] = np.where(first == second, 1 - 1 / experts, 1 - 2 / experts).mean()
@@ -120,7 +120,7 @@ def novelty_table(traces: Traces, known: Sequence[str] = CLASSES, draws: int = 1
     new = list(dict.fromkeys(label[~inside]))
     if not new or not inside.any():
         raise UserError(f"A detector is tried on trained and untrained degradations; got only {sorted(set(label))}.")
-    content = np.unique(traces.table.content.astype(str), return_inverse=True)[1]
+    scene = np.unique(traces.table.scene.astype(str), return_inverse=True)[1]
     signals = {"angle": traces.anchor_angle.min(axis=1), "margin": -traces.margin.min(axis=1)}
     rows = []
     for name in new:
@@ -131,8 +131,8 @@ def novelty_table(traces: Traces, known: Sequence[str] = CLASSES, draws: int = 1
         told["nearest_share"] = nearest.max() / unseen.sum()
         for signal, values in signals.items():
             rng, drawn = np.random.default_rng(seed), []
-            members = [np.flatnonzero(content[part] == g) for g in np.unique(content[part])]
-            enough = min(len(set(content[label == name])), len(set(content[inside]))) >= FEWEST_CONTENTS
+            members = [np.flatnonzero(scene[part] == g) for g in np.unique(scene[part])]
+            enough = min(len(set(scene[label == name])), len(set(scene[inside]))) >= FEWEST_SCENES
             for _ in range(draws if enough else 0):
                 rows_S = np.concatenate([members[g] for g in rng.integers(0, len(members), len(members))])
                 if 0 < unseen[rows_S].sum() < len(rows_S):
@@ -149,8 +149,8 @@ def _rows(traces: Traces) -> dict[str, np.ndarray]:
     return {name: np.flatnonzero(label == name) for name in dict.fromkeys(label)}
 
 
-def _with_interval(name: str, values: np.ndarray, content) -> dict[str, float]:
-    mean, low, high = clustered_mean(values, content)
+def _with_interval(name: str, values: np.ndarray, scene) -> dict[str, float]:
+    mean, low, high = clustered_mean(values, scene)
     return {name: mean, f"{name}_low": low, f"{name}_high": high}
 
 

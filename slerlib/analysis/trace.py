@@ -215,7 +215,7 @@ def _run(model, view, cases: Sequence[LoadedCase], restore, told, severity, seed
         trace = encode(model, x_BCHW, labels)
     scores[:, 0] = [psnr(case.input, case.target) for case in cases]
     rows = [(f"{case.dataset}/{case.image}", case.dataset, case.task) for case in cases]
-    table = pd.DataFrame(rows, columns=["content", "dataset", "label"])
+    table = pd.DataFrame(rows, columns=["scene", "dataset", "label"])
     table = table.assign(severity=severity, seed=seed, view=view, psnr_input=scores[:, 0], psnr=scores[:, 1])
     return Traces.from_trace(model, trace, table)
 

@@ -23,7 +23,7 @@ from ..analysis.partitions import partition_table
 from ..analysis.routing import agreement
 from ..errors import UserError
 from ..evaluation.evaluate import SCORES, summary
-from ..evaluation.metrics import FEWEST_CONTENTS, with_interval
+from ..evaluation.metrics import FEWEST_SCENES, with_interval
 from ..evaluation.results import KEYS, ScoredRun, as_run
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Comparison:
         if row.equal == row.n or max(abs(row.low), abs(row.high)) < EQUAL_DB:
             return f"B scores as A does {what}: {size}."
         if math.isnan(row.low):
-            few = f"a data set has fewer than {FEWEST_CONTENTS} photographs"
+            few = f"a data set has fewer than {FEWEST_SCENES} photographs"
             return f"B minus A is {size} {what}; {few}: no interval, no verdict."
         if row.low <= 0 <= row.high:
             return f"No difference is shown {what}: B minus A is {size}, and the 95 % interval holds 0."

@@ -10,6 +10,9 @@ import typing
 from ..errors import UserError
 from .schema import RunConfig
 
+#: Keys as older cards have them -> keys of today.
+FORMER = {"anchor_contents": "anchor_scenes", "grid_contents": "grid_scenes"}
+
 
 def to_dict(cfg) -> dict:
     return dataclasses.asdict(cfg)
@@ -23,6 +26,7 @@ def from_dict(cls, values: dict, where: str = ""):
     """Build the dataclass `cls` from plain values; unknown keys and ill-typed values raise UserError."""
     if not isinstance(values, dict):
         raise UserError(f"Configuration {where.rstrip('.') or 'values'} must be an object of keys; got {values!r}.")
+    values = {FORMER.get(key, key): value for key, value in values.items()}
     hints = typing.get_type_hints(cls)
     known = [f.name for f in dataclasses.fields(cls)]
     unknown = sorted(set(values) - set(known))
@@ -47,7 +51,7 @@ def with_overrides(cfg: RunConfig, assignments: list[str]) -> RunConfig:
         section, dot, name = key.strip().partition(".")
         if not equals or not dot or section not in ("model", "data", "train"):
             raise UserError(f"--set takes model.KEY=VALUE, data.KEY=VALUE or train.KEY=VALUE; got {assignment!r}.")
-        values[section][name] = text.strip()
+        values[section][FORMER.get(name, name)] = text.strip()
     return from_dict(RunConfig, values)
 
 

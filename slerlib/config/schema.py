@@ -136,7 +136,7 @@ class DataConfig:
     crop: int = 64  # side of the training crop
     severity: tuple[float, float] = (0.3, 1.0)  # drawn uniformly; noise classes have a fixed sigma instead
     clean_share: float = 0.05  # share of samples whose input is clean already; all other classes are equally frequent
-    anchor_contents: int = 24  # photographs kept out of training, for the anchors
+    anchor_scenes: int = 24  # photographs kept out of training, for the anchors
     real_share: float = 0.5  # of the samples of a class that has real pairs (promptir: in stage A); 0 = synthesis alone
     composite_share: float = 0.0  # of all samples: two or three degradations at once [ours]
     repeats: tuple[str, ...] = ()  # "NAME=N": how often a set, or every set of a task, counts; 1 where nothing is said
@@ -186,7 +186,7 @@ class TrainConfig:
     save_every: int = 500
     batch: int = 8  # samples of a step, over all processes and pieces: what a step is does not depend on the machine
     accumulate: int = 1  # pieces of a batch of stages B and C that a process works on one after the other
-    grid_contents: int = 5  # stage A batch = grid_contents x classes
+    grid_scenes: int = 5  # stage A batch = grid_scenes x classes
     lr_encoder: float = 1e-3
     lr: float = 2e-3
     lr_min: float = 1e-5
@@ -214,7 +214,7 @@ class TrainConfig:
 
     def __post_init__(self):
         _check_options(self)
-        for name in ("steps", "save_every", "batch", "accumulate", "grid_contents"):
+        for name in ("steps", "save_every", "batch", "accumulate", "grid_scenes"):
             if getattr(self, name) < 1:
                 raise UserError(f"train.{name} must be at least 1; got {getattr(self, name)}.")
         if self.accumulate > 1 and self.learn_pins:
@@ -238,10 +238,9 @@ class TrainConfig:
         for name in ("upcycle", "exploration", "context_share", "counterfactual", "triplet_start", "ema"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"train.{name} is a share and must lie in 0..1; got {getattr(self, name)}.")
-        if self.grid_contents < 2:
+        if self.grid_scenes < 2:
             raise UserError(
-                f"train.grid_contents must be at least 2, since a positive pair needs two contents; "
-                f"got {self.grid_contents}."
+                f"train.grid_scenes must be at least 2, since a positive pair needs two scenes; got {self.grid_scenes}."
             )
 
     def stage_steps(self) -> tuple[int, int, int]:

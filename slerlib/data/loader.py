@@ -43,12 +43,12 @@ class Batches(Dataset):
     context (N, 3, C, C) of images rows (N,), whose crops lie at place (N, 2), pixels from the top left of the view.
     parts (B, K) bool are the classes in each image: its label alone, or the several of a composite, whose label is K.
 
-    grid_contents = 0: restoration batches. Protocol `slerlib` takes labels in turn, so that classes stay balanced, and
+    grid_scenes = 0: restoration batches. Protocol `slerlib` takes labels in turn, so that classes stay balanced, and
     of a class with real pairs data.real_share from them, and data.composite_share of all samples are composites;
     `promptir` takes every item as often as its set is repeated.
 
-    Otherwise a grid of that many contents x all classes, every class of one content cut from the same place: a negative
-    shares the content and a positive does not. A share of the contents are the clean sides of real pairs, whose real
+    Otherwise a grid of that many scenes x all classes, every class of one scene cut from the same place: a negative
+    shares the scene and a positive does not. A share of the scenes are the clean sides of real pairs, whose real
     inputs then stand in the cells of their class. `real_rows` more rows hold one real sample of every class that has
     any, so that the encoder sees real rain each time it sees synthetic rain. Composites come on top, `mixed_rows` of
     them, so that they are their share. Stage A has this grid in both protocols.
@@ -65,7 +65,7 @@ class Batches(Dataset):
         context: int,
         batch: int,
         seed: int,
-        grid_contents: int = 0,
+        grid_scenes: int = 0,
         context_share: float = 0.5,
         stride: int = 8,
         length: int = 1 << 62,
@@ -74,12 +74,12 @@ class Batches(Dataset):
     ):
         self.classes, self.cfg, self.context = tuple(classes), cfg, context
         self.sources = sources
-        self.batch, self.seed, self.grid, self.share, self.stride = batch, seed, grid_contents, context_share, stride
+        self.batch, self.seed, self.grid, self.share, self.stride = batch, seed, grid_scenes, context_share, stride
         self.length, self.real_rows, self.part = length, real_rows, part
         self.cycle = label_cycle(self.classes, cfg.clean_share)
         found = {label: self.sources.pairs(name) for label, name in enumerate(self.classes)}
         self.real: dict[int, Pool] = {label: pool for label, pool in found.items() if pool and cfg.real_share}
-        peers = cfg.protocol == "promptir" and not grid_contents
+        peers = cfg.protocol == "promptir" and not grid_scenes
         self.real_cells = bool(self.real)  # rows of a grid may be clean sides of real pairs
         self.peers = promptir.Entries(self.sources, self.classes) if peers else None
         kinds: dict[str, list[int]] = {}  # noise levels are one kind: no image has two
@@ -173,21 +173,21 @@ class Batches(Dataset):
 
     def _grid(self, step: int) -> list[Sample]:
         samples, own_rows, width = [], self.own, len(self.classes)
-        for n, content in enumerate(range(step * self.grid, (step + 1) * self.grid)):
+        for n, scene in enumerate(range(step * self.grid, (step + 1) * self.grid)):
             cells = [cell for cell in range(n * width, (n + 1) * width) if cell in own_rows]
             if not cells:
                 continue
             share, own, degraded = self.cfg.real_share if self.real_cells else 0, None, None
-            taken = _share(content, share)
-            if _share(content + 1, share) > taken:
+            taken = _share(scene, share)
+            if _share(scene + 1, share) > taken:
                 turn, which = divmod(taken, len(self.real))
                 own = list(self.real)[which]
                 degraded, clean = self.real[own].shuffled(turn, self.seed, 6, own)
             else:
-                clean = self.sources.clean.shuffled(content - taken, self.seed, 4)[1]
+                clean = self.sources.clean.shuffled(scene - taken, self.seed, 4)[1]
             for cell in cells:
                 label = cell % width
-                samples.append(self._cut(degraded if label == own else None, clean, (label,), content, cell))
+                samples.append(self._cut(degraded if label == own else None, clean, (label,), scene, cell))
         cell = self.grid * width
         for row in range(step * self.real_rows, (step + 1) * self.real_rows):
             for label, pool in self.real.items():
@@ -201,13 +201,13 @@ class Batches(Dataset):
 
     # --- cutting it
 
-    def _cut(self, real: Tensor | None, image: Tensor, parts: tuple[int, ...], content: int, number: int = 0) -> Sample:
+    def _cut(self, real: Tensor | None, image: Tensor, parts: tuple[int, ...], scene: int, number: int = 0) -> Sample:
         """Crop and view of a clean image (uint8) that is degraded here, unless its `real` degraded side is given.
 
         The parts of a composite keep to the lower half of data.severity, or little of the image would be left.
         """
-        place = np.random.default_rng([self.seed, 2, content])  # shared by all classes of one content of a grid
-        own = np.random.default_rng([self.seed, 3, content, *parts, number])
+        place = np.random.default_rng([self.seed, 2, scene])  # shared by all classes of one scene of a grid
+        own = np.random.default_rng([self.seed, 3, scene, *parts, number])
         names, (low, high) = [self.classes[label] for label in parts], self.cfg.severity
         image = _at_least(image, self.context + 2 * MARGIN)
         mirror, depth_seed = place.integers(2), int(place.integers(1 << 31))

@@ -1,10 +1,10 @@
-"""What there is to train on: clean photographs, real pairs, how often each set counts, held-out contents.
+"""What there is to train on: clean photographs, real pairs, how often each set counts, held-out scenes.
 
     sources = Sources.of("data/Train")              any layout that `slerlib.data.layouts` knows, or clean images
     training, held_out = sources.hold_out(24)
     training.pairs("rain")[0]                       (input, target), uint8 (3, H, W) each
 
-Only sets of the training split are taken. Clean photographs (task "noise") are the contents of all synthesis; without
+Only sets of the training split are taken. Clean photographs (task "noise") are the scenes of all synthesis; without
 any, the clean sides of the pairs are.
 """
 
@@ -70,7 +70,7 @@ class Source:
         names = tuple(self.names[i] for i in indices)
         return replace(self, names=names, targets=take(self.targets), inputs=take(self.inputs))
 
-    def contents(self) -> list[list[int]]:
+    def scenes(self) -> list[list[int]]:
         """Indices of the items, those with the same clean image together (the same file, links followed)."""
         keys = range(len(self))
         if isinstance(self.targets, Files):
@@ -188,7 +188,7 @@ class Sources:
         return Sources(sets, self.origin, self.layout, self.notes, self.tests)
 
     def hold_out(self, count: int) -> tuple[Sources, Sources]:
-        """(training, held out): a fixed shuffle keeps contents of every set for the anchors.
+        """(training, held out): a fixed shuffle keeps scenes of every set for the anchors.
 
         Of all photographs about `count`, at most a quarter of a set; of a set of pairs at most an eighth, and with a
         clean image all its inputs. The largest clean set keeps 2 at least. A photograph that several sets share
@@ -201,13 +201,13 @@ class Sources:
             raise UserError(
                 f"Anchors need 2 photographs and training 2 more; {self.origin} has {total}. Add clean images."
             )
-        contents = []  # of each set: (picture, items) in the order of its shuffle
+        scenes = []  # of each set: (picture, items) in the order of its shuffle
         for groups, shown in zip(*self._pictures(), strict=True):
             order = np.random.default_rng(0).permutation(len(groups))
-            contents.append([(shown[i], groups[i]) for i in order])
-        owners = Counter(picture for mine in contents for picture in {picture for picture, _ in mine})
+            scenes.append([(shown[i], groups[i]) for i in order])
+        owners = Counter(picture for mine in scenes for picture in {picture for picture, _ in mine})
         kept: set[int] = set()
-        for s, mine in sorted(zip(self.sets, contents, strict=True), key=lambda pair: pair[0].task == CLEAN):
+        for s, mine in sorted(zip(self.sets, scenes, strict=True), key=lambda pair: pair[0].task == CLEAN):
             if s.task == CLEAN:  # after the pairs, whose photographs among these count
                 quota = min(round(count * len(s) / total), len(mine) // 4)
             else:
@@ -217,25 +217,25 @@ class Sources:
             kept.update(free[: max(quota, 0)])
 
         def part(out: bool) -> Sources:
-            chosen = [[i for picture, items in mine if (picture in kept) == out for i in items] for mine in contents]
+            chosen = [[i for picture, items in mine if (picture in kept) == out for i in items] for mine in scenes]
             sets = [s.subset(items) for s, items in zip(self.sets, chosen, strict=True)]
             return Sources(sets, self.origin, self.layout)
 
         return part(False), part(True)
 
     def _pictures(self) -> tuple[list[list[list[int]]], list[np.ndarray]]:
-        """Contents of each set, and which picture each content shows: the same number in two sets for the same one.
+        """Scenes of each set, and which picture each scene shows: the same number in two sets for the same one.
 
         Every clean image is looked at once, some milliseconds each; a single set is not, its files tell.
         """
-        contents = [s.contents() for s in self.sets]
-        ends = np.cumsum([len(groups) for groups in contents])
+        scenes = [s.scenes() for s in self.sets]
+        ends = np.cumsum([len(groups) for groups in scenes])
         shown = np.arange(ends[-1])
         if len(self.sets) > 1:
-            firsts = [(s.targets, group[0]) for s, groups in zip(self.sets, contents, strict=True) for group in groups]
+            firsts = [(s.targets, group[0]) for s, groups in zip(self.sets, scenes, strict=True) for group in groups]
             with ThreadPoolExecutor(torch.get_num_threads()) as pool:
                 shown = pictures(list(pool.map(lambda first: _small(*first), firsts)))
-        return contents, np.split(shown, ends[:-1])
+        return scenes, np.split(shown, ends[:-1])
 
     def fingerprint(self) -> str:
         """sha256 over the names of all sets and items and the size of each file, or the pixels of images in memory."""

@@ -29,7 +29,7 @@ from ..model.network import SLERIR
 from ..sharding import gathered, place
 from .cases import CROPS, NOISES, Case, cases, check_readable, data_sha256
 from .external import restored_files, restored_image
-from .metrics import FEWEST_CONTENTS, bootstrap_interval, bootstrap_means, psnr, ssim, ssim_gaussian
+from .metrics import FEWEST_SCENES, bootstrap_interval, bootstrap_means, psnr, ssim, ssim_gaussian
 from .settings import SETTINGS
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def summary(table: DataFrame) -> DataFrame:
         rows.append({"dataset": dataset, "task": task, "n": len(part)} | scores | interval)
     result = pd.DataFrame(rows)
     damaged = result[result.task != "clean"]
-    few = ", ".join(damaged.dataset[damaged.n < FEWEST_CONTENTS].unique())
+    few = ", ".join(damaged.dataset[damaged.n < FEWEST_SCENES].unique())
     partial = table.attrs.get("setting") in SETTINGS and table.attrs.get("missing")
     if len(damaged) and not partial:
         known = not few and np.isfinite(damaged.psnr).all()
@@ -230,7 +230,7 @@ def summary(table: DataFrame) -> DataFrame:
     first = ["dataset", "task", "n", "psnr_input", "psnr", "psnr_low", "psnr_high", "gain"]
     result = result[[*first, "ssim_input", "ssim", "ssim_gaussian"]]
     result.attrs["no_interval"] = (
-        f"no interval of the average: {few} with fewer than {FEWEST_CONTENTS} images" if few and not partial else ""
+        f"no interval of the average: {few} with fewer than {FEWEST_SCENES} images" if few and not partial else ""
     )
     return result
 

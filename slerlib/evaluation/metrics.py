@@ -24,7 +24,7 @@ from torch import Tensor
 from ..errors import UserError
 
 Picture = Tensor | np.ndarray | Image.Image
-FEWEST_CONTENTS = 5  # a bootstrap over fewer photographs gives little more than their range: no interval then
+FEWEST_SCENES = 5  # a bootstrap over fewer photographs gives little more than their range: no interval then
 
 
 def psnr(a: Picture, b: Picture) -> float:
@@ -119,7 +119,7 @@ def bootstrap_interval(
 ) -> tuple[float, float, float]:
     """(mean, low, high): percentile bootstrap of the mean over images.
 
-    values: one score per image. The interval is (NaN, NaN) for fewer than FEWEST_CONTENTS values, which would give
+    values: one score per image. The interval is (NaN, NaN) for fewer than FEWEST_SCENES values, which would give
     little more than their range, and where a value is infinite.
     Raises UserError without values.
 
@@ -132,7 +132,7 @@ def bootstrap_interval(
     values = np.asarray(list(values), dtype=np.float64)
     if not len(values):
         raise UserError("A mean and its interval need at least one value; got none. Check that the table has rows.")
-    if len(values) < FEWEST_CONTENTS or not np.isfinite(values).all():
+    if len(values) < FEWEST_SCENES or not np.isfinite(values).all():
         return float(values.mean()), math.nan, math.nan
     low, high = np.quantile(bootstrap_means(values, samples, seed), [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(values.mean()), float(low), float(high)

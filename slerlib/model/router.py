@@ -83,7 +83,7 @@ class Router(nn.Module):
 
     @torch.no_grad()
     def set_anchors(self, anchors_KD: Tensor) -> None:
-        """Store the anchors (class means on held-out contents) and place the pins between them."""
+        """Store the anchors (class means on held-out scenes) and place the pins between them."""
         self.anchors.copy_(anchors_KD if self.linear_space else sphere.normalise(anchors_KD))
         self.place_pins()
 

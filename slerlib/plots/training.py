@@ -1,4 +1,4 @@
-"""Figures of a training as it goes: loss and its terms, PSNR of held-out contents."""
+"""Figures of a training as it goes: loss and its terms, PSNR of held-out scenes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @styled
 def training_curves(log: DataFrame, validation: DataFrame | None = None) -> Figure:
-    """Loss over steps (thin: each step, thick: running mean) with its stages, and PSNR of held-out contents per class.
+    """Loss over steps (thin: each step, thick: running mean) with its stages, and PSNR of held-out scenes per class.
 
     log: from `slerlib.train.background.read_log`; validation: from `read_validation`, drawn where it has rows.
     """

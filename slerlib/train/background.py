@@ -185,7 +185,7 @@ def read_log(out: str | Path) -> DataFrame:
 
 
 def read_validation(out: str | Path) -> DataFrame:
-    """One row per look at the held-out contents: step, and the PSNR in dB of each class."""
+    """One row per look at the held-out scenes: step, and the PSNR in dB of each class."""
     import pandas as pd
 
     looks = [{"step": r["step"], **r["validation"]} for r in _records(Path(out)) if r.get("validation")]

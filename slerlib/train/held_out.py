@@ -1,4 +1,4 @@
-"""Looks at the contents kept out of training: embeddings for the anchors, and PSNR on the way."""
+"""Looks at the scenes kept out of training: embeddings for the anchors, and PSNR on the way."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from .run import Run
 
 
-def batches(run: Run, contents: int, seed: int) -> Batches:
-    """Grids of held-out contents, at most data.anchor_contents of them (with pairs alone every input of a content has
+def batches(run: Run, scenes: int, seed: int) -> Batches:
+    """Grids of held-out scenes, at most data.anchor_scenes of them (with pairs alone every input of a scene has
     its place in the pool), and as many real views of each class that has held-out pairs."""
-    contents = min(contents, len(run.held_out.clean), max(run.cfg.data.anchor_contents, 2))
-    grid = run.batches(contents, run.held_out, 1.0, run.cfg.train.seed + seed, real_rows=contents)
+    scenes = min(scenes, len(run.held_out.clean), max(run.cfg.data.anchor_scenes, 2))
+    grid = run.batches(scenes, run.held_out, 1.0, run.cfg.train.seed + seed, real_rows=scenes)
     grid.cfg = replace(grid.cfg, composite_share=0.0)  # anchors are of single classes
     grid.real_cells = False  # rows of photographs alone: the real views come on top, in equal number
     return grid
@@ -29,7 +29,7 @@ def batches(run: Run, contents: int, seed: int) -> Batches:
 
 @torch.no_grad()
 def embed(run: Run, net: SLERIR, views: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(embeddings, labels, real or not) of context views of held-out contents.
+    """(embeddings, labels, real or not) of context views of held-out scenes.
 
     Every class comes equally often from synthesis, and as often again from held-out real pairs where it has any, so
     that its anchor lies between both.
@@ -47,7 +47,7 @@ def embed(run: Run, net: SLERIR, views: int) -> tuple[Tensor, Tensor, Tensor]:
 
 @torch.no_grad()
 def validate(run: Run) -> dict[str, float]:
-    """PSNR in dB per class, averaged network, context views of up to 8 held-out contents with fixed damage.
+    """PSNR in dB per class, averaged network, context views of up to 8 held-out scenes with fixed damage.
 
     Held-out real pairs have rows of their own, "rain (real)". Nothing in stage A, which restores nothing.
     """

@@ -57,11 +57,11 @@ class Run:
         self.precision = Precision(cfg.train.precision, device)
         self.compiled = compile_blocks(self.net, cfg.data.crop, self.precision) if cfg.train.compile else ""
         self.sources, self.fingerprint = sources.with_repeats(cfg.data.repeat_counts()), sources.fingerprint()
-        self.training, self.held_out = self.sources.hold_out(cfg.data.anchor_contents)
+        self.training, self.held_out = self.sources.hold_out(cfg.data.anchor_scenes)
         self.plan, self.grid_size = plan(self.batches(0, self.training)), self._grids().size
         if self.grid_size < self.group.world:
             raise UserError(
-                f"Every process needs a sample of stage A's batch; train.grid_contents = {cfg.train.grid_contents} "
+                f"Every process needs a sample of stage A's batch; train.grid_scenes = {cfg.train.grid_scenes} "
                 f"makes {self.grid_size} for {self.group.world} processes. Raise it, or use fewer processes."
             )
         self.step = self.resumed_at = self.saved_at = 0
@@ -80,7 +80,7 @@ class Run:
         return self.batches(0, self.training, part=part).loader(step, t.steps, workers)
 
     def _grids(self, part: tuple[int, int] = (0, 1)) -> Batches:
-        return self.batches(self.cfg.train.grid_contents, self.training, share=1.0, real_rows=1, part=part)
+        return self.batches(self.cfg.train.grid_scenes, self.training, share=1.0, real_rows=1, part=part)
 
     def batches(
         self,
@@ -203,7 +203,7 @@ class Run:
 
     @torch.no_grad()
     def finish_stage_a(self, log) -> None:
-        """Take over the averaged encoder; set anchors from the held-out contents, and the pins between them (but for
+        """Take over the averaged encoder; set anchors from the held-out scenes, and the pins between them (but for
         learned ones, which stay)."""
         self.net.load_state_dict(self.ema.state_dict())
         learned = [p.clone() for p in self.net.router.parameters()] if self.keep_pins else []

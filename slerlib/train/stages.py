@@ -129,7 +129,7 @@ def embedding_terms(
 ) -> dict[str, Tensor]:
     """SUDE on the context views; consistency draws the embedding of a crop to that of its context.
 
-    The consistency term looks at the first content of the grid, one crop of each class: all crops would cost a fifth
+    The consistency term looks at the first scene of the grid, one crop of each class: all crops would cost a fifth
     of the step. Contrast needs all samples at once: `group` gathers the embeddings of all processes, and each works out
     the loss of the whole global batch, of which `part` is here.
 
