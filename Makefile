@@ -2,7 +2,7 @@
 # make test      set up what tests need and run the fast full suite; make test-all adds the long tests
 # make gallery   run the reports and keep executed copies in reports/gallery
 # make lab       open the notebooks in JupyterLab
-# make lint      ruff
+# make lint      ruff, and import-linter for the layers of the package
 # make clean     remove .venv
 #
 # PYTHON=python3.12            another Python (3.11 or later); remembered until make clean
@@ -51,6 +51,7 @@ lab: $(VENV)/.installed
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/python -m ruff check .
+	$(BIN)/lint-imports
 
 clean:
 	rm -rf $(VENV) .venv.choice
