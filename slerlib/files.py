@@ -6,10 +6,12 @@ A kill at any moment leaves the old file or the new one, never half of one, and 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
+import json
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -26,7 +28,47 @@ def clone_root() -> Path | None:
     return root if (root / "pyproject.toml").is_file() and (root / "notebooks").is_dir() else None
 
 
+# --- our own JSON files
+
+
+def read_json(path: Path, what: str, keys: Iterable[str] = (), repair: str = "Copy the file again.") -> dict:
+    """The object in a JSON file that slerlib wrote, checked for the keys it must have.
+
+    what: the kind of file, for the message: "A card". repair: the next step of the message.
+    Raises UserError for a file that cannot be read, is not UTF-8 or JSON, is not an object, or lacks a key.
+    """
+    rule = f"{what} is a JSON file with an object of keys; {path}"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{rule} cannot be read ({error.strerror}). {repair}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{rule} is not text (UTF-8). {repair}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{rule} is not valid JSON ({error}). {repair}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{rule} holds a {type(values).__name__}. {repair}")
+    if lacking := [key for key in keys if key not in values]:
+        raise UserError(f"{rule} lacks {', '.join(lacking)}. {repair}")
+    return values
+
+
 # --- writing
+
+
+def unwritable(rule: str, path: Path, error: OSError, repair: str = "Choose another folder.") -> UserError:
+    """The error to raise where a disk is full or read-only, or refuses a file, in plain words.
+
+    rule: what is written where: "Reports are written to a folder".
+    """
+    words = {
+        errno.ENOSPC: "the disk is full",
+        errno.EDQUOT: "the quota of disk space is used up",
+        errno.EROFS: "the disk is read-only",
+        errno.EFBIG: "the file would be larger than allowed",
+    }
+    reason = words.get(error.errno, "it cannot be written")
+    return UserError(f"{rule}; for {path} {reason} ({error.strerror or error}). {repair}")
 
 
 @contextlib.contextmanager

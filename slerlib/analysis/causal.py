@@ -21,9 +21,9 @@ import torch
 from .. import sphere
 from ..config import LAYERS, STAGE_NAMES
 from ..errors import UserError
-from ..model.router import Router
+from ..model.router import Router, path_digits
 from .bench import PathBench
-from .chance import corrected, path_string, sign_flip
+from .chance import corrected, sign_flip
 from .sweeps import modal_route
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def path_swap(bench: PathBench) -> DataFrame:
         lost = bench.psnr - bench.along(path)
         for name in bench.names:
             part = bench.rows(name)
-            told = {"degradation": name, "path_of": path_of, "path": path_string(path), "n": len(part)}
+            told = {"degradation": name, "path_of": path_of, "path": path_digits(path), "n": len(part)}
             told["differ"] = (bench.path[part] != path).sum(axis=1).mean()
             rows.append(told | bench.mean(lost[part], part))
     return pd.DataFrame(rows)
@@ -166,7 +166,7 @@ def arc_routes(router: Router, start: str = "rain", end: str = "blur", steps: in
     trace = router.route(sphere.slerp(*ends, t_S).to(router.anchors))
     path_SL, angle_SK = trace.path.cpu().numpy(), trace.anchor_angle.cpu().numpy()
     changed_SL = np.diff(path_SL, axis=0, prepend=path_SL[:1]) != 0
-    columns = {"t": t_S.numpy(), "path": [path_string(path) for path in path_SL]}
+    columns = {"t": t_S.numpy(), "path": [path_digits(path) for path in path_SL]}
     columns["switched"] = ["+".join(np.array(STAGE_NAMES)[changed]) for changed in changed_SL]
     columns["nearest"] = trace.nearest_anchor()
     columns |= {"angle_start": angle_SK[:, names.index(start)], "angle_end": angle_SK[:, names.index(end)]}

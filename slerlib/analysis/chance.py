@@ -225,11 +225,6 @@ def clustered_mean(values, scenes=None, draws: int = 2000, seed: int = 0) -> tup
     return float(values.mean()), float(low), float(high)
 
 
-def path_string(path: Sequence[int]) -> str:
-    """Expert digits, e.g. "01201120"."""
-    return "".join(str(int(expert)) for expert in path)
-
-
 def sign_flip(values, scenes, draws: int = 2000, seed: int = 0) -> float:
     """p of a mean of 0 when the sign of each photograph's contribution is a coin: the paired permutation test.
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import UserError
+from ..model.router import path_digits
 from .chance import (
     DRAWS,
     as_routes,
@@ -30,7 +31,6 @@ from .chance import (
     interval,
     nmi,
     p_values,
-    path_string,
     random_router,
     resampled,
     shuffled,
@@ -163,7 +163,7 @@ def path_table(traces, labels=None, *, scenes=None, experts=None, draws: int = D
         inside = (near[k, k], near_drawn[:, k, k]) if k < len(routes.names) else (pooled, pooled_drawn)
         outside = (mean_K[k], mean_SK[:, k]) if k < len(routes.names) else (_mean(mean_K), _mean(mean_SK))
         row = {"degradation": name, "n": len(members), "distinct": len(paths)}
-        row |= {"modal": path_string(paths[times.argmax()]), "modal_share": times.max() / len(members)}
+        row |= {"modal": path_digits(paths[times.argmax()]), "modal_share": times.max() / len(members)}
         row["entropy"] = float(entropy(times[None].astype(float))[0])
         for key, (value, draws_S) in {"within": inside, "between": outside}.items():
             low, high = interval(draws_S, photographs[k] if key == "within" else fewest)

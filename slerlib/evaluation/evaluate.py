@@ -26,6 +26,7 @@ from ..errors import UserError
 from ..files import name_bytes, write_atomic
 from ..inference.restore import restore
 from ..model.network import SLERIR
+from ..model.router import path_digits
 from ..sharding import gathered, place
 from .cases import CROPS, NOISES, Case, cases, check_readable, data_sha256
 from .external import restored_files, restored_image
@@ -124,7 +125,7 @@ def _digits(path):
         return path
     if isinstance(path, Mapping):
         return {task: _digits(one) for task, one in path.items()}
-    return "".join(str(int(expert)) for expert in torch.as_tensor(path).flatten())
+    return path_digits(torch.as_tensor(path).flatten())
 
 
 def _definition(setting: str, crop: str, noise: str) -> dict:

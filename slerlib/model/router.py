@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +24,11 @@ from ..errors import UserError
 TIE = 1e-4  # of a composite's target two pins may be equally far by construction: rounding must not choose
 MARGIN_LIMIT = 0.05  # a smaller margin at some layer means: two experts were almost equally near
 ANGLE_LIMIT = 45.0  # degrees; an image further than this from every anchor is unlike all trained degradations
+
+
+def path_digits(path: Iterable) -> str:
+    """Expert numbers as one text, e.g. "01201120"."""
+    return "".join(str(int(expert)) for expert in path)
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class Trace:
 
     def path_strings(self) -> list[str]:
         """One string of expert digits per image, e.g. "01201120"."""
-        return ["".join(map(str, row)) for row in self.path.tolist()]
+        return [path_digits(row) for row in self.path]
 
     def nearest_anchor(self) -> list[str]:
         """Name of the anchor nearest to each image."""

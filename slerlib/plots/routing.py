@@ -14,6 +14,7 @@ import numpy as np
 
 from ..config import STAGE_NAMES
 from ..errors import UserError
+from ..model.router import path_digits
 from .style import (
     BLACK,
     BLUE,
@@ -94,7 +95,7 @@ def usage_maps(table: DataFrame, ax: Axes | None = None) -> Figure:
     expert_grid(ax, values, [*names, "all images"], stages, _percent, cmap="cividis", vmin=0, vmax=1)
     ax.axhline(len(names) - 0.5, color="white", linewidth=5)
     ax.set_xlabel("\n".join(["experts of each layer; share of a degradation's images in %", *lines]), labelpad=8)
-    modal = {name: "".join(map(str, usage[k].argmax(-1))) for k, name in enumerate(names)}
+    modal = {name: path_digits(usage[k].argmax(-1)) for k, name in enumerate(names)}
     told = "; ".join(f"{name} {path}" for name, path in modal.items())
     alt = (
         f"Share of the images of each degradation that every expert of the {len(stages)} layers gets. Most used: {told}"
@@ -187,7 +188,7 @@ def path_flow(path_NL: np.ndarray, labels: Sequence[str], ax: Axes | None = None
     told = []
     for k, name in enumerate(names):
         paths, times = np.unique(path_NL[label_N == k], axis=0, return_counts=True)
-        digits = "".join(map(str, paths[times.argmax()]))
+        digits = path_digits(paths[times.argmax()])
         told.append(f"{name} {digits} ({times.max()} of {times.sum()} images, {len(paths)} paths)")
     return finished(ax.figure, f"Flow of images through the experts of the layers. Most frequent: {'; '.join(told)}.")
 

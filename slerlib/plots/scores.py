@@ -20,7 +20,7 @@ from .. import sphere
 from ..config import LAYERS, STAGE_NAMES
 from ..errors import UserError
 from ..evaluation.metrics import bootstrap_interval, psnr, with_interval
-from ..model.router import ANGLE_LIMIT
+from ..model.router import ANGLE_LIMIT, path_digits
 from .style import (
     BLACK,
     BLUE,
@@ -134,7 +134,7 @@ def path_chart(paths: Sequence[str] | Tensor, labels: Sequence[str], ax: Axes | 
         whole = int((group_BL == [expert for expert, _ in modal]).all(axis=1).sum())
         if len(paths_BL) > len(names):
             ax.text(LAYERS - 0.4, y, f"{whole} of {len(group_BL)}", va="center", fontsize=SMALL + 0.5)
-        digits = "".join(str(expert) for expert, _ in modal)
+        digits = path_digits(expert for expert, _ in modal)
         told.append(f"{name} {digits}" + (f" ({whole} of {len(group_BL)} images)" if len(group_BL) > 1 else ""))
     if len(paths_BL) > len(names):
         ax.text(LAYERS - 0.4, -0.62, "same path", va="bottom", fontsize=SMALL + 0.5)

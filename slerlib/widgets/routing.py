@@ -15,6 +15,7 @@ from ..data.degrade import degrade
 from ..errors import UserError
 from ..evaluation.metrics import psnr
 from ..inference.restore import restore
+from ..model.router import path_digits
 from .degrading import decibels, kind_and_severity, named, scored
 from .explorer import SIDE, Explorer, Look, central, dropdown, network
 
@@ -73,7 +74,7 @@ def _look(model: SLERIR, clean_CHW: Tensor, name: str, own: dict, **experts: int
     seen = _along(model, clean_CHW, own, [experts[stage] for stage in STAGE_NAMES])
     own_path = own["trace"].path[0].tolist()
     differ = sum(a != b for a, b in zip(seen["path"], own_path, strict=True))
-    line = f"path {_digits(seen['path'])}, which differs from the own path {_digits(own_path)} "
+    line = f"path {path_digits(seen['path'])}, which differs from the own path {path_digits(own_path)} "
     line += f"at {differ} of {len(own_path)} layers: restored {decibels(seen['psnr'])}, "
     line += f"{seen['gain']:+.2f} dB against the own path."
     return Look(line, (plots.picture_grid([(name, clean_CHW, seen["degraded"], seen["restored"])]),), seen)
@@ -87,8 +88,4 @@ def _still(model: SLERIR, clean_CHW: Tensor, name: str, own: dict, paths: dict[s
     shown = [row for row in rows if row[0] in ("own path", worst)]
     gains = [f"{words.removeprefix('path of ')}: {look['gain']:+.1f} dB" for words, look in seen.items()]
     labels = ["own path", *(gain.replace("-", "−") for gain in gains[1:])]
-    return [plots.picture_grid(shown), plots.path_chart([_digits(path) for path in paths.values()], labels)]
-
-
-def _digits(path: list[int]) -> str:
-    return "".join(map(str, path))
+    return [plots.picture_grid(shown), plots.path_chart([path_digits(path) for path in paths.values()], labels)]
