@@ -50,6 +50,15 @@ def scores(table):
     return table.set_index(["dataset", "task", "image"])[list(SCORES)]
 
 
+def test_wrapped_networks_are_scored_as_networks(net, folder):
+    options = {"classes": "noise25", "images": 1}
+    plain = evaluate(net, folder, **options)
+    for wrap in (torch.nn.DataParallel, torch.optim.swa_utils.AveragedModel):
+        table = evaluate(wrap(net), folder, **options)
+        pd.testing.assert_frame_equal(table.drop(columns="seconds"), plain.drop(columns="seconds"))
+        assert len(table.path[0]) == 8
+
+
 # --- the demo ---
 
 

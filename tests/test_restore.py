@@ -1,5 +1,7 @@
 """Any picture in, the same kind and size out; tiles agree with the whole image; wrong input is explained."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from slerlib.inference import tiles
 from slerlib.inference.load import best_device, load
 from slerlib.inference.restore import restore
 from slerlib.model.network import SLERIR
+from slerlib.model.wrappers import unwrapped
 
 RNG = np.random.default_rng(0)
 
@@ -166,6 +169,25 @@ def test_model_is_left_as_it_was(net):
     net.eval()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_networks_of_other_precision(net, dtype):
+    x, other = torch.rand(3, 40, 48), copy.deepcopy(net).to(dtype)
+    y = restore(other, x)
+    assert y.dtype == torch.float32 and (y - restore(net, x)).abs().max() < 0.02
+    assert {parameter.dtype for parameter in other.parameters()} == {dtype}
+
+
+def test_wrapped_networks(net):
+    x = torch.rand(3, 32, 32)
+    wrappers = torch.nn.DataParallel, torch.compile, torch.optim.swa_utils.AveragedModel
+    for wrapped in [*(wrap(net) for wrap in wrappers), torch.compile(torch.nn.DataParallel(net))]:
+        assert torch.equal(restore(wrapped, x), restore(net, x))
+    other = torch.nn.DataParallel(torch.nn.Identity())
+    assert unwrapped(other) is other
+    with pytest.raises(UserError, match="DataParallel"):
+        restore(other, x)
+
+
 def test_forced_paths(net):
     x = torch.rand(2, 3, 32, 32)
     forced, trace = restore(net, x, path=[0, 1, 2, 0, 1, 2, 0, 1], return_trace=True)
@@ -220,7 +242,7 @@ def test_tiles_agree_with_the_whole_image(changes):
 
 
 def test_agreement_comes_from_local_statistics_and_one_guide():
-    """The test above has teeth: with global statistics, or with a guide and path of its own, a tile differs by more."""
+    """With global statistics, or with a guide and path of its own, a tile differs by more."""
     net = random_network()
     x = photograph(270, 333)
     whole = restore(net, x, tile=0)
@@ -249,7 +271,14 @@ def test_route_per_tile(net):
     torch.testing.assert_close(trace.embedding[-len(columns)], own.embedding[0], atol=1e-5, rtol=0)
 
 
-def test_stations_that_look_at_features_choose_per_tile():
+def test_route_per_tile_needs_no_side(net):
+    """Below 1.5 million pixels, too: the tiles have 512 pixels a side."""
+    x = torch.rand(3, 640, 200)
+    y, trace = restore(net, x, route="tile", return_trace=True)
+    assert len(trace.path) == 2 and torch.equal(y, restore(net, x, tile=512, route="tile"))
+
+
+def test_layers_that_look_at_features_choose_per_tile():
     net = random_network(router="sphere_stage")
     _, trace = restore(net, photograph(200, 200), tile=128, return_trace=True)
     assert len(trace.path) == 4
@@ -349,6 +378,8 @@ def test_values_just_outside_are_clamped(net):
         ({"tile": True}, "tile"),
         ({"tile": "big"}, "tile"),
         ({"route": "best"}, "route"),
+        ({"route": "tile", "tile": 0}, "tile=0"),
+        ({"route": "tile", "path": "00000000"}, "path='00000000'"),
     ],
 )
 def test_bad_options_are_refused(net, options, pattern):

@@ -27,6 +27,7 @@ from ..files import name_bytes, write_atomic
 from ..inference.restore import restore
 from ..model.network import SLERIR
 from ..model.router import path_digits
+from ..model.wrappers import unwrapped
 from ..sharding import gathered, place
 from .cases import CROPS, NOISES, Case, cases, check_readable, data_sha256
 from .external import restored_files, restored_image
@@ -88,6 +89,7 @@ def evaluate(
     """
     import pandas as pd
 
+    model = unwrapped(model)
     options = {"images": images, "severity": severity, "seed": seed, "crop": crop, "noise": noise}
     todo, missing = cases(root, setting, classes=classes, **options)
     score = _scorer(model, path, None if restored is None else restored_files(restored, todo))

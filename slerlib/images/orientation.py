@@ -23,12 +23,12 @@ def upright_size(im: Image.Image) -> tuple[int, int]:
     return size[::-1] if orientation(im) >= 5 else size
 
 
-def upright(samples_HWN: np.ndarray, orientation: int) -> np.ndarray:
+def upright(samples_HWN: np.ndarray, turned: int) -> np.ndarray:
     """Undo an EXIF orientation (1 to 8; anything else counts as 1, as in Pillow)."""
-    if orientation in (5, 6, 7, 8):
+    if turned in (5, 6, 7, 8):
         samples_HWN = samples_HWN.transpose(1, 0, 2)
-    if orientation in (3, 4, 7, 8):
+    if turned in (3, 4, 7, 8):
         samples_HWN = samples_HWN[::-1]
-    if orientation in (2, 3, 6, 7):
+    if turned in (2, 3, 6, 7):
         samples_HWN = samples_HWN[:, ::-1]
     return np.ascontiguousarray(samples_HWN)

@@ -7,6 +7,7 @@ y, trace = slerlib.restore(model, x, return_trace=True)  # how it was routed
 
 from __future__ import annotations
 
+import copy
 import os
 import warnings
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from ..images.arrays import check_range, from_array, to_array
 from ..images.files import from_pil, read_image, to_pil
 from ..model.network import SLERIR, SMALLEST
 from ..model.router import Trace
+from ..model.wrappers import unwrapped
 from .load import evaluating
 from .memory import keep_freed_memory
 from .tiles import restore_tiled
@@ -44,7 +46,8 @@ def restore(
     """Restore a picture of any size from 1 x 1 pixels up.
 
     Arguments
-    model: from `load`, or any SLERIR. It is run in evaluation mode and left as it was.
+    model: from `load`, or any SLERIR, behind torch.compile, DataParallel or AveragedModel too, in float32, float64,
+        float16 or bfloat16. It is run in evaluation mode, uncompiled, and left as it was.
     x: path of a file -> PIL image, 8-bit where the file has 16-bit colour, which Pillow lacks (`slerlib restore` keeps
         it, and so do arrays); PIL image -> PIL image of the same mode (palettes become RGB, bilevel ones grey);
         array (H, W) or (H, W, 1 to 4) of uint8, uint16 or float in [0, 1] -> same shape and dtype, alpha untouched;
@@ -54,8 +57,9 @@ def restore(
     tile: None restores images of up to 1.5 million pixels whole and larger ones in tiles of 512; 0 = always whole; or
         the side of a tile in pixels, a multiple of 8 of at least 64. Memory then follows the tile, apart from about 100
         bytes per pixel for the image, the result and the one look that the encoder takes at the whole.
-    route: "image" = one path for the whole image; "tile" = each tile is encoded and routed by itself, for damage that
-        differs from place to place; the trace then has a row for each tile, row by row.
+    route: "image" = one path for the whole image; "tile" = each tile (of 512 pixels, unless `tile` gives the side) is
+        encoded and routed by itself, for damage that differs from place to place; the trace then has a row for each
+        tile, row by row. Not with tile=0 or a forced path.
     Returns: the restored picture in [0, 1], or (picture, Trace).
     Raises UserError for input that is no image, has NaN, infinity or values out of range, and for bad options.
     """
@@ -107,12 +111,17 @@ def restore_batch(
     model: SLERIR, x_BCHW: Tensor, *, path=None, tile: int | None = None, route: str = "image"
 ) -> tuple[Tensor, Trace]:
     """(B, 3, H, W) float32 in [0, 1], already checked -> (restored batch, Trace on the CPU), as `restore`."""
+    model = unwrapped(model)
     if not isinstance(model, SLERIR):
         raise UserError(f"The model must be a SLERIR network; got {type(model).__name__}. Try slerlib.load('tiny').")
-    if route not in ("image", "tile"):
-        raise UserError(f"route must be 'image' (one path) or 'tile' (one per tile); got {route!r}. Leave it out.")
     height, width = x_BCHW.shape[-2:]
     side = tile_side(tile, height * width)
+    if route == "tile":
+        side = _side_of_routed_tiles(side, tile, path)
+    elif route != "image":
+        raise UserError(f"route must be 'image' (one path) or 'tile' (one per tile); got {route!r}. Leave it out.")
+    if next(model.parameters()).dtype != torch.float32:  # rounded weights, exact arithmetic
+        model = copy.deepcopy(model).float()
     weight = next(model.parameters())
     if weight.device.type == "cpu":
         keep_freed_memory()
@@ -144,6 +153,17 @@ def tile_side(tile: int | None, pixels: int) -> int:
             f"tile must be 0 (whole image) or a multiple of 8 of at least {SMALLEST_TILE}; got {tile!r}. Try tile=512."
         )
     return tile
+
+
+def _side_of_routed_tiles(side: int, tile: int | None, path) -> int:
+    """Side of tiles that choose their own paths. Raises UserError where nothing is left to choose."""
+    for name, value in (("tile", tile if tile == 0 else None), ("path", path)):
+        if value is not None:
+            raise UserError(
+                f"route='tile' lets each tile choose its own path; got {name}={value!r} beside it, which leaves no "
+                f"choice. Leave out {name} or route."
+            )
+    return side or AUTO_TILE
 
 
 def _path(model: SLERIR, path, x_BCHW: Tensor) -> Tensor:

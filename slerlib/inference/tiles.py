@@ -1,8 +1,10 @@
-"""Large images in overlapping tiles: memory bounded by the tile, result that of the whole image to about 0.01. [ours]
+"""Large images in overlapping tiles: memory is bounded by the tile. [ours]
 
-The encoder sees the whole image once; its guide map is cut to each tile, and one path serves all tiles unless each is
-to find its own. Tiles start on the network's grid of cells (`SLERIR.cell`): there the local statistics (TLC) of a tile
-are those of the whole image, except next to its edges, which therefore get no weight in the blend.
+The encoder sees the whole image once. Its guide map is cut to each tile, and one path serves all tiles unless each is
+to choose its own. Tiles start on the network's grid of cells (`SLERIR.cell`). There the local statistics (TLC) of a
+tile are those of the whole image, except next to its edges, which therefore get no weight in the blend.
+The result is close to that of the whole image. The largest difference of a pixel, measured at 1536 x 1536 with the
+shipped `tiny`, is 4.4/255 for haze and 6.4/255 for low light.
 Legend: B batch, C channels, H W pixels, h w token map, T tiles along one axis.
 """
 
@@ -24,7 +26,7 @@ def restore_tiled(net: SLERIR, x_BCHW: Tensor, tile: int, path_BL: Tensor | None
     """Padded images -> (restored images of the same size, Trace).
 
     The trace has a row for each image, or for each tile (images one after the other, tiles row by row) when the tiles
-    choose their own paths: with `route="tile"`, and with the `sphere_stage` router, whose stations see only the tile.
+    choose their own paths: with `route="tile"`, and with the `sphere_stage` router, whose layers see only the tile.
     """
     y_BCHW = torch.zeros_like(x_BCHW, dtype=torch.float32)
     traces = []

@@ -9,4 +9,5 @@ Read in this order:
     blocks.py     the two kinds of block: NAF and Restormer
     experts.py    a stage: three experts, each image through its own
     network.py    SLERIR: the U-Net of 8 stages along that path
+    wrappers.py   the network behind torch.compile, DataParallel, ...
 """
