@@ -1,0 +1,129 @@
+"""README, documents and notebooks: short, linked, in the words of the glossary, with the numbers of the cards."""
+
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from slerlib.ablation import tables
+from slerlib.data.scenes import photographs
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+LESSONS = sorted((ROOT / "notebooks").glob("0*.ipynb"))
+PAGES = sorted(
+    path
+    for pattern in ("*.md", "docs/*.md", "data/*.md", "data/checkpoints/*/*.md", "reports/*.md", "notebooks/*.ipynb")
+    for path in ROOT.glob(pattern)
+)
+#: Pages that are written in plain words already
+PLAIN = [
+    ROOT / name for name in ("README.md", "docs/glossary.md", "docs/results.md", "docs/usage.md", "docs/credits.md")
+]
+DIALECT = r"\b(told|peers|contents?|(is|are) none|none (is|are)|dear(er)?|told apart)\b"
+
+
+def words(path: Path, kinds: tuple[str, ...] = ("markdown", "code")) -> str:
+    """The text of a page; of a notebook, its cells of these kinds."""
+    if path.suffix != ".ipynb":
+        return path.read_text()
+    return "\n\n".join(cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type in kinds)
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of all table rows of a page."""
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+
+
+def numbers(cell: str) -> list[str]:
+    return re.findall(r"-?\d+\.\d+", cell)
+
+
+def test_the_readme_is_short():
+    assert len(README.split()) <= 900  # as `wc -w` counts, with tables, code and alt texts
+
+
+def test_the_glossary_has_at_most_25_terms_of_one_sentence():
+    entries = rows((ROOT / "docs/glossary.md").read_text())[2:]
+    assert 20 <= len(entries) <= 25
+    assert [term for term, _ in entries] == sorted({term for term, _ in entries}, key=str.lower)
+    for term, meaning in entries:
+        assert re.fullmatch(r"[^.]+( \d\.\d)?[^.]*\.", meaning), term
+    assert "docs/glossary.md" in README and "glossary.md" in words(LESSONS[0])
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_relative_links_lead_to_files(path):
+    for target in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```", "", words(path, ("markdown",)), flags=re.S)):
+        if not re.match(r"[a-z]+:|#", target):
+            assert (path.parent / target.partition("#")[0]).exists(), target
+
+
+@pytest.mark.parametrize("path", PLAIN, ids=lambda path: path.name)
+def test_plain_words(path):
+    assert not (found := re.findall(rf".*{DIALECT}.*", words(path), flags=re.I)), found
+
+
+def test_the_drawing_is_what_its_script_makes(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    import architecture
+
+    svg, alt = architecture.drawing()
+    assert architecture.FILE.read_text(encoding="utf-8") == svg, "python docs/architecture.py"
+    assert f"![{alt}](docs/images/architecture.svg)" in README, "python docs/architecture.py prints the line"
+    assert "prefers-color-scheme: dark" in svg and 'class="panel"' in svg
+    assert min(int(size) for size in re.findall(r"(\d+)px", svg)) >= 17  # readable at half the size
+
+
+def test_the_readme_lists_every_lesson_with_its_minutes():
+    lessons = [row for row in rows(README) if "notebooks/" in row[0]]
+    assert [re.search(r"notebooks/(\S+)\)", row[0])[1] for row in lessons] == [path.name for path in LESSONS]
+    for row, path in zip(lessons, LESSONS, strict=True):
+        header = nbformat.read(path, 4).cells[0].source
+        assert re.search(r"\*\*Time\.\*\* (?:About )?(\d+) minutes", header)[1] == row[2], path.name
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+def test_scores_are_those_of_the_cards(page):
+    """Input and restored PSNR, and intervals, of each row; bold where the restored image is worse."""
+    cards = {name: json.loads((ROOT / f"data/checkpoints/{name}/card.json").read_text()) for name in ("tiny", "small")}
+    known = {
+        (name, f"{row['n']}", f"{row['psnr_input']:.2f}" if row["psnr_input"] else "-"): row
+        for name, card in cards.items()
+        for score in card["scores"]
+        for row in score["summary"]
+    }
+    scored = [row for row in rows(words(ROOT / page)) if len(row) == 5 and re.fullmatch(r"\d+", row[1])]
+    assert 8 <= len(scored) <= (12 if page == "README.md" else 20)
+    for _, n, before, *after in scored:
+        for name, cell in zip(cards, after, strict=True):
+            row = known[name, n, before]
+            shown = [f"{row[key]:.2f}" for key in ("psnr", "psnr_low", "psnr_high") if row[key] is not None]
+            assert numbers(cell) == shown[: len(numbers(cell))], (before, cell)
+            assert cell.startswith("**") == (row["psnr"] < (row["psnr_input"] or 0)), cell
+
+
+def test_the_claims_are_those_of_the_table_of_ablations():
+    computed = tables.claims(tables.read("tiny"))
+    written = [row for row in rows((ROOT / "docs/results.md").read_text()) if row[0].startswith("[")]
+    assert len(written) == len(computed)
+    for row, truth in zip(written, computed.itertuples(), strict=True):
+        assert re.findall(r"`(\w+)`", row[1]) == [truth.better, truth.worse]
+        assert int(row[2]) == truth.seeds and row[4] == truth.verdict
+        assert numbers(row[3]) == [f"{value + 0:.2f}" for value in (truth.difference, truth.low, truth.high)]
+
+
+def test_the_citation_names_slerlib_and_the_paper():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert str(cited["cff-version"]) == "1.2.0" and cited["license"] == "MIT" and cited["message"]
+    assert cited["authors"] == [{"name": "slerlib contributors"}]
+    (paper,) = cited["references"]
+    assert "2603.05940" in paper["url"] and paper["title"].startswith("SLER-IR") and len(paper["authors"]) == 8
+
+
+def test_every_bundled_photograph_is_credited():
+    credits = {row[0] for row in rows((ROOT / "docs/credits.md").read_text())}
+    assert {scene.name for scene in photographs()} <= credits and "docs/credits.md" in README
