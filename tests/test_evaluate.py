@@ -102,6 +102,16 @@ def test_haze_uses_measured_depth():
     assert torch.equal(seen[index], expected)
 
 
+def test_a_function_may_leave_the_range_of_pixels(folder):
+    table = evaluate(lambda x_CHW: 40 * x_CHW - 20, folder, images=1, classes="clean")
+    assert (
+        table.psnr[0]
+        == evaluate(lambda x_CHW: (40 * x_CHW - 20).clamp(0, 1), folder, images=1, classes="clean").psnr[0]
+    )
+    with pytest.raises(UserError, match="infinity"):
+        evaluate(lambda x_CHW: x_CHW / 0, folder, images=1, classes="clean")
+
+
 # --- folders ---
 
 

@@ -1,44 +1,46 @@
-"""PSNR and the two SSIMs in use, and bootstrap intervals for their means.
+"""PSNR, two kinds of SSIM, and bootstrap intervals for their means.
 
-Data range 1, RGB, values clamped to [0, 1] and not rounded to 8 bits, no border shaved. Published SSIMs come from two
-definitions that differ by up to 0.003, as much as many claimed gains; so there are two functions:
+RGB, data range 1, values clamped to [0, 1] and not rounded to 8 bits, no border shaved. Published SSIMs come from two
+definitions that differ by up to 0.003, as much as many claimed gains. So there are two functions, both by scikit-image:
 
-    ssim            7 x 7 uniform window, sample covariance (the default of scikit-image; PromptIR, AdaIR, DFPIR)
-    ssim_gaussian   Gaussian window, sigma 1.5, 11 x 11 (the definition of Wang et al. 2004; MoCE-IR)
+    ssim            7 x 7 uniform window, sample covariance (PromptIR, AdaIR, DFPIR)
+    ssim_gaussian   Gaussian window, sigma 1.5, 11 x 11 (Wang et al. 2004; MoCE-IR)
 
-Both average over the places where the window lies inside the image, then over the channels, as scikit-image does;
-torchmetrics reflects the borders outwards and averages over them too, which moves its value in small pictures.
-Legend: C channels, H W pixels, float64 inside.
+Legend: B batch, C channels, H W pixels.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
 from ..errors import UserError
+from ..images.arrays import check_range, from_array
+from ..images.files import read_image
+from ..inference.restore import checked_tensor
 
-Picture = Tensor | np.ndarray | Image.Image
-FEWEST_SCENES = 5  # a bootstrap over fewer photographs gives little more than their range: no interval then
+Picture = str | os.PathLike | Image.Image | np.ndarray | Tensor
+FEWEST_SCENES = 5  # a bootstrap over fewer photographs gives little more than their range: then there is no interval
+OVERSHOOT = 0.5  # a network may leave [0, 1] by so much; a float picture further out has another scale
 
 
 def psnr(a: Picture, b: Picture) -> float:
     """Peak signal-to-noise ratio in dB; infinity for equal pictures.
 
-    a, b: pictures of the same size: (C, H, W) tensors in [0, 1], (H, W[, C]) arrays or PIL images.
-    Raises UserError if the sizes differ, for NaN and for what is no picture.
+    a, b: two pictures of one size, each in any form that `slerlib.restore` takes: path, PIL image, array or tensor.
+        Grey counts as RGB with three equal channels, and alpha does not count. Float values up to 0.5 outside [0, 1],
+        as networks give them, are clamped. Of two batches (B, C, H, W) the score is the mean over their images.
+    Raises UserError for pictures of different sizes, and for what `restore` refuses too.
 
     >>> round(psnr(torch.zeros(3, 8, 8), torch.full((3, 8, 8), 0.1)), 3)
     20.0
     """
-    a_CHW, b_CHW = _pair(a, b)
-    error = (a_CHW - b_CHW).square().mean().item()
-    return -10 * math.log10(error) if error else math.inf
+    return _mean_score(_psnr, a, b)
 
 
 def ssim(a: Picture, b: Picture) -> float:
@@ -47,71 +49,68 @@ def ssim(a: Picture, b: Picture) -> float:
     >>> round(ssim(torch.full((3, 8, 8), 0.5), torch.full((3, 8, 8), 0.5)), 6)
     1.0
     """
-    return _ssim(*_pair(a, b), torch.full((7,), 1 / 7, dtype=torch.float64), 49 / 48)
+    return _mean_score(_ssim, a, b)
 
 
 def ssim_gaussian(a: Picture, b: Picture) -> float:
     """Structural similarity with an 11 x 11 Gaussian window of sigma 1.5; otherwise as `ssim`."""
-    place = torch.arange(-5, 6, dtype=torch.float64)
-    window = torch.exp(-0.5 * (place / 1.5) ** 2)
-    return _ssim(*_pair(a, b), window / window.sum(), 1.0)
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    return _mean_score(lambda a_CHW, b_CHW: _ssim(a_CHW, b_CHW, 11, **options), a, b)
 
 
-def _ssim(a_CHW: Tensor, b_CHW: Tensor, window: Tensor, covariance_norm: float) -> float:
-    n = len(window)
-    if min(a_CHW.shape[1:]) < n:
+def _psnr(a_CHW: Tensor, b_CHW: Tensor) -> float:
+    error = (a_CHW - b_CHW).square().mean().item()
+    return -10 * math.log10(error) if error else math.inf
+
+
+def _ssim(a_CHW: Tensor, b_CHW: Tensor, window: int = 7, **options) -> float:
+    from skimage.metrics import structural_similarity
+
+    height, width = a_CHW.shape[1:]
+    if min(height, width) < window:
         raise UserError(
-            f"SSIM needs pictures at least as large as its window, {n} x {n}; these are "
-            f"{a_CHW.shape[1]} x {a_CHW.shape[2]}. Score larger pictures, or use psnr alone."
+            f"SSIM needs pictures at least as large as its window, {window} x {window}; these are {width} x {height} "
+            "(width x height). Score larger pictures, or use psnr alone."
         )
-    planes = torch.stack([a_CHW, b_CHW, a_CHW * a_CHW, b_CHW * b_CHW, a_CHW * b_CHW]).flatten(0, 1)
-    a, b, aa, bb, ab = _windowed(_windowed(planes, window, 1), window, 2).unflatten(0, (5, -1))
-    var_a, var_b, cov = covariance_norm * (aa - a * a), covariance_norm * (bb - b * b), covariance_norm * (ab - a * b)
-    c1, c2 = 0.01**2, 0.03**2
-    value = (2 * a * b + c1) * (2 * cov + c2) / ((a * a + b * b + c1) * (var_a + var_b + c2))
-    return value.mean().item()
+    return float(structural_similarity(a_CHW.numpy(), b_CHW.numpy(), channel_axis=0, data_range=1.0, **options))
 
 
-def _windowed(planes: Tensor, window: Tensor, dim: int) -> Tensor:
-    """Weighted sums along `dim` where the window fits. Shifted sums: torch convolves doubles ten times slower."""
-    length = planes.shape[dim] - len(window) + 1
-    total = planes.narrow(dim, 0, length) * window[0]
-    for n, weight in enumerate(window.tolist()[1:], start=1):
-        total.add_(planes.narrow(dim, n, length), alpha=weight)
-    return total
-
-
-def _pair(a: Picture, b: Picture) -> tuple[Tensor, Tensor]:
-    a_CHW, b_CHW = _planes(a), _planes(b)
-    if a_CHW.shape != b_CHW.shape:
+def _mean_score(score: Callable[[Tensor, Tensor], float], a: Picture, b: Picture) -> float:
+    a_BCHW, b_BCHW = _batch(a), _batch(b)
+    if a_BCHW.shape != b_BCHW.shape:
+        sizes = (f"{len(x)} of {x.shape[3]} x {x.shape[2]}" for x in (a_BCHW, b_BCHW))
         raise UserError(
-            f"Two pictures are compared pixel by pixel and must have the same shape; got {tuple(a_CHW.shape)} and "
-            f"{tuple(b_CHW.shape)}. Crop both alike."
+            "Two pictures are compared pixel by pixel and must have the same size; got "
+            f"{' and '.join(sizes)} pixels (width x height). Crop both alike."
         )
-    return a_CHW, b_CHW
+    if a_BCHW.dtype != b_BCHW.dtype:  # so that a picture equals itself in single precision
+        a_BCHW, b_BCHW = a_BCHW.float(), b_BCHW.float()
+    return float(np.mean([score(*pair) for pair in zip(a_BCHW.double(), b_BCHW.double(), strict=True)]))
 
 
-def _planes(x: Picture) -> Tensor:
-    """(C, H, W) float64 on the CPU, clamped to [0, 1]."""
-    from ..images.arrays import from_array
-    from ..images.files import from_pil
+def _batch(x: Picture) -> Tensor:
+    """(B, 3, H, W) in [0, 1] on the CPU, as `restore` reads it; float64 for tensors of that type, else float32."""
+    if isinstance(x, (str, os.PathLike, Image.Image)):
+        return read_image(x)[0][None]
+    if isinstance(x, np.ndarray):
+        return from_array(_clamped(x))[None]
+    if isinstance(x, Tensor):
+        return checked_tensor(_clamped(x.detach().cpu()))
+    raise UserError(
+        "A score needs two pictures: paths, PIL images, numpy arrays or torch tensors; got "
+        f"{type(x).__name__}. Convert it to one of these."
+    )
 
-    if isinstance(x, Image.Image):
-        x = from_pil(x)[0]
-    elif isinstance(x, np.ndarray) and x.dtype.kind == "f":  # values outside [0, 1] are clamped here, not refused
-        x = torch.from_numpy(np.atleast_3d(x).astype(np.float64)).movedim(2, 0)
-    elif isinstance(x, np.ndarray):
-        x = from_array(x)
-    if not isinstance(x, Tensor) or not x.is_floating_point() or x.ndim != 3 or 0 in x.shape:
-        got = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-        raise UserError(
-            f"A score needs two pictures, as float tensors (C, H, W), arrays (H, W, C) or PIL images; got {got}. "
-            "Score the images of a batch one by one."
-        )
-    x = x.detach().to("cpu", torch.float64)
-    if not torch.isfinite(x).all():
-        raise UserError("A picture with NaN or infinity has no score. Find where these values come from.")
-    return x.clamp(0, 1)
+
+def _clamped(x: np.ndarray | Tensor) -> np.ndarray | Tensor:
+    """Clamp what a network may give. Raises UserError for NaN, infinity and another scale, such as 0..255."""
+    is_float = x.is_floating_point() if isinstance(x, Tensor) else x.dtype.kind == "f"
+    if not is_float or 0 in x.shape:
+        return x
+    low, high = float(x.min()), float(x.max())  # both pass a NaN on
+    if not (-OVERSHOOT <= low and high <= 1 + OVERSHOOT):
+        check_range(low, high)
+    return x.clip(0, 1)
 
 
 def bootstrap_interval(
@@ -119,8 +118,7 @@ def bootstrap_interval(
 ) -> tuple[float, float, float]:
     """(mean, low, high): percentile bootstrap of the mean over images.
 
-    values: one score per image. The interval is (NaN, NaN) for fewer than FEWEST_SCENES values, which would give
-    little more than their range, and where a value is infinite.
+    values: one score per image. low and high are NaN for fewer than FEWEST_SCENES values, and if one is infinite.
     Raises UserError without values.
 
     >>> mean, low, high = bootstrap_interval([20.0, 21.0, 22.0, 23.0, 24.0])
@@ -148,8 +146,8 @@ def with_interval(mean: float, low: float, high: float, form: str = ".2f") -> st
 
 
 def bootstrap_means(values: np.ndarray, samples: int = 2000, seed: int = 0) -> np.ndarray:
-    """(samples,) means of as many draws with replacement from `values`. NaN among them are drawn and do not count; a
-    draw of nothing else has no mean (NaN)."""
+    """(samples,) means of draws with replacement from `values`. NaN is drawn too but does not count; a draw of NaN
+    alone has the mean NaN."""
     rng = np.random.default_rng(seed)
     drawn = values[rng.integers(0, len(values), (samples, len(values)))]
     if not (absent := np.isnan(drawn)).any():

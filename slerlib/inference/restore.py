@@ -72,7 +72,7 @@ def restore(
     elif isinstance(x, np.ndarray):
         x_CHW = from_array(x)
     elif isinstance(x, Tensor):
-        y, trace = restore_batch(model, _checked_tensor(x), path=path, tile=tile, route=route)
+        y, trace = restore_batch(model, checked_tensor(x), path=path, tile=tile, route=route)
         y = y if x.shape[-3] == 3 else y.mean(dim=1, keepdim=True)
         y = y.reshape(x.shape).to(x.device, x.dtype)
         return (y, trace) if return_trace else y
@@ -86,8 +86,8 @@ def restore(
     return (y, trace) if return_trace else y
 
 
-def _checked_tensor(x: Tensor) -> Tensor:
-    """-> (B, 3, H, W) float32, or UserError."""
+def checked_tensor(x: Tensor) -> Tensor:
+    """(1|3, H, W) or (B, 1|3, H, W) -> (B, 3, H, W) in [0, 1], float64 where x is, else float32; or UserError."""
     if not x.is_floating_point():
         hint = "Divide it by 255: x.float() / 255." if x.dtype == torch.uint8 else "Convert it to float32 in [0, 1]."
         raise UserError(f"An image tensor must be floating point with values in [0, 1]; this one is {x.dtype}. {hint}")
@@ -100,7 +100,7 @@ def _checked_tensor(x: Tensor) -> Tensor:
         elif x.ndim in (3, 4) and x.shape[-3] == 4:
             hint = "Leave the alpha channel out: x[..., :3, :, :]."
         raise UserError(f"An image tensor must be (3, H, W) or (B, 3, H, W), or 1 for 3; got {(*x.shape,)}. {hint}")
-    x = x.detach().float()
+    x = x.detach() if x.dtype == torch.float64 else x.detach().float()
     low, high = torch.aminmax(x)  # NaN wins both
     check_range(low.item(), high.item())
     x = x.clamp(0, 1).reshape(-1, *x.shape[-3:])
