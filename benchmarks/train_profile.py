@@ -30,6 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from slerlib import config
 from slerlib.data.sources import Sources
+from slerlib.train.batches import batches, grids
 from slerlib.train.precision import Precision
 from slerlib.train.run import Run
 
@@ -62,7 +63,7 @@ class Clock:
 
     def __init__(self, run: Run, batch_number: int):
         self.run, self.number, self.spent = run, batch_number, {phase: [] for phase in (*PHASES, "step")}
-        self.batches = run._grids() if batch_number < run.cfg.train.stage_steps()[0] else run.batches(0, run.training)
+        self.batches = (grids if batch_number < run.cfg.train.stage_steps()[0] else batches)(run.cfg, run.training)
 
     @contextlib.contextmanager
     def _wrapped(self, owner, name: str, phase: str, seconds: dict):
@@ -84,7 +85,7 @@ class Clock:
         seconds["data"] = now(run.device) - start
         with contextlib.ExitStack() as stack:
             for owner, name, phase in (
-                (run, "_terms", "forward"),
+                (run, "_losses", "forward"),
                 (run.precision, "backward", "backward"),
                 (run.precision, "clip", "optimiser"),
                 (run.precision, "update", "optimiser"),

@@ -12,6 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """float32 and float64 stay; float16 and bfloat16 become float32, since routes need more than 8 or 11 bits."""
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()
+
+
 def normalise(x: Tensor) -> Tensor:
     """Project `(..., d)` vectors onto the unit sphere."""
     return F.normalize(x, dim=-1, eps=1e-12)

@@ -11,7 +11,7 @@ from slerlib.data.degrade import NOISE_CLASSES
 from slerlib.data.loader import Batches
 from slerlib.data.plan import plan
 from slerlib.model.router import Router
-from slerlib.train import held_out, loop, losses, stages
+from slerlib.train import held_out, loop, losses, objectives, stages
 from slerlib.train.run import Run
 
 CLASSES = config.CLASSES
@@ -144,9 +144,9 @@ def terms_of(run, step):
     a = run.cfg.train.stage_steps()[0]
     batch = next(iter(run.loader(step, 0)))
     if step < a:
-        return stages.embedding_terms(run.net, run.cfg, batch, step), batch
+        return objectives.embedding_terms(run.net, run.cfg, batch, step), batch
     draws = stages.draw(run.cfg, step, len(batch["label"]))
-    return stages.restoration_terms(run.net, run.cfg, batch, step, draws)[0], batch
+    return objectives.restoration_terms(run.net, run.cfg, batch, step, draws)[0], batch
 
 
 @pytest.mark.parametrize("mode", ["anchored", "emergent", "linear", "ce"])
@@ -157,7 +157,7 @@ def test_stage_a_draws_them_to_the_middle_and_only_this_term_sees_them(photograp
     batch = next(iter(run.loader(step, 0)))
     single = batch["label"] < K
     classifier = torch.nn.Linear(16, K) if mode == "ce" else None
-    terms = stages.embedding_terms(run.net, cfg, batch, step, classifier)
+    terms = objectives.embedding_terms(run.net, cfg, batch, step, classifier)
     z = run.net.glgf(*run.net.encoder(batch["context"])).embedding
     means = torch.stack([z[batch["label"] == k].mean(0) for k in range(K)])
     anchors = run.net.router.anchors if mode == "anchored" else means if mode == "linear" else sphere.normalise(means)
@@ -171,7 +171,7 @@ def test_stage_a_draws_them_to_the_middle_and_only_this_term_sees_them(photograp
     others = {key: value.item() for key, value in terms.items() if key != "composite"}
     changed = dict(batch)
     changed["context"] = torch.where(single[:, None, None, None], batch["context"], batch["context"].flip(0))
-    again = stages.embedding_terms(run.net, cfg, changed, step, classifier)
+    again = objectives.embedding_terms(run.net, cfg, changed, step, classifier)
     assert {key: again[key].item() for key in others} == pytest.approx(others, rel=1e-5)
     assert again["composite"].item() != pytest.approx(terms["composite"].item(), rel=1e-4)
 
@@ -213,4 +213,4 @@ def test_a_run_with_them_trains_and_without_is_what_it_was(photographs, tmp_path
     steps = [record for record in steps if "loss" in record]
     assert [("composite" in record) for record in steps] == [True, True, False, False, True, True]
     run = Run(make(*cfg, "data.composite_share=0.3"), photographs, tmp_path, torch.device("cpu"))
-    assert (held_out.batches(run, 2, seed=1)[0]["label"] < K).all()  # anchors are of single classes
+    assert (held_out.grid(run.cfg, run.held_out, 2, seed=1)[0]["label"] < K).all()  # anchors are of single classes

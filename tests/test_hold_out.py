@@ -101,7 +101,7 @@ def test_anchors_of_pairs_alone_take_no_more_than_their_scenes(foggy, tmp_path):
     cfg = config.with_overrides(config.recipe("tiny"), [*small, "data.anchor_scenes=3"])
     run = Run(cfg, foggy, tmp_path, torch.device("cpu"))
     assert len(run.held_out) == 24  # of two scenes
-    grid = held_out.batches(run, len(run.held_out), seed=1)
+    grid = held_out.grid(run.cfg, run.held_out, len(run.held_out), seed=1)
     assert grid.grid == 3 and grid.real_rows == 3 and len(grid[0]["context"]) == 3 * 8 + 3
 
 

@@ -8,7 +8,7 @@ import torch
 from trainings import made_up, make, records
 
 from slerlib.model.encoder import TokenEncoder
-from slerlib.train import loop, precision, run, stages
+from slerlib.train import loop, objectives, precision, run, stages
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_half_precision_trains_close_to_float32(photographs, float32, tmp_path, 
     assert (state["scaler"]["scale"] == 65536) if asked == "fp16" else not state["scaler"]
     one = run.Run(make(f"train.precision={asked}"), photographs, tmp_path, torch.device("cpu"))
     with one.precision.autocast():
-        _, trace = stages.restoration_terms(one.net, one.cfg, next(iter(one.loader(6, 0))), 6, stages.Draws())
+        _, trace = objectives.restoration_terms(one.net, one.cfg, next(iter(one.loader(6, 0))), 6, stages.Draws())
     assert trace.similarity.dtype == trace.embedding.dtype == torch.float32
 
 

@@ -13,7 +13,7 @@ from slerlib import UserError, checkpoint, config, load, sphere
 from slerlib.data.sources import Source, Sources
 from slerlib.model.network import SLERIR
 from slerlib.model.router import partitions
-from slerlib.train import held_out, loop, stages
+from slerlib.train import batches, held_out, loop, objectives, stages, transitions
 from slerlib.train import run as run_module
 
 
@@ -161,8 +161,7 @@ def test_each_stage_moves_what_it_should(photographs, tmp_path):
     for step in (0, 1, 5, 6, 10, 11):
         before = {k: v.clone() for k, v in run.net.named_parameters()}
         if step == 5:
-            with open(tmp_path / "log", "w") as log:
-                run.finish_stage_a(log)
+            transitions.finish_stage_a(run)
         batch = next(iter(run.loader(step, 0)))
         start = {k: v.clone() for k, v in run.net.named_parameters()} if step == 5 else before
         stage = run.train_step(step, batch)["stage"]
@@ -178,11 +177,10 @@ def test_each_stage_moves_what_it_should(photographs, tmp_path):
 def test_anchors_come_from_held_out_scenes_and_pins_from_anchors(photographs, tmp_path):
     run = run_module.Run(make(), photographs, tmp_path, torch.device("cpu"))
     before = run.net.router.anchors.clone()
-    with open(tmp_path / "log", "w") as log:
-        run.finish_stage_a(log)
+    transitions.finish_stage_a(run)
     anchors = run.net.router.anchors
     assert not torch.allclose(anchors, before)
-    z, labels, _ = held_out.embed(run, run.net.eval(), views=3)
+    z, labels, _ = held_out.embed(run.cfg, run.held_out, run.net.eval(), 3, run.device)
     torch.testing.assert_close(anchors, sphere.centroids(z, labels, 8))
     group = partitions(8, 3)[4][2]
     torch.testing.assert_close(run.net.router.pins[4, 2], sphere.normalise(anchors[group].sum(0)))
@@ -197,7 +195,7 @@ def test_upcycling_copies_the_first_expert(photographs, tmp_path):
     first, second = (dict(stage.experts[e].named_parameters()) for e in (0, 1))
     untouched = {k: v.clone() for k, v in second.items()}
     assert not torch.allclose(first["0.expand.weight"], second["0.expand.weight"])
-    run.upcycle()
+    transitions.upcycle(run)
     for key, value in first.items():
         torch.testing.assert_close(second[key], value, rtol=1e-2, atol=1e-6)
     assert not torch.equal(untouched["0.expand.weight"], second["0.expand.weight"])
@@ -232,10 +230,10 @@ def test_every_variant_trains(photographs, tmp_path, overrides):
     assert len(steps) == 6 and all(math.isfinite(r["loss"]) for r in steps)
 
 
-def test_stage_c_weighs_every_class_alike(photographs, tmp_path):
+def test_stage_c_weighs_every_class_alike(photographs):
     """Clean photographs are few in stages B and C; over a whole turn of labels each class has the same weight."""
     cfg = make("data.clean_share=0.05")
-    labels = torch.tensor(run_module.Run(cfg, photographs, tmp_path, torch.device("cpu")).batches(0, photographs).cycle)
+    labels = torch.tensor(batches.batches(cfg, photographs).cycle)
     weights, k = stages.class_weights(cfg), len(cfg.model.classes)
     clean = cfg.model.classes.index("clean")
     assert weights[clean] > 2 and (weights[[n for n in range(k) if n != clean]] < 1).all()
@@ -250,8 +248,8 @@ def test_counterfactual_moves_the_pins(photographs, tmp_path):
     )
     batch = next(iter(run.loader(11, 0)))
     run._prepare(11, "C")
-    terms, _ = stages.restoration_terms(run.net, run.cfg, batch, 11, stages.draw(run.cfg, 11, 4))
-    terms["counterfactual"].backward()
+    losses, _ = objectives.restoration_terms(run.net, run.cfg, batch, 11, stages.draw(run.cfg, 11, 4))
+    losses["counterfactual"].backward()
     assert run.net.router.pins.grad.abs().max() > 0
 
 
@@ -274,10 +272,10 @@ def test_an_expert_of_probability_zero_may_be_taken(photographs, tmp_path, route
     draws = dataclasses.replace(stages.draw(run.cfg, 11, 4), explore=torch.ones(4, 8, dtype=torch.bool))
     draws = dataclasses.replace(draws, anywhere=torch.arange(32).view(4, 8) % 3)
     run._prepare(11, "C")
-    terms, trace = stages.restoration_terms(run.net, run.cfg, batch, 11, draws)
+    losses, trace = objectives.restoration_terms(run.net, run.cfg, batch, 11, draws)
     assert (trace.probability == 0).any()
-    assert all(term.isfinite() for term in terms.values()), terms
-    sum(terms.values()).backward()
+    assert all(loss.isfinite() for loss in losses.values()), losses
+    sum(losses.values()).backward()
     assert all(p.grad.isfinite().all() for p in run.net.parameters() if p.grad is not None)
 
 
@@ -363,8 +361,7 @@ def test_a_warm_start_with_stage_a_begins_a_linear_gate_anew(photographs, tmp_pa
     with torch.no_grad():
         run.net.router.pin_bias.add_(1.0)
         run.ema.load_state_dict(run.net.state_dict())
-    with open(tmp_path / "log", "w") as log:
-        run.finish_stage_a(log)
+    transitions.finish_stage_a(run)
     assert run.net.router.placed() and not run.net.router.pin_bias.any() and not run.ema.router.pin_bias.any()
 
 
@@ -451,19 +448,17 @@ def test_validation_looks_at_the_one_expert_that_trains(photographs, tmp_path):
     run = run_module.Run(make("train.upcycle=0.5"), photographs, tmp_path, torch.device("cpu"))
     a = run.cfg.train.stage_steps()[0]
 
-    def changes_with_the_others() -> bool:
-        before = held_out.validate(run)
+    def changes_with_the_others(step: int) -> bool:
+        before = held_out.validate(run.cfg, run.held_out, run.ema, step, run.device)
         for stage in run.ema.stages:
             for expert in stage.experts[1:]:
                 for parameter in expert.parameters():
                     parameter.add_(0.5)
-        return held_out.validate(run) != before
+        return held_out.validate(run.cfg, run.held_out, run.ema, step, run.device) != before
 
     with torch.no_grad():
-        run.step = a + 1
-        assert not changes_with_the_others()
-        run.step = a + run.upcycle_steps
-        assert changes_with_the_others()
+        assert not changes_with_the_others(a + 1)
+        assert changes_with_the_others(a + stages.upcycle_steps(run.cfg))
 
 
 def test_averaged_pins_stay_on_the_sphere(photographs, tmp_path):

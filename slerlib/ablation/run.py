@@ -31,7 +31,7 @@ from ..evaluation.evaluate import evaluate, modal_paths, summary
 from ..files import PACKAGE, sha256_folder, write_atomic
 from ..inference.load import load
 from ..model.network import parameter_counts
-from ..train import loop, resuming
+from ..train import loop, resuming, stages
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -264,14 +264,14 @@ def _begin(cfg: config.RunConfig, sources: Sources, folder: Path, first: Path, s
     run.ema.load_state_dict(run.net.state_dict())
     run.step, run.anchored = step, True
     folder.mkdir(parents=True, exist_ok=True)
-    resuming.save(run, step)
+    resuming.save(run)
 
 
 def _time_ratio(variant: Variant, budget: Budget, sources: Sources, out: Path) -> float:
     """Time of SLER-IR's stages B and C over that of as many steps of the variant."""
     configs = [budget.configured(0, overrides, budget.steps) for overrides in ((), variant.encoder + variant.rest)]
     runs = [loop.Run(cfg, sources, out, _device()) for cfg in configs]
-    alone = runs[0].upcycle_steps  # steps in which expert 0 of SLER-IR trains alone, as fast as a dense network
+    alone = stages.upcycle_steps(configs[0])  # steps of expert 0 alone, as fast as a dense network
     parts = [(alone / budget.steps, budget.stage_a), (1 - alone / budget.steps, budget.stage_a + alone)]
     return sum(share * _step_ratio(runs, start, budget.pairs) for share, start in parts if share)
 

@@ -18,11 +18,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..config import LAYERS
 from ..errors import UserError
 from ..images.arrays import check_range, from_array, to_array
 from ..images.files import from_pil, read_image, to_pil
 from ..model.network import SLERIR, SMALLEST
+from ..model.paths import read_path
 from ..model.router import Trace
 from ..model.wrappers import unwrapped
 from .load import evaluating
@@ -126,9 +126,9 @@ def restore_batch(
     if weight.device.type == "cpu":
         keep_freed_memory()
     with evaluating(model), torch.inference_mode():
-        x = x_BCHW.to(weight.device, weight.dtype)
+        x = x_BCHW.to(weight.device)  # in float32: the network computes in the type of its weights
         x = _reflected(_reflected(x, -2, model.multiple), -1, model.multiple)
-        path_BL = None if path is None else _path(model, path, x)
+        path_BL = None if path is None else read_path(path, len(x), model.cfg.experts)
         if side:
             y, trace = restore_tiled(model, x, side, path_BL, route)
         else:
@@ -164,18 +164,6 @@ def _side_of_routed_tiles(side: int, tile: int | None, path) -> int:
                 f"choice. Leave out {name} or route."
             )
     return side or AUTO_TILE
-
-
-def _path(model: SLERIR, path, x_BCHW: Tensor) -> Tensor:
-    """(B, 8) int64 from any of the forms that `restore` takes."""
-    try:
-        values = torch.as_tensor([int(digit) for digit in path] if isinstance(path, str) else path)
-    except (TypeError, ValueError, RuntimeError):
-        raise UserError(
-            f"A path is {LAYERS} expert numbers, as a list, digits or a (B, {LAYERS}) tensor; got {path!r}. "
-            f"Try path='{'0' * LAYERS}'."
-        ) from None
-    return model._checked(values, x_BCHW)
 
 
 def _reflected(x: Tensor, dim: int, multiple: int) -> Tensor:

@@ -123,5 +123,7 @@ class RestormerBlock(nn.Module):
 
     def _attend_globally(self, qkv: Tensor) -> Tensor:
         q, k, v = qkv.unflatten(1, (3, self.heads, -1)).flatten(4).unbind(1)  # each (B, heads, C / heads, H W)
-        weights = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1) * self.temperature
+        eps = max(1e-12, torch.finfo(q.dtype).tiny)  # 1e-12 is 0 in float16
+        q, k = F.normalize(q, dim=-1, eps=eps), F.normalize(k, dim=-1, eps=eps)
+        weights = q @ k.transpose(-2, -1) * self.temperature
         return (weights.softmax(dim=-1) @ v).flatten(1, 2).unflatten(2, qkv.shape[-2:])

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config import ModelConfig
+from ..sphere import at_least_float32
 from . import windows
 
 
@@ -37,14 +38,15 @@ class TokenEncoder(nn.Module):
         self.blocks = nn.ModuleList(EncoderBlock(width, cfg.encoder_heads) for _ in range(cfg.encoder_blocks))
 
     def forward(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        low = F.conv2d(F.pad(x_BCHW, (2, 2, 2, 2), mode="reflect"), self.blur, groups=3)
+        x_BCHW = at_least_float32(x_BCHW)  # the high-pass of rounded values would show their rounding
+        low = F.conv2d(F.pad(x_BCHW, (2, 2, 2, 2), mode="reflect"), self.blur.to(x_BCHW.dtype), groups=3)
         # fixed gains bring brightness and fine structure to the same order of magnitude. No normalisation in the stem:
         # the amplitude of noise and the exposure are what has to be seen
-        x = self.stem(torch.cat([2 * x_BCHW - 1, 10 * (x_BCHW - low)], dim=1))
+        x = self.stem(torch.cat([2 * x_BCHW - 1, 10 * (x_BCHW - low)], dim=1).to(self.cls.dtype))
         x = x + self.position(x)
         layout = windows.plan(*x.shape[-2:], self.window)
         parts = windows.split(x, layout)
-        tokens = torch.cat([self.cls.expand(len(parts), -1, -1), parts.flatten(2).transpose(1, 2)], dim=1)
+        tokens = torch.cat([self.cls.expand(parts.shape[0], -1, -1), parts.flatten(2).transpose(1, 2)], dim=1)
         for block in self.blocks:
             tokens = block(tokens)
         cls_BD = tokens[:, 0].unflatten(0, (-1, layout.count)).mean(dim=1)

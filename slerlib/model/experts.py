@@ -27,15 +27,19 @@ class ExpertStage(nn.Module):
         super().__init__()
         self.experts = nn.ModuleList(make() for _ in range(experts))
 
-    def forward(self, x_BCHW: Tensor, path_B: list[int], gate_B: Tensor | None = None) -> Tensor:
+    def forward(self, x_BCHW: Tensor, path_B: list[int] | Tensor, gate_B: Tensor | None = None) -> Tensor:
         """Map (B, C, H, W) by the expert `path_B[b]` of each image.
 
         `gate_B` is pi / stopgrad(pi): exactly 1 in value, it hands the pins a gradient. The ratio comes first and then
         scales the whole stage output; the other order would not be exact, and a residual alone (zero at the start)
         would give the pins nothing.
         """
-        used = sorted(set(path_B))
-        if len(used) == 1:
+        used = [0] if len(self.experts) == 1 else path_B if isinstance(path_B, Tensor) else sorted(set(path_B))
+        if isinstance(used, Tensor):
+            y = self.experts[0](x_BCHW)
+            for e, expert in enumerate(self.experts[1:], 1):
+                y = torch.where((path_B == e).view(-1, 1, 1, 1), expert(x_BCHW), y)
+        elif len(used) == 1:
             y = self.experts[used[0]](x_BCHW)
         else:
             # split and cat, because their backward passes are cat and split: no zero-filled scatter as with indexing

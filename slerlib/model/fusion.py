@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config import STAGE_NAMES, ModelConfig
-from ..sphere import normalise
+from ..sphere import at_least_float32, normalise
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class GLGF(nn.Module):
             score = (self.key(m) @ self.query(g)[:, :, None]).squeeze(-1) / m.shape[-1] ** 0.5
             r = g + self.out((score.softmax(dim=1)[:, None] @ m).squeeze(1))
             gate = gate.squeeze(-1).unflatten(1, patch_BDhw.shape[-2:])
-        feature = self.head(r).float()
+        feature = at_least_float32(self.head(r))
         embedding = feature if self.linear_space else normalise(feature)
         guide = None if self.guide is None else self.guide(m.transpose(1, 2).unflatten(2, patch_BDhw.shape[-2:]))
         return Encoding(embedding, feature, guide, gate)

@@ -26,6 +26,7 @@ from .blocks import NAFBlock, RestormerBlock
 from .encoder import TokenEncoder
 from .experts import ExpertStage, gate
 from .fusion import GLGF, Encoding, Injection, injected_stages
+from .paths import read_path
 from .router import Router, Trace
 
 LEVELS = (0, 1, 2, 3, 2, 1, 0, 0)  # of the stages; level n works at 1 / 2^n of the resolution
@@ -94,6 +95,12 @@ class SLERIR(nn.Module):
     def forward(self, x_BCHW: Tensor, path=None, labels: Tensor | None = None, return_trace: bool = False):
         """Restore a batch. `path` (B, 8) or (8,) forces the experts; `labels`, as `Router.label_paths` takes them,
         serve the oracle router alone."""
+        if torch.jit.is_tracing() and self.cfg.experts > 1 and (path is None or isinstance(path, Tensor)):
+            raise UserError(
+                "torch.jit.trace records one run, and so would freeze the route of its example for every picture; got "
+                "a network that chooses its route. Trace slerlib.model.export.fixed_path(model, path), or use "
+                "torch.export.export, which keeps the choice."
+            )
         height, width = x_BCHW.shape[-2:]
         x = self.pad(x_BCHW)
         encoding = self.encode(x)
@@ -149,30 +156,15 @@ class SLERIR(nn.Module):
 
     def route(self, encoding: Encoding, path=None, labels: Tensor | None = None, x_BCHW: Tensor | None = None) -> Trace:
         """Experts of every layer. The image itself is looked at by the random router only, as the seed of its draw."""
+        z = encoding.embedding
         if path is not None:
-            path = self._checked(path, encoding.embedding)
+            path = read_path(path, z.shape[0], self.cfg.experts).to(z.device)
         keys = (
             [zlib.crc32(image.cpu().numpy().tobytes()) for image in x_BCHW]
             if self.cfg.router == "random" and x_BCHW is not None
             else None
         )
-        return self.router.route(encoding.embedding, path, labels, keys)
-
-    def _checked(self, path, like: Tensor) -> Tensor:
-        path = torch.as_tensor(path, device=like.device)
-        if path.ndim == 1:
-            path = path.expand(len(like), -1)
-        if (
-            path.shape != (len(like), LAYERS)
-            or path.is_floating_point()
-            or path.min() < 0
-            or path.max() >= self.cfg.experts
-        ):
-            raise UserError(
-                f"A path names one expert (0..{self.cfg.experts - 1}) for each of {LAYERS} layers, as ({LAYERS},) or "
-                f"({len(like)}, {LAYERS}) integers; got {path.tolist() if path.numel() <= 16 else tuple(path.shape)}."
-            )
-        return path.long()
+        return self.router.route(z, path, labels, keys)
 
     def backbone(
         self, x_BCHW: Tensor, guide_BChw: Tensor | None, trace: Trace, reroute: bool = True, keep: Tensor | None = None
@@ -184,7 +176,13 @@ class SLERIR(nn.Module):
         """
         mixed = reroute and self.cfg.router == "dense" and self.cfg.experts > 1
         reroute = reroute and self.cfg.router == "sphere_stage" and self.cfg.experts > 1
-        paths = trace.path.T.tolist()  # one device synchronisation for all layers
+        # where no value may be looked at, tensors choose the experts
+        unseen = torch.compiler.is_exporting() or self.cfg.experts == 1
+
+        def numbers(path: Tensor):
+            return path if unseen else path.tolist()
+
+        paths = numbers(trace.path.T)  # one device synchronisation for all layers
         chosen = trace.probability.gather(2, trace.path[:, :, None]).squeeze(2)
         gates = gate(chosen) if chosen.requires_grad else None
 
@@ -201,10 +199,10 @@ class SLERIR(nn.Module):
             z = trace.embedding + view
             trace = self.router.reroute(trace, n, z if self.router.linear_space else sphere.normalise(z), keep)
             p = trace.probability[:, n].gather(1, trace.path[:, n, None]).squeeze(1)
-            return self.stages[n](x, trace.path[:, n].tolist(), gate(p) if p.requires_grad else None)
+            return self.stages[n](x, numbers(trace.path[:, n]), gate(p) if p.requires_grad else None)
 
         x_BCHW = x_BCHW.contiguous(memory_format=torch.channels_last)
-        f1 = stage(0, self.intro(x_BCHW))
+        f1 = stage(0, self.intro(x_BCHW.to(self.intro.weight.dtype)))
         f2 = stage(1, self.downs[0](f1))
         f3 = stage(2, self.downs[1](f2))
         y = stage(3, self.downs[2](f3))

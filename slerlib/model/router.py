@@ -20,15 +20,11 @@ from torch.nn import functional as F
 from .. import sphere
 from ..config import LAYERS, ModelConfig
 from ..errors import UserError
+from .paths import path_digits
 
 TIE = 1e-4  # of a composite's target two pins may be equally far by construction: rounding must not choose
 MARGIN_LIMIT = 0.05  # a smaller margin at some layer means: two experts were almost equally near
 ANGLE_LIMIT = 45.0  # degrees; an image further than this from every anchor is unlike all trained degradations
-
-
-def path_digits(path: Iterable) -> str:
-    """Expert numbers as one text, e.g. "01201120"."""
-    return "".join(str(int(expert)) for expert in path)
 
 
 @dataclass(frozen=True)
@@ -86,6 +82,15 @@ class Router(nn.Module):
             if self.kind == "linear":
                 self.pin_bias = nn.Parameter(torch.zeros(LAYERS, cfg.experts))
 
+    def _apply(self, fn, recurse: bool = True):
+        """`half()`, `bfloat16()` and `to(dtype)` leave anchors and pins in float32: rounded pins would choose others."""
+
+        def precise(t: Tensor) -> Tensor:
+            moved = fn(t)
+            return moved if sphere.at_least_float32(moved) is moved else t.to(moved.device)
+
+        return super()._apply(precise, recurse)
+
     @torch.no_grad()
     def set_anchors(self, anchors_KD: Tensor) -> None:
         """Store the anchors (class means on held-out scenes) and place the pins between them."""
@@ -129,9 +134,10 @@ class Router(nn.Module):
             self.pins.copy_(sphere.normalise(self.pins))
 
     def similarity(self, z_BD: Tensor, layer: int | None = None) -> Tensor:
-        """(B, L, E) similarity to every pin, or (B, E) to those of one layer; float32."""
+        """(B, L, E) similarity to every pin, or (B, E) to those of one layer; float32 or float64."""
         pins = self.pins if layer is None else self.pins[layer]
-        z = z_BD.float()
+        dtype = torch.promote_types(sphere.at_least_float32(z_BD).dtype, pins.dtype)
+        z, pins = z_BD.to(dtype), pins.to(dtype)
         with torch.autocast(z.device.type, enabled=False):  # in bf16 near pins would tie
             dot = torch.einsum("bd,...ed->b...e", z, pins)
         if self.kind == "linear":
@@ -177,7 +183,7 @@ class Router(nn.Module):
         """Trace of a batch. A given `path` (B, L) wins; then labels, as `label_paths` takes them (`oracle`), then keys
         (`random`)."""
         if self.experts == 1:
-            similarity = z_BD.new_ones(len(z_BD), LAYERS, 1)
+            similarity = z_BD.new_ones(z_BD.shape[0], LAYERS, 1)
         else:
             similarity = self.similarity(z_BD)
             if self.kind == "single":
@@ -197,7 +203,7 @@ class Router(nn.Module):
             best = similarity.topk(2, dim=-1).values
             margin = best[..., 0] - best[..., 1]
         with torch.no_grad():
-            z, anchors = sphere.normalise(z_BD.float()), sphere.normalise(self.anchors)
+            z, anchors = sphere.normalise(sphere.at_least_float32(z_BD)), sphere.normalise(self.anchors)
             anchor_angle = sphere.angle(z[:, None], anchors[None])
         probability = (similarity / self.temperature).softmax(dim=-1)
         # argmax returns the first of equal values: ties go to the lowest index

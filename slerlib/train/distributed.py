@@ -93,32 +93,32 @@ class Group:
         """What `make` returns, or raises, in process 0; the others do not call it."""
         if self.world == 1:
             return make()
-        told: list = [None, None]
+        answer: list = [None, None]  # result, error
         if self.first:
             try:
-                told[0] = make()
+                answer[0] = make()
             except Exception as error:
-                told[1] = error
+                answer[1] = error
         with self._talk():
-            dist.broadcast_object_list(told, src=0, device=self.device)
-        if told[1] is not None:
-            raise told[1]
-        return told[0]
+            dist.broadcast_object_list(answer, src=0, device=self.device)
+        if answer[1] is not None:
+            raise answer[1]
+        return answer[0]
 
-    def everyones(self, thing: Any) -> list:
-        """What each process brings, by rank; small picklable things."""
+    def gather_objects(self, item: Any) -> list:
+        """The items of all processes, by rank; small and picklable."""
         if self.world == 1:
-            return [thing]
-        things: list = [None] * self.world
+            return [item]
+        items: list = [None] * self.world
         with self._talk():
-            dist.all_gather_object(things, thing)
-        return things
+            dist.all_gather_object(items, item)
+        return items
 
     def restarted(self) -> bool:
         """Whether torchrun has started these processes again after a failure; it counts for each machine apart."""
-        return any(self.everyones(int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))))
+        return any(self.gather_objects(int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))))
 
-    def spread(self, *modules: nn.Module) -> None:
+    def broadcast(self, *modules: nn.Module) -> None:
         """Give all processes the weights and buffers of process 0."""
         if self.world > 1:
             with torch.no_grad(), self._talk():

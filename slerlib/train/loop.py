@@ -31,7 +31,7 @@ from ..inference.load import working_device
 from ..model.blocks import NAFBlock
 from ..model.network import SLERIR
 from ..sharding import take_own_gpu
-from . import distributed, held_out, resuming, stages
+from . import distributed, held_out, resuming, stages, transitions
 from .run import Run
 
 
@@ -94,24 +94,36 @@ def _moved(net: SLERIR) -> bool:
 def _go(run: Run, workers: int, progress: bool | None) -> None:
     """Evaluate, save, one step, log: from the step of the run to the end."""
     t, first, start = run.cfg.train, run.group.first, run.step
-    a, batches = t.stage_steps()[0], iter(())
+    a, upcycle_steps, batches = t.stage_steps()[0], stages.upcycle_steps(run.cfg), iter(())
     log_file = run.out / checkpoint.LOG if first else os.devnull
-    with open(log_file, "a", buffering=1) as log, _bar(t.steps, start, progress, first) as bar:
+    with open(log_file, "a", buffering=1) as log, _Progress(t.steps, start, progress, first) as bar:
+
+        def write(record: dict) -> None:
+            log.write(json.dumps(record) + "\n")
+
         for step in range(start, t.steps + 1):
+            # between stages
             if step == a and not run.anchored:
-                run.finish_stage_a(log)
-            if step == a + run.upcycle_steps > run.resumed_at and run.upcycle_steps:
-                run.upcycle()
+                write(transitions.finish_stage_a(run))
+            if step == a + upcycle_steps > run.resumed_at and upcycle_steps:
+                transitions.upcycle(run)
+
+            # evaluate and save
             if (step % t.save_every == 0 or step == t.steps) and step > run.resumed_at:
                 if first:
-                    log.write(json.dumps({"step": step, "validation": held_out.validate(run)}) + "\n")
-                resuming.save(run, step)
+                    scores = held_out.validate(run.cfg, run.held_out, run.ema, step, run.device)
+                    write({"step": step, "validation": scores})
+                resuming.save(run)
             if step == t.steps:
                 break
+
+            # one step
             if step in (start, a):
                 batches = iter(run.loader(step, workers))
             record = run.train_step(step, next(batches))
-            log.write(json.dumps(record) + "\n")
+
+            # log
+            write(record)
             bar(step + 1, record)
 
 
@@ -130,7 +142,7 @@ def _begin(run: Run, resume: bool, init: str | Path | None) -> None:
         learned = checkpoint.warm_start(run.net, init)
         run.keep_pins = learned and not run.cfg.train.stage_steps()[0]
         run.ema.load_state_dict(run.net.state_dict())
-    group.spread(run.net, run.ema)
+    group.broadcast(run.net, run.ema)
     if group.first:
         out.mkdir(parents=True, exist_ok=True)
         write_atomic(out / "config.json", (config.to_json(run.cfg) + "\n").encode())
@@ -171,7 +183,7 @@ def _introduce(run: Run, trained: str | Path | None) -> None:
     run.say(f"protocol {cfg.data.protocol}, data {run.fingerprint[:12]}\n{table(run.plan)}")
 
 
-class _bar:
+class _Progress:
     """A tqdm bar for a person, a plain line now and then for a log file or a report."""
 
     def __init__(self, steps: int, done: int, progress: bool | None, speak: bool = True):

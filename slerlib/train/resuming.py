@@ -1,4 +1,4 @@
-"""What a run writes to go on from, and how it goes on: bit for bit, as if it had not been interrupted.
+"""What a run writes to go on from, and how it goes on: with the same bits as if it had not been interrupted.
 
 A kill at any moment, also during a save, loses the steps since the last save and nothing else. Process 0 writes and
 reads for all; the number of processes may change between two parts of a run.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -16,31 +15,15 @@ from .. import checkpoint, config
 from ..data.plan import samples_per_epoch
 from ..errors import UserError
 from ..files import write_atomic
-
-if TYPE_CHECKING:
-    from .run import Run
+from .run import Run
 
 
-def save(run: Run, step: int) -> None:
+def save(run: Run) -> None:
     """Write the resumable state, then weights (averaged) and card; process 0 alone."""
     if run.group.first:
-        state = {
-            "config": config.to_json(run.cfg),
-            "data": run.fingerprint,
-            "step": step,
-            "anchored": run.anchored,
-            "seconds": run.seconds,
-            "averaged": run.averaged,
-            "net": run.net.state_dict(),
-            "ema": run.ema.state_dict(),
-            "optimiser": run.optimiser.state_dict(),
-            "scaler": run.precision.scaler.state_dict(),
-            "classifier": None if run.classifier is None else run.classifier.state_dict(),
-            "rng": torch.get_rng_state(),
-        }
-        checkpoint.save_state(run.out / checkpoint.STATE, state)
-        checkpoint.save_weights(run.out, run.ema, card(run, step))
-    run.saved_at = step
+        checkpoint.save_state(run.out / checkpoint.STATE, run.state_dict())
+        checkpoint.save_weights(run.out, run.ema, card(run))
+    run.saved_at = run.step
 
 
 def restore(run: Run) -> None:
@@ -56,32 +39,23 @@ def restore(run: Run) -> None:
             f"--init {run.out}."
         )
     try:
-        run.net.load_state_dict(state["net"])
-        run.ema.load_state_dict(state["ema"])
-        run.optimiser.load_state_dict(state["optimiser"])
-        if state.get("scaler"):
-            run.precision.scaler.load_state_dict(state["scaler"])
-        if run.classifier is not None:
-            run.classifier.load_state_dict(state["classifier"])
-        torch.set_rng_state(state["rng"])
+        run.load_state_dict(state)
     except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(
             f"A run resumes from a state of the same network and optimiser; that in {run.out} does not fit "
             f"({type(error).__name__}: {' '.join(str(error).split())[:200]}). Another version of slerlib may have "
             f"written it: use that one, or warm-start another --out with --init {run.out}."
         ) from error
-    run.step = run.resumed_at = run.saved_at = state["step"]
-    run.anchored, run.seconds, run.averaged = state["anchored"], state["seconds"], state["averaged"]
     if run.group.first:
         # a kill between the two files of the weights leaves a card that does not fit
-        checkpoint.save_weights(run.out, run.ema, card(run, run.step))
+        checkpoint.save_weights(run.out, run.ema, card(run))
         if (log := run.out / checkpoint.LOG).is_file():
             lines = [line for line in log.read_text().splitlines() if _log_step(line) < run.step]
-            write_atomic(log, "".join(f"{line}\n" for line in lines).encode())
+            write_atomic(log, "".join(f"{line}\n" for line in lines))
 
 
 def _log_step(line: str) -> float:
-    """Step that a line belongs to; notes between steps belong to the step before, a torn line to none."""
+    """Step that a line belongs to; a note between steps belongs to the step before. A torn line is dropped."""
     try:
         record = json.loads(line)
     except json.JSONDecodeError:
@@ -89,12 +63,12 @@ def _log_step(line: str) -> float:
     return record["step"] if "loss" in record else record["step"] - 1
 
 
-def card(run: Run, step: int) -> dict:
-    """What to know of the weights of `step`: configuration, data, machine."""
+def card(run: Run) -> dict:
+    """What to know of the weights: configuration, data, machine."""
     return {
         "name": run.cfg.name,
         "config": config.to_dict(run.cfg),
-        "steps_done": step,
+        "steps_done": run.step,
         "minutes": round(run.seconds / 60, 2),
         "data": {
             "source": Path(run.sources.origin).name,
