@@ -7,7 +7,6 @@ y, trace = slerlib.restore(model, x, return_trace=True)  # how it was routed
 
 from __future__ import annotations
 
-import copy
 import os
 import warnings
 from collections.abc import Sequence
@@ -120,8 +119,6 @@ def restore_batch(
         side = _side_of_routed_tiles(side, tile, path)
     elif route != "image":
         raise UserError(f"route must be 'image' (one path) or 'tile' (one per tile); got {route!r}. Leave it out.")
-    if next(model.parameters()).dtype != torch.float32:  # rounded weights, exact arithmetic
-        model = copy.deepcopy(model).float()
     weight = next(model.parameters())
     if weight.device.type == "cpu":
         keep_freed_memory()

@@ -59,8 +59,8 @@ def fixed_path(model: SLERIR, path) -> FixedPath:
 def export_onnx(model: SLERIR, path, file: str | os.PathLike, size: tuple[int, int]) -> Path:
     """Write the network along one path as ONNX, for any number of pictures of one size; returns the path of the file.
 
-    size: height and width of the pictures in pixels, each at least 16. The input is `image`, the output `restored`, both
-        (B, 3, height, width) float32 in [0, 1].
+    size: height and width of the pictures in pixels, each at least 16. The input is `image`, the output `restored`,
+        both (B, 3, height, width) float32 in [0, 1].
     Raises UserError without the extra `onnx`, and for a path or a size that the network cannot take.
     """
     missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]

@@ -192,7 +192,7 @@ class SLERIR(nn.Module):
             if guide_BChw is not None and name in self.injections:
                 x = self.injections[name](x, guide_BChw)
             if mixed:
-                return self.stages[n].mixture(x, trace.probability[:, n])
+                return self.stages[n].mixture(x, trace.probability[:, n]).to(self.intro.weight.dtype)
             if not reroute:
                 return self.stages[n](x, paths[n], None if gates is None else gates[:, n])
             view = self.stage_views[n](x.mean(dim=(2, 3)))

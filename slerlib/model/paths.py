@@ -35,10 +35,10 @@ def read_path(path: Path, batch: int, experts: int) -> Tensor:
         rows = []
     fits = all(len(row) == LAYERS and 0 <= min(row) and max(row) < experts for row in rows)
     if not rows or not fits or len(rows) not in (1, batch):
-        received = repr(values)
+        received = repr(values) if len(repr(values)) < 80 else f"{repr(values)[:76]} ..."
         raise UserError(
             f"A path names one expert (0..{experts - 1}) for each of {LAYERS} layers: {LAYERS} whole numbers, digits, "
-            f"or one path for each of {batch} images; got {received if len(received) < 80 else received[:76] + ' ...'}. "
+            f"or one path for each of {batch} images; got {received}. "
             f"Try path={'0' * LAYERS!r}."
         )
     return torch.tensor(rows).expand(batch, -1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -83,7 +83,7 @@ class Router(nn.Module):
                 self.pin_bias = nn.Parameter(torch.zeros(LAYERS, cfg.experts))
 
     def _apply(self, fn, recurse: bool = True):
-        """`half()`, `bfloat16()` and `to(dtype)` leave anchors and pins in float32: rounded pins would choose others."""
+        """Anchors and pins stay float32 under `half()`, `bfloat16()` and `to(dtype)`: rounded pins choose others."""
 
         def precise(t: Tensor) -> Tensor:
             moved = fn(t)

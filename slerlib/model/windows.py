@@ -28,7 +28,8 @@ class Layout:
 
 
 def plan(height: int, width: int, window: int) -> Layout:
-    """Evenly spread windows of at most `window` a side that overlap by at least an eighth."""
+    """Windows of at most `window` a side, at equal distances, that overlap by at least an eighth."""
+    height, width = int(height), int(width)  # tracers of torch have numbers of their own
 
     def starts(length: int) -> tuple[int, ...]:
         if length <= window:
