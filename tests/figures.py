@@ -1,6 +1,9 @@
 """What every figure must keep to, whatever it draws."""
 
 import matplotlib
+import numpy as np
+from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from slerlib.plots import style
@@ -18,3 +21,20 @@ def check_texts(fig: Figure) -> None:
             inside = box.x0 >= edge.x0 and box.y0 >= edge.y0 and box.x1 <= edge.x1 and box.y1 <= edge.y1
             assert inside, text.get_text()
             assert text.get_fontsize() / 72 * 600 / style.WIDTH >= 9, text.get_text()
+
+
+def marks(ax) -> set[tuple[float, str, str]]:
+    """(x, colour, "full" or "hollow") of every mean that `slerlib.plots.marks.mean_marks` drew into the axes."""
+    found = set()
+    for dots in ax.collections:
+        if isinstance(dots, PathCollection) and len(dots.get_edgecolor()) == len(dots.get_offsets()):
+            colours = zip(dots.get_edgecolor(), dots.get_facecolor()[:, 3], strict=True)
+            for (x, _), (edge, full) in zip(dots.get_offsets(), colours, strict=True):
+                found.add((round(float(x), 3), to_hex(edge).upper(), "full" if full else "hollow"))
+    return found
+
+
+def intervals(ax) -> list[tuple[float, float]]:
+    """(low, high) of every horizontal interval of the axes."""
+    lines = [line for part in ax.collections if isinstance(part, LineCollection) for line in part.get_segments()]
+    return [(round(float(line[0][0]), 3), round(float(line[-1][0]), 3)) for line in lines if np.isfinite(line).all()]

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from figures import check_texts
+from figures import check_texts, intervals, marks
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
@@ -212,14 +212,22 @@ def test_paths_may_be_a_tensor_and_single_images_need_no_shares():
 def test_gain_chart_places_means_and_names_what_got_worse():
     fig = plots.gain_chart(table())
     (ax,) = fig.axes
-    points = {
-        (round(float(line.get_xdata()[0]), 3), line.get_marker()) for line in ax.lines if len(line.get_xdata()) == 1
-    }
-    assert points == {(25.0, "o"), (28.5, "o"), (16.0, "o"), (12.25, "v"), (42.0, "o")}
+    grey, blue, red = ((colour, kind) for colour, kind in (
+        (style.GREY, "hollow"), (style.BLUE, "full"), (style.VERMILLION, "full")))  # fmt: skip
+    assert marks(ax) == {(25.0, *grey), (28.5, *blue), (16.0, *grey), (12.25, *red), (42.0, *blue)}
+    assert len(intervals(ax)) == 5 and all(low <= high for low, high in intervals(ax))
     assert "+3.5 (+3.2 to +3.8)" in words(fig) and "−3.8 (−4.2 to −3.2)" in words(fig) and "input = clean" in words(fig)
     legend = [t.get_text() for t in ax.get_legend().get_texts()]
     assert legend == ["input", "restored", "restored, worse than the input"]
     assert "haze 16.0 dB before, 12.2 dB after, n = 6" in fig.alt_text
+
+
+def test_worse_is_a_verdict_of_the_interval_alone():
+    """Six images whose gains scatter around a mean just below 0 show nothing."""
+    rows = pd.DataFrame({"task": "rain", "psnr_input": 20.0, "psnr": [19.0, 19.5, 21.0, 18.5, 20.0, 21.5]})
+    fig = plots.gain_chart(rows)
+    assert marks(fig.axes[0]) == {(20.0, style.GREY, "hollow"), (19.917, style.BLUE, "full")}
+    assert "−0.1 (" in "".join(words(fig)) and "worse" not in "".join(words(fig))
 
 
 def test_a_few_images_have_no_interval():
@@ -252,7 +260,7 @@ def test_the_plane_of_eight_anchors_says_how_little_it_keeps():
 
 def test_labels_around_the_sphere_keep_apart():
     close = np.array([[1, 0.01], [1, 0], [1, -0.01], [-1, 0.001], [-1, -0.001]])
-    turns = np.sort(plots.scores._spread(close))
+    turns = np.sort(plots.angles._directions(close))
     assert np.diff(turns, append=turns[0] + 2 * np.pi).min() > 0.31
 
 
@@ -270,7 +278,7 @@ def test_mean_angles_of_each_degradation():
     (ax,) = fig.axes
     assert [t.get_text() for t in ax.texts] == ["99", "98", "97", "13", "80", "60", "95", "70"]
     (frame,) = ax.patches
-    assert round(frame.get_x() + frame.get_width() / 2) == CLASSES.index("rain")
+    assert int(frame.get_x() + frame.get_width() / 2) == CLASSES.index("rain")
     assert "rain is nearest to rain (13)" in fig.alt_text
 
 

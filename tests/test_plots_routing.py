@@ -1,5 +1,6 @@
 """Figures of routing draw what they are given, say it in words, keep their text inside, and refuse the empty."""
 
+import importlib
 import io
 
 import matplotlib
@@ -7,12 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from figures import check_texts
+from figures import check_texts, intervals, marks
 from matplotlib.figure import Figure
 
 from slerlib import UserError, plots
 from slerlib.analysis import routing
 from slerlib.config import CLASSES, STAGE_NAMES
+from slerlib.plots import style
 from slerlib.plots.causal import _short
 
 NAMES = ("rain", "lowlight")
@@ -67,7 +69,7 @@ FIGURES = {
     "guide_maps": lambda **k: plots.guide_maps(MAPS),
 }
 ONE_PANEL = [name for name in FIGURES if name not in ("severity_chart", "walk_chart", "guide_maps")]
-SAID = {
+WORDS = {
     "usage_maps": ["rain 01201201", "lowlight 22222200", "dead: enc2 0, enc3 0, dec3 0, dec2 0"],
     "nmi_chart": ["enc1", "ceiling 1.00", "shuffled labels"],
     "path_flow": ["rain 01201201 (5 of 6 images, 2 paths)"],
@@ -89,7 +91,7 @@ def words(fig) -> list[str]:
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_says_what_it_draws_and_keeps_its_text_inside_and_readable(name):
     fig = FIGURES[name]()
-    assert isinstance(fig, Figure) and all(part in fig.alt_text for part in SAID[name]), fig.alt_text
+    assert isinstance(fig, Figure) and all(part in fig.alt_text for part in WORDS[name]), fig.alt_text
     fig.savefig(io.StringIO(), format="svg")
     fig.savefig(io.BytesIO())  # last: extents are those of the last drawing
     check_texts(fig)
@@ -119,12 +121,13 @@ def test_cells_carry_their_numbers():
     assert "−0.40 (−0.60 to −0.20)" in words(FIGURES["rules_chart"]())
 
 
-def test_without_intervals_nothing_is_told_from_0():
+def test_without_intervals_nothing_is_shown_to_differ_from_0():
     """Of too few photographs the bounds are NaN: the points stay, no rule is called better, and nothing says nan."""
     bare = rules().assign(lost_low=np.nan, lost_high=np.nan)
     fig = plots.rules_chart(bare)
     assert {"−0.40", "+6.00"} <= set(words(fig)) and "nan" not in fig.alt_text
-    assert not any(line.get_marker() == "v" for line in fig.axes[0].lines) and len(fig.axes[0].get_xticks()) > 3
+    assert marks(fig.axes[0]) == {(x, style.BLUE, "full") for x in (0.1, -0.4, 6.0)}
+    assert len(fig.axes[0].get_xticks()) > 3
     fixed = pd.concat([severities(), severities()[:1].assign(degradation="clean", severity=np.nan)])
     assert plots.severity_chart(fixed).alt_text == plots.severity_chart(severities()).alt_text
     few = routing.layer_table(PATH[:4], LABELS[:4], scenes=[0, 0, 1, 1], draws=20)
@@ -196,3 +199,41 @@ def test_the_flow_of_many_degradations_and_experts_stays_in_the_picture():
 def test_what_cannot_be_drawn_is_refused_with_the_reason(draw, message):
     with pytest.raises(UserError, match=message):
         draw()
+
+
+# --- drawn by seaborn -------------------------------------------------------------------------------------------------
+
+
+def difference_rows():
+    one = {"dataset": "demo", "task": "rain", "delta": 0.3, "low": 0.1, "high": 0.5, "n": 6}
+    rows = pd.DataFrame({"dataset": "demo", "task": "rain", "delta": [0.2, 0.4, 0.3, 0.3, 0.2, 0.4]})
+    return plots.delta_chart(rows, pd.DataFrame([one, one | {"task": "haze", "low": -0.1}]))
+
+
+@pytest.mark.parametrize(
+    ("function", "draw"),
+    [("seaborn.heatmap", FIGURES[name]) for name in ("usage_maps", "hamming_matrix", "knockout_matrix", "swap_matrix")]
+    + [("seaborn.objects.Plot.plot", FIGURES[name]) for name in ("nmi_chart", "rules_chart", "severity_chart")]
+    + [("seaborn.objects.Plot.plot", difference_rows), ("seaborn.scatterplot", difference_rows)]
+    + [("seaborn.lineplot", FIGURES["walk_chart"])],
+)
+def test_seaborn_draws_into_the_axes_of_the_figure(function, draw, monkeypatch):
+    room, name = function.rsplit(".", 1)
+    owner = importlib.import_module("seaborn") if room == "seaborn" else importlib.import_module("seaborn.objects").Plot
+    calls, real = [], getattr(owner, name)
+    monkeypatch.setattr(owner, name, lambda *args, **kwargs: calls.append(name) or real(*args, **kwargs))
+    fig = draw()
+    assert calls and all(ax.has_data() for ax in fig.axes)
+
+
+def test_a_rule_is_better_where_its_interval_lies_below_0():
+    ax = plots.rules_chart(rules()).axes[0]
+    assert marks(ax) == {(0.1, style.BLUE, "full"), (-0.4, style.VERMILLION, "full"), (6.0, style.BLUE, "full")}
+    assert sorted(intervals(ax)) == [(-0.6, -0.2), (-0.1, 0.3), (5.8, 6.2)]
+    assert marks(difference_rows().axes[0]) >= {(0.3, style.BLUE, "full"), (0.3, style.BLACK, "full")}
+
+
+def test_axes_that_are_not_linear_say_so():
+    assert "logarithmic" in FIGURES["rules_chart"]().axes[0].get_xlabel()
+    log = pd.DataFrame({"step": range(9), "stage": "A", "loss": 2.0})
+    assert "logarithmic" in plots.training_curves(log).axes[0].get_ylabel()

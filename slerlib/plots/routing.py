@@ -1,38 +1,39 @@
-"""Figures of expert usage: heat maps, information per layer, flow of paths, distances, severities.
+"""Figures of routes: paths, expert usage, information per layer, flow, distances, severities.
 
-Every function draws a table of `slerlib.analysis` and returns a Figure with `alt_text`, as in scores.py.
-Legend: N images, K degradations, L layers, E experts.
+Every function draws a table of `slerlib.analysis` or paths as they are, and returns a Figure with `alt_text`.
+Legend: N images, B of a batch, K degradations, L layers, E experts.
 """
 
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from torch import Tensor
 
-from ..config import STAGE_NAMES
+from ..config import LAYERS, STAGE_NAMES
 from ..errors import UserError
 from ..model.router import path_digits
+from .marks import expert_cube, expert_matrix, labels_of, matrix, mean_marks, slant
 from .style import (
     BLACK,
     BLUE,
     DPI,
-    EXPERT_COLOURS,
     GREY,
-    ORANGE,
     SMALL,
     VERMILLION,
     WIDTH,
     canvas,
     class_looks,
+    expert_colour,
     finished,
     ink,
-    name_columns,
-    slant,
     styled,
-)
+    tint,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,41 +41,48 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-def cube(table: DataFrame, value: str) -> tuple[np.ndarray, list[str], list[str]]:
-    """(K, L, E) values of a table with columns degradation, layer, stage, expert; degradations and stages in order."""
-    if not len(table):
-        raise UserError("A chart of expert usage needs a table with rows; got none. Check the traces.")
-    names, stages = list(dict.fromkeys(table.degradation)), list(dict.fromkeys(table.sort_values("layer").stage))
-    shape = (len(names), len(stages), int(table.expert.max()) + 1)
-    values = np.full(shape, np.nan)
-    where = table.degradation.map({name: k for k, name in enumerate(names)}).to_numpy()
-    values[where, table.layer.to_numpy(), table.expert.to_numpy()] = table[value].to_numpy()
-    return values, names, stages
+@styled
+def path_chart(paths: Sequence[str] | Tensor, labels: Sequence[str], ax: Axes | None = None) -> Figure:
+    """Which expert each degradation goes through at each of the 8 layers.
 
+    paths: one per image, as strings such as "01201120" or a (B, 8) tensor. labels: the degradation of each image.
+    A row stands for all images with that label: number and colour of its most frequent expert, stronger the more of the
+    images agree, with their share below unless all do; at the right how many images take every one of these experts.
+    """
+    from matplotlib.patches import Rectangle
 
-def expert_grid(ax: Axes, values_KLE: np.ndarray, names: Sequence[str], stages: Sequence[str], text, **shades):
-    """Heat map whose columns are the experts of each layer side by side; `text(value)` is written into the cells."""
-    rows, layers, experts = values_KLE.shape
-    gap = 0.35
-    image = None
-    for layer in range(layers):
-        left = layer * (experts + gap) - 0.5
-        box = (left, left + experts, rows - 0.5, -0.5)
-        image = ax.imshow(values_KLE[:, layer], extent=box, aspect="auto", interpolation="nearest", **shades)
-        for (k, expert), value in np.ndenumerate(values_KLE[:, layer]):
-            colour = ink(image.cmap(image.norm(value))[:3]) if np.isfinite(value) else GREY
-            words = text(value)
-            size = SMALL - (0.5 if len(words) < 4 else 1.8)  # wider ones would touch their neighbours
-            ax.text(left + expert + 0.5, k, words, ha="center", va="center", color=colour, fontsize=size)
-    places = [layer * (experts + gap) + expert for layer in range(layers) for expert in range(experts)]
-    ax.set_xticks(places, [str(expert) for _ in range(layers) for expert in range(experts)], fontsize=SMALL)
-    for layer, stage in enumerate(stages):
-        middle = layer * (experts + gap) + (experts - 1) / 2
-        ax.annotate(stage, (middle, -0.5), (0, 21), textcoords="offset points", ha="center", va="bottom", fontsize=10)
-    ax.set(xlim=(-0.5, places[-1] + 0.5), ylim=(rows - 0.5, -0.5), yticks=range(rows), yticklabels=names)
+    labels = labels_of(paths, labels, "path")
+    paths_BL = np.array([[int(expert) for expert in path] for path in paths])
+    if paths_BL.shape[1:] != (LAYERS,):
+        raise UserError(f"A path has {LAYERS} experts, one per layer; got {str(paths[0])!r}. Take it from a trace.")
+    names = list(dict.fromkeys(labels))
+    ax = canvas(ax, 0.48 * len(names) + 0.8)
+    words = []
+    for y, name in enumerate(names):
+        group_BL = paths_BL[[label == name for label in labels]]
+        modal = [Counter(sorted(column)).most_common(1)[0] for column in group_BL.T.tolist()]
+        for x, (expert, count) in enumerate(modal):
+            share = count / len(group_BL)
+            colour = tint(expert_colour(expert), 0.15 + 0.75 * share**2)
+            ax.add_patch(Rectangle((x - 0.47, y - 0.44), 0.94, 0.88, color=colour, linewidth=0))
+            text, all_agree = {"ha": "center", "va": "center", "color": ink(colour)}, count == len(group_BL)
+            ax.text(x, y - (0 if all_agree else 0.15), expert, weight="bold", **text)
+            if not all_agree:
+                ax.text(x, y + 0.25, f"{share:.0%}", fontsize=SMALL - 0.5, **text)
+        whole = int((group_BL == [expert for expert, _ in modal]).all(axis=1).sum())
+        if len(paths_BL) > len(names):
+            ax.text(LAYERS - 0.4, y, f"{whole} of {len(group_BL)}", va="center", fontsize=SMALL + 0.5)
+        digits = path_digits(expert for expert, _ in modal)
+        words.append(f"{name} {digits}" + (f" ({whole} of {len(group_BL)} images)" if len(group_BL) > 1 else ""))
+    if len(paths_BL) > len(names):
+        ax.text(LAYERS - 0.4, -0.62, "same path", va="bottom", fontsize=SMALL + 0.5)
+    ax.set(xlim=(-0.5, LAYERS - 0.5), ylim=(len(names) - 0.5, -0.5), yticks=range(len(names)), yticklabels=names)
+    ax.set_xticks(range(LAYERS), STAGE_NAMES)
     ax.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
     ax.spines[:].set_visible(False)
-    return image
+    ax.set_xlabel("layer, in the order in which the picture meets them; the number is the expert", labelpad=8)
+    alt = f"Expert chosen at the layers {', '.join(STAGE_NAMES)}. {'; '.join(words)}."
+    return finished(ax.figure, alt)
 
 
 @styled
@@ -82,55 +90,50 @@ def usage_maps(table: DataFrame, ax: Axes | None = None) -> Figure:
     """Layer x degradation x expert: the share of each degradation's images that an expert gets, in percent.
 
     table: from `slerlib.routing_table`. The last row is the share among all images; an expert with less than 1 % of
-    them is called dead.
+    the images in the table is called dead.
     """
-    usage, names, stages = cube(table, "usage")
-    every = cube(table, "usage_all")[0][0]
-    dead = {stage: np.flatnonzero(row < 0.01) for stage, row in zip(stages, every, strict=True)}
-    told = ", ".join("\xa0".join([stage, *map(str, which)]) for stage, which in dead.items() if len(which))
-    note = f"dead: {told}" if told else "no expert is dead"
-    lines = textwrap.wrap(note, 88)  # between layers only: \xa0 does not break
+    usage, names, stages = expert_cube(table, "usage")
+    every_LE = expert_cube(table, "usage_all")[0][0]
+    images = int(table.drop_duplicates("degradation").n.sum())
+    dead = {stage: np.flatnonzero(row < 0.01) for stage, row in zip(stages, every_LE, strict=True)}
+    words = ", ".join("\xa0".join([stage, *map(str, which)]) for stage, which in dead.items() if len(which))
+    note = f"dead: {words}" if words else "no expert is dead"
+    lines = textwrap.wrap(f"{note} (dead: fewer than 1 % of these {images} images)", 88)  # \xa0 does not break
     ax = canvas(ax, 0.34 * (len(names) + 1) + 1.3 + 0.2 * len(lines))
-    values = np.concatenate([usage, every[None]])
-    expert_grid(ax, values, [*names, "all images"], stages, _percent, cmap="cividis", vmin=0, vmax=1)
-    ax.axhline(len(names) - 0.5, color="white", linewidth=5)
+    values = np.concatenate([usage, every_LE[None]])
+    expert_matrix(ax, values, [*names, "all images"], stages, _percent, cmap="cividis", vmin=0, vmax=1)
+    ax.axhline(len(names), color="white", linewidth=5)
     ax.set_xlabel("\n".join(["experts of each layer; share of a degradation's images in %", *lines]), labelpad=8)
-    modal = {name: path_digits(usage[k].argmax(-1)) for k, name in enumerate(names)}
-    told = "; ".join(f"{name} {path}" for name, path in modal.items())
-    alt = (
-        f"Share of the images of each degradation that every expert of the {len(stages)} layers gets. Most used: {told}"
-    )
-    return finished(ax.figure, f"{alt}; {note}.".replace("\xa0", " "))
+    modal = "; ".join(f"{name} {path_digits(usage[k].argmax(-1))}" for k, name in enumerate(names))
+    alt = f"Share of the images of each degradation that every expert of the {len(stages)} layers gets."
+    return finished(ax.figure, f"{alt} Most used: {modal}; {note}.".replace("\xa0", " "))
 
 
 def _percent(value: float) -> str:
-    return "" if not np.isfinite(value) or value < 0.005 else f"{100 * value:.0f}"
+    return "" if not value >= 0.005 else f"{100 * value:.0f}"
 
 
 @styled
 def nmi_chart(layers: DataFrame, ax: Axes | None = None) -> Figure:
-    """How much the expert tells of the degradation, per layer, with ceiling and both baselines.
+    """How much the expert says about the degradation, per layer, with ceiling and both baselines.
 
     layers: from `slerlib.analysis.routing.layer_table`.
     """
     ax, x = canvas(ax, 3.3), np.arange(len(layers))
     ax.hlines(layers.nmi_ceiling, x - 0.4, x + 0.4, color=BLACK, linewidth=1.6, label="ceiling")
-    ax.vlines(x, layers.nmi_low, layers.nmi_high, color=BLUE, linewidth=2)
-    ax.plot(x, layers.nmi, "o", color=BLUE, markersize=8, label="measured")
+    rows = layers.assign(place=x, mean=layers.nmi, low=layers.nmi_low, high=layers.nmi_high, look="measured")
+    mean_marks(ax, rows, {"measured": (BLUE, "o", True)}, size=8, upright=True)
+    ax.plot([], [], "o-", color=BLUE, markersize=8, label="measured")
     ax.plot(x - 0.12, layers.nmi_shuffled, "s", color=VERMILLION, markerfacecolor="white", label="shuffled labels")
     ax.plot(x + 0.12, layers.nmi_random, "^", color=GREY, markerfacecolor="white", label="random router")
     for place, p in zip(x, layers.p_corrected, strict=True):
         ax.text(place, 0.015, "" if p < 0.05 else f"p {p:.2f}", ha="center", fontsize=SMALL)
+    ax.set(xlabel="layer; bars: 95 % bootstrap interval over photographs", ylabel="NMI(degradation, expert)")
+    ax.set(ylim=(0, max(0.75, 1.08 * layers.nmi_ceiling.max())), yticks=(0, 0.25, 0.5, 0.75))
     ax.set_xticks(x, layers.stage)
-    ax.set(
-        ylim=(0, max(0.75, 1.08 * layers.nmi_ceiling.max())),
-        yticks=(0, 0.25, 0.5, 0.75),
-        ylabel="NMI(degradation, expert)",
-    )
-    ax.set_xlabel("layer; bars: 95 % bootstrap interval over photographs")
     ax.legend(ncols=4, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0, columnspacing=1.2, handletextpad=0.3)
-    told = "; ".join(f"{stage} {value:.2f}" for stage, value in zip(layers.stage, layers.nmi, strict=True))
-    alt = f"Normalised mutual information of degradation and expert. {told}; ceiling {layers.nmi_ceiling.max():.2f}, "
+    words = "; ".join(f"{stage} {value:.2f}" for stage, value in zip(layers.stage, layers.nmi, strict=True))
+    alt = f"Normalised mutual information of degradation and expert. {words}; ceiling {layers.nmi_ceiling.max():.2f}, "
     return finished(ax.figure, alt + f"shuffled labels {layers.nmi_shuffled.mean():.2f} on average.")
 
 
@@ -176,7 +179,7 @@ def path_flow(path_NL: np.ndarray, labels: Sequence[str], ax: Axes | None = None
                 ax.text(-width / 2 - 0.04, low + height / 2, names[a], ha="right", va="center")
                 face = looks[names[a]]["color"]
             else:
-                face = EXPERT_COLOURS[a % len(EXPERT_COLOURS)] if height > 0 else "white"
+                face = expert_colour(a) if height > 0 else "white"
             ax.add_patch(Rectangle((n - width / 2, low), width, height, facecolor=face if n == 0 else "#333333"))
             if n:
                 ax.text(n, low + height / 2, a, ha="center", va="center", color="white", weight="bold")
@@ -185,12 +188,12 @@ def path_flow(path_NL: np.ndarray, labels: Sequence[str], ax: Axes | None = None
     ax.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
     ax.spines[:].set_visible(False)
     ax.set_xlabel("layer; dark bars are experts, their height is the number of images", labelpad=6)
-    told = []
+    words = []
     for k, name in enumerate(names):
         paths, times = np.unique(path_NL[label_N == k], axis=0, return_counts=True)
         digits = path_digits(paths[times.argmax()])
-        told.append(f"{name} {digits} ({times.max()} of {times.sum()} images, {len(paths)} paths)")
-    return finished(ax.figure, f"Flow of images through the experts of the layers. Most frequent: {'; '.join(told)}.")
+        words.append(f"{name} {digits} ({times.max()} of {times.sum()} images, {len(paths)} paths)")
+    return finished(ax.figure, f"Flow of images through the experts of the layers. Most frequent: {'; '.join(words)}.")
 
 
 def _stack(column: np.ndarray, label_N: np.ndarray, gap: float, height: float) -> dict[tuple[int, int], float]:
@@ -222,21 +225,12 @@ def hamming_matrix(distance_KK: np.ndarray, names: Sequence[str], layers: int = 
 
     distance_KK: from `slerlib.analysis.chance.hamming`. Random routes would differ at layers (1 - 1/experts).
     """
-    from matplotlib.patches import Rectangle
-
     distance = np.asarray(distance_KK)
     if distance.shape != (len(names), len(names)) or not len(names):
         raise UserError(f"Distances are a square of as many names; got {distance.shape} and {len(names)} names.")
     ax = canvas(ax, 0.4 * len(names) + 1.3 + slant(names))
-    shades = ax.imshow(distance, cmap="cividis", vmin=0, vmax=layers, aspect="auto")
-    for (y, x), value in np.ndenumerate(distance):
-        if np.isfinite(value):
-            ax.text(x, y, f"{value:.1f}", ha="center", va="center", color=ink(shades.cmap(shades.norm(value))[:3]))
-    for k in range(len(names)):
-        ax.add_patch(Rectangle((k - 0.47, k - 0.45), 0.94, 0.9, fill=False, edgecolor=ORANGE, linewidth=2.5))
-    name_columns(ax, names)
-    ax.set_yticks(range(len(names)), names)
-    ax.spines[:].set_visible(False)
+    matrix(ax, distance, names, names, lambda value: f"{value:.1f}" if np.isfinite(value) else "·",
+           frames=[(k, k) for k in range(len(names))], cmap="cividis", vmin=0, vmax=layers)  # fmt: skip
     chance = layers * (1 - 1 / experts)
     ax.set_xlabel(f"layers of {layers} that differ, mean; framed: two images of one degradation\n"
                   f"random routes: {chance:.1f}", labelpad=8)  # fmt: skip
@@ -255,7 +249,10 @@ def severity_chart(table: DataFrame, experts: int = 3) -> Figure:
     table: from `slerlib.analysis.sweeps.severity_table`; rows without a severity, of noise levels and clean, are left
         out. Bands: 95 % bootstrap intervals over photographs.
     """
+    import pandas as pd
+    import seaborn.objects as so
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
     table = table[table.severity.notna()]
     names = list(dict.fromkeys(table.degradation))
@@ -263,30 +260,29 @@ def severity_chart(table: DataFrame, experts: int = 3) -> Figure:
         raise UserError(
             "A severity chart needs a table with severities; got none. Collect rain, haze, blur or lowlight."
         )
-    columns = min(3, len(names))
-    rows = -(-len(names) // columns)
-    fig = Figure((WIDTH, 2.3 * rows + 0.75), dpi=DPI, layout="constrained")
-    axes = np.atleast_1d(fig.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)).ravel()
-    told = []
-    for ax, name in zip(axes, names, strict=False):
-        part = table[table.degradation == name].sort_values("severity")
-        for key, colour, marker, line in (("own", BLUE, "o", "-"), ("clean", VERMILLION, "s", "--")):
-            ax.fill_between(
-                part.severity, part[f"{key}_low"], part[f"{key}_high"], color=colour, alpha=0.18, linewidth=0
-            )
-            what = "path of the degradation" if key == "own" else "path of clean"
-            ax.plot(part.severity, part[key], line, marker=marker, color=colour, markersize=5, label=what)
-        ax.axhline(1 / experts, color=GREY, linestyle=":", linewidth=1.3, label="random router")
-        ax.set_title("noise (path of noise25)" if name == "noise" else name)
-        ax.set(xlim=(0, 1.02), ylim=(-0.03, 1.05))
-        ax.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
-        ax.set_yticks((0, 0.5, 1), ("0", "50", "100"))
-        first, last = part.iloc[0], part.iloc[-1]
-        told.append(f"{name} {first.own:.0%} at severity {first.severity:g} and {last.own:.0%} at {last.severity:g}")
-    for ax in axes[len(names) :]:
-        ax.set_visible(False)
+    looks = {"own": (BLUE, "o", "-"), "clean": (VERMILLION, "s", "--")}
+    scales = dict(zip(("color", "marker", "linestyle"), (dict(zip(looks, part, strict=True))
+                  for part in zip(*looks.values(), strict=True)), strict=True))  # fmt: skip
+    long = pd.concat((table.assign(path=key, share=100 * table[key], low=100 * table[f"{key}_low"],
+                                  high=100 * table[f"{key}_high"]) for key in looks), ignore_index=True)  # fmt: skip
+    fig = Figure((WIDTH, 2.3 * -(-len(names) // 3) + 0.75), dpi=DPI, layout="constrained")
+    plot = so.Plot(long, x="severity", y="share", color="path", marker="path", linestyle="path")
+    plot = plot.facet("degradation", wrap=min(3, len(names)))
+    plot = plot.add(so.Band(alpha=0.18, edgewidth=0), legend=False, ymin="low", ymax="high")
+    plot = plot.add(so.Line(pointsize=5), legend=False).scale(**scales).limit(x=(0, 1.02), y=(-3, 105))
+    plot.label(x="", y="", title=lambda name: "noise (path of noise25)" if name == "noise" else name).on(fig).plot()
+    for ax in fig.axes:
+        ax.axhline(100 / experts, color=GREY, linestyle=":", linewidth=1.3)
+        ax.set(xticks=(0, 0.5, 1), yticks=(0, 50, 100))
     fig.supxlabel("severity (noise: sigma = 50 x severity)", fontsize=10.5)
     fig.supylabel("layers on that path, %", fontsize=10.5)
-    handles, words = axes[0].get_legend_handles_labels()
-    fig.legend(handles, words, loc="outside upper left", ncols=3)
-    return finished(fig, f"Share of layers on the most frequent path of the degradation. {'; '.join(told)}.")
+    handles = [Line2D([], [], color=colour, marker=marker, ls=line, ms=5) for colour, marker, line in looks.values()]
+    handles.append(Line2D([], [], color=GREY, linestyle=":", linewidth=1.3))
+    fig.legend(
+        handles, ("path of the degradation", "path of clean", "random router"), loc="outside upper left", ncols=3
+    )
+    words = []
+    for name in names:
+        first, last = table[table.degradation == name].sort_values("severity").iloc[[0, -1]].itertuples()
+        words.append(f"{name} {first.own:.0%} at severity {first.severity:g} and {last.own:.0%} at {last.severity:g}")
+    return finished(fig, f"Share of layers on the most frequent path of the degradation. {'; '.join(words)}.")

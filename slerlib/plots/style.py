@@ -114,17 +114,8 @@ def class_looks(names: Sequence[str], labels: Sequence[str]) -> dict[str, dict[s
     return looks
 
 
-def name_columns(ax: Axes, names: Sequence[str]) -> None:
-    """Names above the columns of a matrix, slanted where they would run into each other."""
-    slanted = {"rotation": 40, "ha": "left", "rotation_mode": "anchor"} if slant(names) else {}
-    ax.set_xticks(range(len(names)), names, **slanted)
-    ax.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
-
-
-def slant(names: Sequence[str]) -> float:
-    """Inches of height that slanted names take above a matrix of the usual width; 0 where they fit as they are."""
-    longest = max(map(len, names))
-    return 0.055 * longest if longest * len(names) > 66 else 0.0  # eight classes of up to 8 letters fit
+def expert_colour(expert: int) -> str:
+    return EXPERT_COLOURS[expert % len(EXPERT_COLOURS)]
 
 
 def tint(colour: str, strength: float) -> tuple[float, float, float]:
@@ -134,8 +125,10 @@ def tint(colour: str, strength: float) -> tuple[float, float, float]:
     return tuple(1 - strength * (1 - part) for part in to_rgb(colour))
 
 
-def ink(colour: tuple[float, float, float]) -> str:
+def ink(colour: str | Sequence[float]) -> str:
     """Black or white, whichever stands out more (relative luminance as in WCAG 2)."""
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour]
+    from matplotlib.colors import to_rgb
+
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(colour)]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     return "white" if luminance < 0.179 else "black"
