@@ -201,15 +201,8 @@ def test_a_random_router_differs_at_two_thirds_of_the_layers():
     assert np.abs(distance - 16 / 3).max() < 0.15
 
 
-def test_coactivation_and_flows_count_images():
-    path, labels, _ = planted(4)
-    both = routing.coactivation(path, 3)
-    assert both.shape == (24, 24) and (both == both.T).all() and both.trace() == 12 * 8
-    assert both[0 * 3 + 1, 1 * 3 + 1] == 4 and both[0, 4] == 0 and both[2 * 3 + 1, 2 * 3 + 1] == 12
-    moves = routing.flows(path, labels)
-    assert (moves.groupby("layer")["count"].sum() == 12).all() and moves.layer.max() == 6
-    first = moves[moves.layer == 0].set_index("degradation")
-    assert first.loc["blur", ["source", "target", "count"]].tolist() == [2, 1, 4]
+def test_agreement_is_the_share_of_layers_and_of_whole_paths():
+    path, _, _ = planted(4)
     assert routing.agreement(path, path)["paths"] == (1, 1, 1)
     shifted = np.concatenate([path[:, :6], (path[:, 6:] + 1) % 3], axis=1)
     assert routing.agreement(path, shifted)["layers"] == (0.75, 0.75, 0.75)

@@ -14,7 +14,7 @@ from scipy.stats import ortho_group
 import slerlib
 from slerlib import plots, sphere
 from slerlib.analysis import embedding as maps
-from slerlib.analysis.embedding import Map, align, compare, make_map, quality
+from slerlib.analysis.embedding import Map, align, compare_maps, make_map, quality
 from slerlib.analysis.geometry import measures
 from slerlib.analysis.store import Traces
 
@@ -148,16 +148,16 @@ def test_procrustes_finds_a_rotation_and_networks_are_compared_after_it(caps):
     turn = ortho_group.rvs(D, random_state=0).astype(np.float32)
     turned = replace(caps, embedding=caps.embedding @ turn, anchors=caps.anchors @ turn, checkpoint="turned")
     np.testing.assert_allclose(align(turned.embedding, caps.embedding), caps.embedding, atol=1e-5)
-    (before, after), moved = compare([turned, caps], "pca")
+    (before, after), moved = compare_maps([turned, caps], "pca")
     assert moved.max() < 0.1
     np.testing.assert_allclose(before.points, after.points, atol=1e-4)
     fewer = replace(turned, anchors=turned.anchors[:4], anchor_names=NAMES[:4])  # trained on fewer degradations
-    (before, after), _ = compare([fewer, caps], "pca")
+    (before, after), _ = compare_maps([fewer, caps], "pca")
     assert len(before.anchors) == 4 and len(after.anchors) == K
     np.testing.assert_allclose(before.anchors, after.anchors[:4], atol=1e-4)
     other = caps.select(np.arange(len(caps))[::-1])
     with pytest.raises(slerlib.UserError, match="same images"):
-        compare([other, caps], "pca")
+        compare_maps([other, caps], "pca")
 
 
 def test_measures_of_the_planted_sphere(caps):

@@ -17,8 +17,7 @@ from ..evaluation.cases import Case, LoadedCase, centre, loaded
 from ..evaluation.metrics import psnr
 from ..inference.load import evaluating
 from ..model.network import SLERIR
-from .chance import clustered_mean
-from .sweeps import modal_route
+from .chance import mean_interval, modal_route
 
 
 class PathBench:
@@ -126,8 +125,7 @@ class PathBench:
 
     def mean(self, values: np.ndarray, rows: np.ndarray, name: str = "lost") -> dict[str, float]:
         """name, name_low, name_high: mean over these rows with its interval, NaN for fewer than 5 photographs."""
-        mean, low, high = clustered_mean(values, self.scene[rows])
-        return {name: mean, f"{name}_low": low, f"{name}_high": high}
+        return mean_interval(name, values, self.scene[rows])
 
     def modal(self) -> dict[str, np.ndarray]:
         """Most frequent path of each degradation among these images."""

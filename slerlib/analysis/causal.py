@@ -23,8 +23,7 @@ from ..config import LAYERS, STAGE_NAMES
 from ..errors import UserError
 from ..model.router import Router, path_digits
 from .bench import PathBench
-from .chance import corrected, sign_flip
-from .sweeps import modal_route
+from .chance import corrected, modal_route, sign_flip
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -80,9 +79,9 @@ def path_swap(bench: PathBench) -> DataFrame:
         lost = bench.psnr - bench.along(path)
         for name in bench.names:
             part = bench.rows(name)
-            told = {"degradation": name, "path_of": path_of, "path": path_digits(path), "n": len(part)}
-            told["differ"] = (bench.path[part] != path).sum(axis=1).mean()
-            rows.append(told | bench.mean(lost[part], part))
+            row = {"degradation": name, "path_of": path_of, "path": path_digits(path), "n": len(part)}
+            row["differ"] = (bench.path[part] != path).sum(axis=1).mean()
+            rows.append(row | bench.mean(lost[part], part))
     return pd.DataFrame(rows)
 
 

@@ -1,12 +1,12 @@
 """Paths as counts, the statistics of such counts, and what chance would give.
 
 Every statistic stands beside two baselines: a *random router* (each expert equally likely, independently) and *shuffled
-labels* (the real paths; the degradations permuted within each photograph, which is what may be exchanged if degradation
-does not matter). Test sets that have photographs of their own leave nothing to exchange there: their degradations are
-permuted among photographs (`shuffled`), so that what photographs do to the route counts as degradation. Intervals
-resample photographs, not images: versions of one photograph are no independent evidence.
-A draw that holds a photograph twice looks a little more regular than the data, so percentile intervals of information
-lean upwards and those of distances within a class downwards.
+labels* (the real paths, with the degradations permuted within each photograph). Where every photograph has a single
+degradation, nothing can be permuted within it: the degradations are then permuted among photographs (`shuffled`), and
+the effect of the photographs on the route counts as an effect of the degradation. Intervals resample photographs, not
+images, because versions of one photograph are not independent.
+A draw that holds a photograph twice looks a little more regular than the data. So percentile intervals of information
+are too high, and those of distances within a class too low.
 Legend: N images, G photographs (scenes), K degradations, L layers, E experts, S draws.
 """
 
@@ -48,7 +48,7 @@ class Routes:
         return counts
 
     def linked(self) -> bool:
-        """Whether photographs seen under several degradations lead, one after another, from each to every other."""
+        """Whether photographs seen under several degradations connect all degradations, directly or in a chain."""
         from scipy.sparse.csgraph import connected_components
 
         seen_GK = (self.counts()[:, :, 0].sum(-1) > 0).astype(int)
@@ -64,8 +64,8 @@ def as_routes(traces, labels: Sequence[str] | None = None, scenes=None, experts:
 
     A list of Traces is joined, which takes traces of one network. labels: the degradation of each image; may be left
     out for Traces. scenes: the photograph of each image; left out, each image counts as a photograph of its own.
-    experts: E; left out, as the similarities say, else the largest seen.
-    Raises UserError if the numbers of paths, labels and scenes differ, or if a path is no whole number from 0 up.
+    experts: E; left out, taken from the similarities, else one more than the largest number seen.
+    Raises UserError if the numbers of paths, labels and scenes differ, or if a path does not hold whole numbers from 0.
     """
     if isinstance(traces, list | tuple) and traces and all(isinstance(part, Traces) for part in traces):
         traces = Traces.concatenate(traces)
@@ -142,12 +142,15 @@ def hamming(counts: np.ndarray) -> np.ndarray:
 # --- baselines and intervals ------------------------------------------------------------------------------------------
 
 
+def scene_draws(scenes: int, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
+    """(S, G) how often each photograph is drawn in every bootstrap sample of as many photographs."""
+    return np.random.default_rng(seed).multinomial(scenes, np.full(scenes, 1 / scenes), size=draws).astype(float)
+
+
 def resampled(routes: Routes, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
     """(S, K, L, E) counts of bootstrap draws over photographs."""
     counts = routes.counts()
-    scenes = len(counts)
-    weights = np.random.default_rng(seed).multinomial(scenes, np.full(scenes, 1 / scenes), size=draws)
-    return np.tensordot(weights.astype(float), counts, axes=1)
+    return np.tensordot(scene_draws(len(counts), draws, seed), counts, axes=1)
 
 
 def shuffled(routes: Routes, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
@@ -223,6 +226,17 @@ def clustered_mean(values, scenes=None, draws: int = 2000, seed: int = 0) -> tup
     drawn = np.random.default_rng(seed).integers(0, len(n), (draws, len(n)))
     low, high = np.quantile(total[drawn].sum(1) / n[drawn].sum(1), [0.025, 0.975])
     return float(values.mean()), float(low), float(high)
+
+
+def mean_interval(name: str, values, scenes) -> dict[str, float]:
+    """`clustered_mean` as columns of a table: name, name_low, name_high."""
+    return dict(zip((name, f"{name}_low", f"{name}_high"), clustered_mean(values, scenes), strict=True))
+
+
+def modal_route(path_NL: np.ndarray) -> np.ndarray:
+    """(L,) the most frequent whole path, the lowest in digit order where several are."""
+    paths, times = np.unique(path_NL, axis=0, return_counts=True)
+    return paths[times.argmax()]
 
 
 def sign_flip(values, scenes, draws: int = 2000, seed: int = 0) -> float:

@@ -66,11 +66,6 @@ class Map:
             if not np.isnan(self.quality[name]) and self.quality[name] < limit
         ]
 
-    def caption(self) -> str:
-        """Method and quality in one line."""
-        parts = [f"{name} {value:.2f}" for name, value in (self.quality or {}).items() if not np.isnan(value)]
-        return f"{self.method}: " + (", ".join(parts) or "quality not measured")
-
 
 def embed(traces: Points, method: str = "pca", seed: int | None = 0) -> np.ndarray:
     """Coordinates of points in a map for the eye: (n, 2), or (n, 3) unit vectors for "umap_sphere".
@@ -157,7 +152,7 @@ def align(x_nD: np.ndarray, to_nD: np.ndarray) -> np.ndarray:
     return x_nD @ orthogonal_procrustes(x_nD, to_nD)[0]
 
 
-def compare(
+def compare_maps(
     stages: Sequence[Traces], method: str = "umap_sphere", seed: int | None = 0
 ) -> tuple[list[Map], np.ndarray]:
     """The same images in several networks or training steps, in one map: (a Map for each, degrees each row moved).

@@ -20,6 +20,7 @@ import torch
 from .. import sphere
 from ..errors import UserError
 from ..evaluation.metrics import FEWEST_SCENES
+from .chance import scene_draws
 from .store import Traces
 
 if TYPE_CHECKING:
@@ -214,7 +215,7 @@ def _interval(value_n, label_n, scene_n, seed: int) -> tuple[float, float, float
     value = _weighted(value_n, label_n)
     if _fewest(count_SK) < FEWEST_SCENES:
         return value, math.nan, math.nan
-    drawn_RS = _counts(s, seed)
+    drawn_RS = scene_draws(s, DRAWS, seed)
     with np.errstate(invalid="ignore"):
         means_RK = (drawn_RS @ total_SK) / (drawn_RS @ count_SK)
     usable = ~np.isnan(means_RK).all(axis=1)
@@ -230,7 +231,7 @@ def _centroid_interval(of_centroids, z_nD, label_n, scene_n, seed: int) -> tuple
         return value, math.nan, math.nan
     sum_SKD = np.zeros((s, k, z_nD.shape[1]))
     np.add.at(sum_SKD, (scene_n, label_n), z_nD)
-    drawn = np.einsum("rs,skd->rkd", _counts(s, seed), sum_SKD, optimize=True)
+    drawn = np.einsum("rs,skd->rkd", scene_draws(s, DRAWS, seed), sum_SKD, optimize=True)
     length = np.linalg.norm(drawn, axis=-1, keepdims=True)
     full = (length > 0).all(axis=(1, 2))  # a class may lack all its scenes in a draw
     values = [of_centroids(c) for c in drawn[full] / length[full]]
@@ -241,8 +242,3 @@ def _fewest(count_SK: np.ndarray) -> int:
     """Scenes of the class that was seen on the fewest; classes without any value do not count."""
     scenes_K = (count_SK > 0).sum(axis=0)
     return int(scenes_K[scenes_K > 0].min()) if scenes_K.any() else 0
-
-
-def _counts(scenes: int, seed: int) -> np.ndarray:
-    """(draws, S) how often each scene is drawn."""
-    return np.random.default_rng(seed).multinomial(scenes, np.full(scenes, 1 / scenes), size=DRAWS).astype(float)

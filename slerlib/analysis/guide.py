@@ -1,4 +1,4 @@
-"""Does the guide map see where damage is? Damage is put in one place of a picture, and the maps are held against it.
+"""Does the guide map show where damage is? Damage is put in one place of a picture, and the maps are scored by it.
 
     table, shown = guide_response(model, demo_cases(...), "disc")
 
@@ -18,7 +18,7 @@ from ..errors import UserError
 from ..evaluation.cases import Case, LoadedCase, centre, loaded
 from ..inference.load import evaluating
 from ..model.network import SLERIR
-from .chance import clustered_mean
+from .chance import mean_interval
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 def guide_response(
     model: SLERIR, cases: Iterable[Case | LoadedCase], mask: str = "left", side: int = 192
 ) -> tuple[DataFrame, dict[str, tuple[Tensor, ...]]]:
-    """Does GLGF see *where* damage is? Each case's damage is kept inside a mask only, and maps are held against it.
+    """Does the guide map show *where* damage is? Damage is kept inside a mask only, and the maps are scored by it.
 
     mask: "left" = the left half; "disc" = a disc of a third of the side about the centre. `side`: central pixels used.
     Maps, at token resolution: "gate" = 1 - a, the share of the local token; "guide" = length of the guide vector;
-    "guide change" = distance to the guide map of the clean image (needs the clean image, and says whether the change
-    stays local). Each is told apart by the area under the ROC curve against the true mask (tokens
-    that the border of the mask crosses count to the side where more of them lies). 0.5 is chance; below, the map is
-    *lower* where the damage is. "clean": the same map of the undamaged image, what the picture itself explains.
+    "guide change" = distance to the guide map of the clean image (needs the clean image, and shows whether the change
+    stays local). A map is scored by the area under the ROC curve (AUC) against the true mask; a token that the border
+    of the mask crosses belongs to the side that holds more of it. 0.5 is chance; below 0.5 the map is *lower* where the
+    damage is. "clean": the AUC of the undamaged image's map, which only the picture can explain.
     Returns the table - degradation, map, n, auc, auc_low, auc_high, clean (AUC), gain (auc - clean), gain_low,
     gain_high - and for each degradation (input (3, H, W), mask (H, W), guide change (h, w), gate (h, w)) of its first
     image. AUC is the mean over images.
@@ -77,10 +77,8 @@ def guide_response(
     result = []
     for (task, name), part in each.groupby(["degradation", "map"], sort=False):
         row = {"degradation": task, "map": name, "n": len(part), "clean": part.clean.mean()}
-        for key, values in (("auc", part.auc), ("gain", part.auc - part.clean)):
-            mean, low, high = clustered_mean(values, part.scene)
-            row |= {key: mean, f"{key}_low": low, f"{key}_high": high}
-        result.append(row)
+        result.append(row | mean_interval("auc", part.auc, part.scene)
+                      | mean_interval("gain", part.auc - part.clean, part.scene))  # fmt: skip
     return pd.DataFrame(result), shown
 
 

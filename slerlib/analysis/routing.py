@@ -20,21 +20,8 @@ import numpy as np
 
 from ..errors import UserError
 from ..model.router import path_digits
-from .chance import (
-    DRAWS,
-    as_routes,
-    clustered_mean,
-    corrected,
-    entropy,
-    hamming,
-    information,
-    interval,
-    nmi,
-    p_values,
-    random_router,
-    resampled,
-    shuffled,
-)
+from . import chance
+from .chance import DRAWS, as_routes, corrected, entropy, hamming, information, interval, nmi
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -43,7 +30,7 @@ DEAD = 0.01  # an expert chosen by a smaller share of the images of all degradat
 
 
 def layer_table(traces, labels=None, *, scenes=None, experts=None, draws: int = DRAWS, seed: int = 0) -> DataFrame:
-    """One row per layer: how evenly its experts are used and how much they tell of the degradation.
+    """One row per layer: how evenly its experts are used and how much they reveal about the degradation.
 
     Columns: layer, stage, entropy (of usage, as a share of ln E), entropy_low and _high, dead (experts used by less
     than 1 % of the images), conditional_entropy (of the expert given the degradation, nats; 0 = decided),
@@ -55,37 +42,25 @@ def layer_table(traces, labels=None, *, scenes=None, experts=None, draws: int = 
 
     routes = as_routes(traces, labels, scenes, experts)
     counts = routes.counts().sum(0)  # (K, L, E)
-    drawn, mixed, chance = (make(routes, draws, seed) for make in (resampled, shuffled, random_router))
-    ln_e = np.log(max(routes.experts, 2))
+    drawn, mixed = chance.resampled(routes, draws, seed), chance.shuffled(routes, draws, seed)
+    ln_e, photographs = np.log(max(routes.experts, 2)), routes.scene.max() + 1
     used = counts.sum(0)  # (L, E)
     h_label = entropy(counts[:, 0].sum(-1)[None])[0]
     ceiling = min(h_label, np.log(routes.experts))
-    measured, p = nmi(counts), p_values(information(counts), information(mixed))
-    photographs = routes.scene.max() + 1
-    entropy_low, entropy_high = interval(entropy(drawn.sum(1)) / ln_e, photographs)
-    nmi_low, nmi_high = interval(nmi(drawn), photographs)
-    return pd.DataFrame(
-        {
-            "layer": range(used.shape[0]),
-            "stage": routes.stages(),
-            "entropy": entropy(used) / ln_e,
-            "entropy_low": entropy_low,
-            "entropy_high": entropy_high,
-            "dead": (used / used.sum(-1, keepdims=True) < DEAD).sum(-1),
-            "conditional_entropy": entropy(used) - information(counts),
-            "information": information(counts),
-            "information_ceiling": ceiling,
-            "nmi": measured,
-            "nmi_low": nmi_low,
-            "nmi_high": nmi_high,
-            "nmi_ceiling": 2 * ceiling / (h_label + ceiling) if ceiling > 0 else 0.0,
-            "nmi_shuffled": nmi(mixed).mean(0),
-            "nmi_random": nmi(chance).mean(0),
-            "nmi_excess": measured - nmi(mixed).mean(0),
-            "p": p,
-            "p_corrected": corrected(p),
-        }
-    )
+    table = pd.DataFrame({"layer": range(len(used)), "stage": routes.stages(), "entropy": entropy(used) / ln_e})
+    table["entropy_low"], table["entropy_high"] = interval(entropy(drawn.sum(1)) / ln_e, photographs)
+    table["dead"] = (used / used.sum(-1, keepdims=True) < DEAD).sum(-1)
+    table["conditional_entropy"] = entropy(used) - information(counts)
+    table["information"], table["information_ceiling"] = information(counts), ceiling
+    table["nmi"] = nmi(counts)
+    table["nmi_low"], table["nmi_high"] = interval(nmi(drawn), photographs)
+    table["nmi_ceiling"] = 2 * ceiling / (h_label + ceiling) if ceiling > 0 else 0.0
+    table["nmi_shuffled"] = nmi(mixed).mean(0)
+    table["nmi_random"] = nmi(chance.random_router(routes, draws, seed)).mean(0)
+    table["nmi_excess"] = table.nmi - table.nmi_shuffled
+    table["p"] = chance.p_values(information(counts), information(mixed))
+    table["p_corrected"] = corrected(table.p.to_numpy())
+    return table
 
 
 def routing_table(traces, labels=None, *, scenes=None, experts=None, draws: int = DRAWS, seed: int = 0) -> DataFrame:
@@ -101,30 +76,25 @@ def routing_table(traces, labels=None, *, scenes=None, experts=None, draws: int 
     import pandas as pd
 
     routes = as_routes(traces, labels, scenes, experts)
-    counts = routes.counts().sum(0)
-    drawn, mixed = resampled(routes, draws, seed), shuffled(routes, draws, seed)
-    n_K11 = np.bincount(routes.label, minlength=len(routes.names))[:, None, None]
-    every = counts.sum(0) / len(routes.path)  # (L, E)
+    counts = routes.counts().sum(0)  # (K, L, E)
+    drawn, mixed = chance.resampled(routes, draws, seed), chance.shuffled(routes, draws, seed)
+    n_K11, every_LE = counts[:, :1].sum(-1, keepdims=True), counts.sum(0) / len(routes.path)
     usage = counts / n_K11
     total = drawn[..., :1, :].sum(-1, keepdims=True)
     shares = np.divide(drawn, total, out=np.full_like(drawn, np.nan), where=total > 0)
-    usage_low, usage_high = interval(shares, routes.photographs()[:, None, None])
-    p = p_values(np.abs(usage - every), np.abs(mixed / mixed[..., :1, :].sum(-1, keepdims=True) - every))
-    cells = {"n": n_K11 + 0 * counts.astype(int), "count": counts.astype(int), "usage": usage, "usage_low": usage_low}
-    cells |= {
-        "usage_high": usage_high,
-        "usage_all": every + 0 * counts,
-        "usage_random": 1 / routes.experts + 0 * counts,
-    }
-    cells |= {"p": p, "p_corrected": corrected(p), "dead": np.broadcast_to(every < DEAD, counts.shape)}
-    k, layer, expert = (axis.transpose(1, 0, 2).ravel() for axis in np.indices(counts.shape))
+    low, high = interval(shares, routes.photographs()[:, None, None])
+    away = np.abs(mixed / mixed[..., :1, :].sum(-1, keepdims=True) - every_LE)
+    p = chance.p_values(np.abs(usage - every_LE), away)
+    cells = {"n": n_K11.astype(int), "count": counts.astype(int), "usage": usage, "usage_low": low, "usage_high": high}
+    cells |= {"usage_all": every_LE, "usage_random": 1 / routes.experts, "p": p, "p_corrected": corrected(p)}
+    cells |= {"dead": every_LE < DEAD}
+    k, layer, expert = (_by_layer(axis) for axis in np.indices(counts.shape))
     names, stages = np.array(routes.names, dtype=object), np.array(routes.stages(), dtype=object)
     table = pd.DataFrame({"layer": layer, "stage": stages[layer], "degradation": names[k], "expert": expert})
-    table = table.assign(**{name: cell.transpose(1, 0, 2).ravel() for name, cell in cells.items()})
-    layers = layer_table(routes.path, [routes.names[i] for i in routes.label], scenes=routes.scene,
-                         experts=routes.experts, draws=draws, seed=seed)  # fmt: skip
-    shown = ["entropy", "nmi", "nmi_ceiling", "nmi_shuffled", "nmi_random"]
-    table = table.merge(layers[["layer", *shown]], on="layer")
+    table = table.assign(**{name: _by_layer(np.broadcast_to(cell, counts.shape)) for name, cell in cells.items()})
+    layers = layer_table(routes.path, names[routes.label], scenes=routes.scene, experts=routes.experts, draws=draws,
+                         seed=seed)  # fmt: skip
+    table = table.merge(layers[["layer", "entropy", "nmi", "nmi_ceiling", "nmi_shuffled", "nmi_random"]], on="layer")
     table.attrs = {
         "nmi": "I(degradation; expert) / mean(H(degradation), H(expert)); ceiling from I <= min(H(degradation), ln E)",
         "entropy": "of an expert's share of all images, divided by ln E",
@@ -140,6 +110,11 @@ def routing_table(traces, labels=None, *, scenes=None, experts=None, draws: int 
     return table
 
 
+def _by_layer(cells_KLE: np.ndarray) -> np.ndarray:
+    """One number per row of the table: layer by layer, then degradation, then expert."""
+    return cells_KLE.transpose(1, 0, 2).ravel()
+
+
 def path_table(traces, labels=None, *, scenes=None, experts=None, draws: int = DRAWS, seed: int = 0) -> DataFrame:
     """One row per degradation, the last one "all": its paths and their distances.
 
@@ -151,7 +126,7 @@ def path_table(traces, labels=None, *, scenes=None, experts=None, draws: int = D
     import pandas as pd
 
     routes = as_routes(traces, labels, scenes, experts)
-    counts, drawn = routes.counts().sum(0), resampled(routes, draws, seed)
+    counts, drawn = routes.counts().sum(0), chance.resampled(routes, draws, seed)
     near, near_drawn = hamming(counts), hamming(drawn)
     mean_K, mean_SK = (_off_diagonal_mean(x) for x in (near, near_drawn))
     pooled, pooled_drawn = (hamming(x.sum(-3, keepdims=True))[..., 0, 0] for x in (counts, drawn))
@@ -183,25 +158,6 @@ def _mean(x: np.ndarray) -> np.ndarray:
     return np.divide(total, n, out=np.full(total.shape, np.nan), where=n > 0)
 
 
-def coactivation(path_NL: np.ndarray, experts: int) -> np.ndarray:
-    """(L * E, L * E) M^T M: images that take both experts; row and column layer * E + expert. The diagonal is usage."""
-    chosen = np.eye(experts, dtype=int)[np.asarray(path_NL)].reshape(len(path_NL), -1)
-    return chosen.T @ chosen
-
-
-def flows(traces, labels=None, *, scenes=None, experts=None) -> DataFrame:
-    """Images that go from one expert to the next: layer, source, target, degradation, count; source is in `layer`."""
-    import pandas as pd
-
-    routes = as_routes(traces, labels, scenes, experts)
-    parts = []
-    for layer in range(routes.path.shape[1] - 1):
-        part = pd.DataFrame(routes.path[:, layer : layer + 2], columns=["source", "target"])
-        parts.append(part.assign(layer=layer, degradation=[routes.names[k] for k in routes.label]))
-    keys = ["layer", "source", "target", "degradation"]
-    return pd.concat(parts).groupby(keys, sort=True).size().rename("count").reset_index()
-
-
 def agreement(path_NL, other_NL, scenes=None, seed: int = 0) -> dict[str, tuple[float, float, float]]:
     """How far two routes of the same images agree: (mean, low, high) of the share of `layers` and of whole `paths`.
 
@@ -213,6 +169,6 @@ def agreement(path_NL, other_NL, scenes=None, seed: int = 0) -> dict[str, tuple[
         raise UserError(f"Routes to compare must be of the same images and layers; got {a.shape} and {b.shape}.")
     same = a == b
     return {
-        "layers": clustered_mean(same.mean(axis=1), scenes, seed=seed),
-        "paths": clustered_mean(same.all(axis=1), scenes, seed=seed),
+        "layers": chance.clustered_mean(same.mean(axis=1), scenes, seed=seed),
+        "paths": chance.clustered_mean(same.all(axis=1), scenes, seed=seed),
     }

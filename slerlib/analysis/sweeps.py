@@ -1,6 +1,6 @@
-"""How routes change along a severity, between the parents of a mixture, and for damage that was never trained on.
+"""How routes change along a severity, between the parents of a mixture, and for an untrained degradation.
 
-Everything here reads `Traces`; no network runs. Means carry a 95 % bootstrap interval over photographs, NaN for fewer
+Everything here reads `Traces`; no network runs. Means have a 95 % bootstrap interval over photographs, NaN for fewer
 than 5.
 Legend: N images, L layers, K anchors.
 """
@@ -15,18 +15,12 @@ import numpy as np
 from ..config import CLASSES
 from ..errors import UserError
 from ..evaluation.metrics import FEWEST_SCENES
-from .chance import clustered_mean
+from .chance import mean_interval, modal_route
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
     from .store import Traces
-
-
-def modal_route(path_NL: np.ndarray) -> np.ndarray:
-    """(L,) the most frequent whole path, the lowest in digit order where several are."""
-    paths, times = np.unique(path_NL, axis=0, return_counts=True)
-    return paths[times.argmax()]
 
 
 def severity_table(traces: Traces, reference: Traces) -> DataFrame:
@@ -40,22 +34,22 @@ def severity_table(traces: Traces, reference: Traces) -> DataFrame:
     """
     import pandas as pd
 
-    known = {label: modal_route(reference.path[rows]) for label, rows in _rows(reference).items()}
+    paths = {label: modal_route(reference.path[rows]) for label, rows in _rows(reference).items()}
     rows = []
     for label, where in _rows(traces).items():
-        home = label if label in known else "noise25" if label == "noise" else None
-        if home not in known or "clean" not in known:
+        home = label if label in paths else "noise25" if label == "noise" else None
+        if home not in paths or "clean" not in paths:
             raise UserError(
                 f"A severity curve needs reference images of its degradation and of clean; for {label!r} there are "
-                f"{', '.join(known)}. Add them to the reference."
+                f"{', '.join(paths)}. Add them to the reference."
             )
         severities = traces.table.severity.to_numpy()[where]
         for severity in np.unique(severities):
             part = where[np.isnan(severities) if np.isnan(severity) else severities == severity]
             scene = traces.table.scene.to_numpy()[part]
             row = {"degradation": label, "severity": severity, "n": len(part)}
-            for name, path in (("own", known[home]), ("clean", known["clean"])):
-                row |= _with_interval(name, (traces.path[part] == path).mean(axis=1), scene)
+            for name, path in (("own", paths[home]), ("clean", paths["clean"])):
+                row |= mean_interval(name, (traces.path[part] == path).mean(axis=1), scene)
             nearest = traces.anchor_angle[part].argmin(axis=1)
             row["angle"] = traces.anchor_angle[part].min(axis=1).mean()
             row["nearest"] = traces.anchor_names[np.bincount(nearest).argmax()]
@@ -96,7 +90,7 @@ def mixture_table(traces: Traces) -> DataFrame:
         row = {"mixture": label, "n": len(part), "angle_first": angles[0].mean(), "angle_second": angles[1].mean()}
         row |= {"angle_apart": apart, "off_arc": (angles[0] + angles[1] - apart).mean()}
         row |= {"first": (on[0] & ~on[1])[part].mean(), "second": (on[1] & ~on[0])[part].mean()}
-        row |= {"both": (on[0] & on[1])[part].mean()} | _with_interval("neither", neither[part].mean(axis=1), scene)
+        row |= {"both": (on[0] & on[1])[part].mean()} | mean_interval("neither", neither[part].mean(axis=1), scene)
         row["neither_others"] = neither[others].mean() if len(others) else np.nan
         experts = traces.similarity.shape[-1]
         row["neither_random"] = np.where(first == second, 1 - 1 / experts, 1 - 2 / experts).mean()
@@ -105,7 +99,7 @@ def mixture_table(traces: Traces) -> DataFrame:
 
 
 def novelty_table(traces: Traces, known: Sequence[str] = CLASSES, draws: int = 1000, seed: int = 0) -> DataFrame:
-    """How well angle and margin tell images of an untrained degradation from trained ones: area under the ROC curve.
+    """How well angle and margin detect images of an untrained degradation among trained ones: area under the ROC curve.
 
     Every label of the traces that is not in `known` is tried against all images that are. Columns: degradation, signal
     ("angle" to the nearest anchor; "margin", the smallest of the layers, where small means unknown), auc, auc_low,
@@ -127,19 +121,19 @@ def novelty_table(traces: Traces, known: Sequence[str] = CLASSES, draws: int = 1
         part = np.flatnonzero(inside | (label == name))
         unseen = ~inside[part]
         nearest = np.bincount(traces.anchor_angle[label == name].argmin(axis=1))
-        told = {"n": int(unseen.sum()), "nearest": traces.anchor_names[nearest.argmax()]}
-        told["nearest_share"] = nearest.max() / unseen.sum()
+        numbers = {"n": int(unseen.sum()), "nearest": traces.anchor_names[nearest.argmax()]}
+        numbers["nearest_share"] = nearest.max() / unseen.sum()
+        members = [np.flatnonzero(scene[part] == g) for g in np.unique(scene[part])]
+        enough = min(len(set(scene[label == name])), len(set(scene[inside]))) >= FEWEST_SCENES
         for signal, values in signals.items():
             rng, drawn = np.random.default_rng(seed), []
-            members = [np.flatnonzero(scene[part] == g) for g in np.unique(scene[part])]
-            enough = min(len(set(scene[label == name])), len(set(scene[inside]))) >= FEWEST_SCENES
             for _ in range(draws if enough else 0):
                 rows_S = np.concatenate([members[g] for g in rng.integers(0, len(members), len(members))])
                 if 0 < unseen[rows_S].sum() < len(rows_S):
                     drawn.append(roc_auc_score(unseen[rows_S], values[part][rows_S]))
             low, high = np.quantile(drawn, [0.025, 0.975]) if enough else (np.nan, np.nan)
             auc = roc_auc_score(unseen, values[part])
-            rows.append({"degradation": name, "signal": signal, "auc": auc, "auc_low": low, "auc_high": high} | told)
+            rows.append({"degradation": name, "signal": signal, "auc": auc, "auc_low": low, "auc_high": high} | numbers)
     return pd.DataFrame(rows)
 
 
@@ -147,11 +141,6 @@ def _rows(traces: Traces) -> dict[str, np.ndarray]:
     """Row numbers of each label, in the order of first appearance."""
     label = traces.table.label.to_numpy()
     return {name: np.flatnonzero(label == name) for name in dict.fromkeys(label)}
-
-
-def _with_interval(name: str, values: np.ndarray, scene) -> dict[str, float]:
-    mean, low, high = clustered_mean(values, scene)
-    return {name: mean, f"{name}_low": low, f"{name}_high": high}
 
 
 def _degrees(x_ND: np.ndarray, y_D: np.ndarray) -> np.ndarray:

@@ -115,6 +115,8 @@ def mean_marks(ax: Axes, rows: DataFrame, looks: Mapping[str, tuple[str, str, bo
     """
     import seaborn.objects as so
 
+    if rows.empty:
+        return
     along, across = ("y", "x") if upright else ("x", "y")
     parts = zip(("color", "marker", "fill"), zip(*looks.values(), strict=True), strict=True)
     scales = {name: dict(zip(looks, part, strict=True)) for name, part in parts}
