@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -56,25 +57,28 @@ def read_json(path: Path, what: str, keys: Iterable[str] = (), repair: str = "Co
 # --- writing
 
 
+#: What the system's error numbers mean for a person who waits for a file.
+DISK = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the quota of disk space is used up",
+    errno.EROFS: "the disk is read-only",
+    errno.EFBIG: "the file would be larger than allowed",
+}
+
+
 def unwritable(rule: str, path: Path, error: OSError, repair: str = "Choose another folder.") -> UserError:
-    """The error to raise where a disk is full or read-only, or refuses a file, in plain words.
+    """The error to raise where a disk takes no file, in plain words.
 
     rule: what is written where: "Reports are written to a folder".
     """
-    words = {
-        errno.ENOSPC: "the disk is full",
-        errno.EDQUOT: "the quota of disk space is used up",
-        errno.EROFS: "the disk is read-only",
-        errno.EFBIG: "the file would be larger than allowed",
-    }
-    reason = words.get(error.errno, "it cannot be written")
+    reason = DISK.get(error.errno, "it cannot be written")
     return UserError(f"{rule}; for {path} {reason} ({error.strerror or error}). {repair}")
 
 
 @contextlib.contextmanager
 def renamed_together(*paths: Path) -> Iterator[list[Path]]:
     """Temporary files, one for each path; all take their final names at the end, or all vanish after an error."""
-    parts = [path.with_name(f".{uuid.uuid4().hex}.part") for path in paths]
+    parts = [path.with_name(f".{uuid.uuid4().hex}.part") for path in paths]  # see leftovers
     try:
         yield parts
         for part, path in zip(parts, paths, strict=True):  # all are complete: hardly a moment between the renames
@@ -92,6 +96,11 @@ def write_atomic(path: Path, content: bytes | str | Callable[[IO[bytes]], object
         else:
             file.write(content.encode() if isinstance(content, str) else content)
     return path
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """Temporary files of writers that were killed; those of live ones too, so ask only under the folder's lock."""
+    return [path for path in folder.glob(".*.part") if re.fullmatch(r"\.[0-9a-f]{32}\.part", path.name)]
 
 
 def save_arrays(path: Path, /, **arrays: np.ndarray) -> Path:

@@ -3,16 +3,21 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import unquote
 
 import chromium
 import nbformat
+import numpy as np
 import pytest
+from click.testing import CliRunner
+from papermill.cli import papermill
 
 from slerlib import UserError, provenance
 from slerlib.files import sha256_folder
@@ -153,12 +158,13 @@ def test_a_killed_kernel_is_not_called_completed(notebook, run):
     assert "signal 9" in record["page"].read_text()
 
 
-def start(source, runs) -> subprocess.Popen:
+def start(source, runs, wait=True) -> subprocess.Popen:
+    """`slerlib report` in a process of its own; `wait`: until a cell has made the file `here`."""
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, "-m", "slerlib", "report", str(source), "--out", str(runs)]
     process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     end = time.monotonic() + 60
-    while not list(runs.glob("*/here")) and process.poll() is None and time.monotonic() < end:
+    while wait and not list(runs.glob("*/here")) and process.poll() is None and time.monotonic() < end:
         time.sleep(0.05)
     return process
 
@@ -171,8 +177,10 @@ def test_a_stopped_run_still_writes_its_page(notebook, tmp_path, number, code, k
     process = start(source, tmp_path / "runs")
     (folder,) = (tmp_path / "runs").glob("*-slow-*")
     assert json.loads((folder / "run.json").read_text())["state"] == "running"
-    with pytest.raises(UserError, match="is running as process"):
+    before = sorted(path.name for path in folder.iterdir())
+    with pytest.raises(UserError, match=f"slow .* process {process.pid} "):
         report.run(source, out=tmp_path / "runs")
+    assert sorted(path.name for path in folder.iterdir()) == before
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code and "Traceback" not in err, err
@@ -205,17 +213,100 @@ def test_links_of_the_list_lead_to_names_with_any_letters(notebook, run, tmp_pat
     assert "#" not in link and "?" not in link and unquote(link) == f"{record['folder'].name}/index.html"
 
 
-@pytest.mark.parametrize("content", ['{"config": 1}', "[1]", "3", '{"state": "COMPLETED", "name": "x"}'])
-def test_a_run_json_of_another_program_does_not_count(notebook, run, tmp_path, content):
-    (tmp_path / "runs" / "1").mkdir(parents=True)
-    (tmp_path / "runs" / "1" / "run.json").write_text(content)
-    assert run(notebook("good", "1"))["state"] == "done"
-
-
 def test_one_failure_does_not_keep_the_others_from_running(notebook, tmp_path):
     books = [notebook("first", "1 / 0"), notebook("second", "print(images)")]
     records = report.run(books, {"images": 3}, tmp_path / "runs", say=lambda line: None)
     assert [record["state"] for record in records] == ["failed", "done"]
+
+
+# --- nothing is lost --------------------------------------------------------------------------------------------------
+
+
+def records(runs: Path) -> list[dict]:
+    return [json.loads(path.read_text()) for path in sorted(runs.glob("*/run.json"))]
+
+
+def test_two_starts_at_once_make_one_run(notebook, tmp_path):
+    source, runs = notebook("twice", "import time; time.sleep(1)"), tmp_path / "runs"
+    processes = [start(source, runs, wait=False) for _ in range(2)]
+    ends = [(process.communicate(timeout=120), process.returncode) for process in processes]
+    (record,) = records(runs)
+    assert record["state"] == "done" and len(list(runs.glob("*-twice-*"))) == 1
+    assert sorted(code for _, code in ends) in ([0, 0], [0, 1])
+    for (out, err), code in ends:
+        assert ("is running" in err if code else "done" in out or "finished" in out) and "Traceback" not in err
+
+
+def test_what_others_keep_beside_the_runs_stays(notebook, run, tmp_path):
+    source, runs = notebook("bad", "1 / 0"), tmp_path / "runs"
+    (plan,) = report_plan.make_plans({"bad": source}, {})
+    foreign = [runs / f"{datetime.now():%Y-%m-%d}-bad-{plan['key']}" / "mine.txt", runs / "old" / "run.json"]
+    foreign += [runs / ".mine.part", runs / "notes.txt"]
+    for path in foreign:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+    first, second = run(source), run(source)
+    assert all(path.read_text() == "mine" for path in foreign)
+    assert first["folder"] != second["folder"] and (first["folder"] / "run.json").is_file()
+
+
+def broken_records(good: dict):
+    yield from ("", "[1]", "3", '{"config": 1}', '{"state": "COMPLETED", "name": "x"}', json.dumps(good)[:-40])
+    for key in good:
+        yield from (json.dumps(good | {key: value}) for value in (None, 3, "a/b", [], {}, {"a": 1}))
+        yield json.dumps({other: value for other, value in good.items() if other != key})
+
+
+def test_a_damaged_record_blocks_no_other_report(notebook, run, tmp_path):
+    source, runs = notebook("good", "1"), tmp_path / "runs"
+    good = saved(run(source))
+    for state in ("running", "failed"):
+        for number, text in enumerate(broken_records(good | {"state": state, "name": "other"})):
+            (runs / f"{state}{number}").mkdir()
+            (runs / f"{state}{number}" / "run.json").write_text(text)
+    assert run(source)["skipped"] and "good" in (runs / "index.html").read_text()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a disk of 2 MB of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(folder)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a small disk can be made by root only")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+FILL = """if full:
+    try:
+        open('big', 'wb').write(bytes(10**7))
+    except OSError:
+        pass"""
+
+
+def test_a_full_disk_ends_the_run_as_failed_with_a_page(notebook, small_disk):
+    begin, end = "import os\nfull = not os.path.exists('big')", "if full:\n    open('more', 'wb').write(bytes(10**6))"
+    source = notebook("full", begin, FILL, "print('x' * 50_000)", end)
+    (record,) = report.run(source, out=small_disk, say=lambda line: None)
+    assert record["state"] == saved(record)["state"] == "failed" and "disk is full" in record["error"]["message"]
+    page = record["page"].read_text()
+    assert "disk is full" in page and "--resume" in page and page.endswith("</html>\n")
+    assert not list(record["folder"].glob(".*"))
+    (record["folder"] / "big").write_bytes(b"")
+    (again,) = report.run(source, out=small_disk, resume=True, say=lambda line: None)
+    assert again["state"] == "done" and again["folder"] == record["folder"]
+
+
+def test_a_disk_that_takes_no_report_is_refused_in_plain_words(notebook, small_disk):
+    source, free = notebook("good", "1"), shutil.disk_usage(small_disk).free
+    (small_disk / "big").write_bytes(bytes(free - 8192))
+    with pytest.raises(UserError, match=f"{small_disk} the disk is full .*--out"):
+        report.run(source, out=small_disk)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(UserError, match=f"{small_disk} the disk is read-only .*--out"):
+        report.run(source, out=small_disk)
 
 
 # --- what is asked for ------------------------------------------------------------------------------------------------
@@ -227,11 +318,13 @@ def test_one_failure_does_not_keep_the_others_from_running(notebook, tmp_path):
         ({"imges": 2}, "images (int), severity (float), name (str), flag (bool), seed (int)"),
         ({"images": "two"}, "type int"),
         ({"images": 2.5}, "type int"),
+        ({"images": None}, "type int"),
+        ({"images": "[2]"}, "type int"),
         ({"images": True}, "type int"),
         ({"severity": "high"}, "type float"),
         ({"severity": float("nan")}, "type float"),
         ({"flag": "2"}, "type bool"),
-        ({"name": 3}, "type str"),
+        ({"name": [3]}, "type str"),
     ],
 )
 def test_bad_parameters_are_refused_before_anything_starts(notebook, run, tmp_path, parameters, expected):
@@ -241,14 +334,51 @@ def test_bad_parameters_are_refused_before_anything_starts(notebook, run, tmp_pa
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("kind", "value", "expected"),
+    [
+        ("int", "2", 2), ("int", 2.0, 2), ("int", "2.0", 2), ("int", np.int64(2), 2), ("int", 2**60 + 1, 2**60 + 1),
+        ("float", "1", 1.0), ("float", 1, 1.0), ("bool", "True", True), ("bool", "false", False), ("bool", 0, False),
+        ("str", "7", "7"), ("str", 7, "7"), ("str", None, ""), ("str", Path("/a"), "/a"), ("str", True, "True"),
+        ("list", "[3, 4]", [3, 4]), ("list", '["rain"]', ["rain"]), ("list", "['rain', 'haze']", ["rain", "haze"]),
+        ("list", "rain", ["rain"]), ("list", "rain, haze", ["rain", "haze"]), ("list", "0.3,1", [0.3, 1]),
+        ("list", 0.5, [0.5]), ("list", ("a", 1), ["a", 1]), ("list", None, []), ("list", "None", []),
+        ("list", "[]", []), ("list", "", []), ("list", "[true, null]", [True, None]),
+        ("list", "a.b=1,2,c.d=3", ["a.b=1,2", "c.d=3"]),
+        ("tuple", "1,2", (1, 2)), ("dict", '{"a": true}', {"a": True}), ("any", "text", "text"), ("any", "3", 3),
+    ],
+)  # fmt: skip
+def test_a_parameter_takes_what_people_and_papermill_write(kind, value, expected):
+    result = report_plan.typed("key", value, kind)
+    assert result == expected and type(result) is type(expected)
+
+
 def test_text_becomes_the_declared_type(notebook):
-    source = notebook("typed", parameters=PARAMETERS + "\nsizes = [1]\nanything = None")
-    given = {"images": "2", "severity": "1", "flag": "false", "name": "7", "sizes": "[3, 4]", "anything": "text"}
-    (plan,) = report_plan.make_plans({"typed": source}, given)
+    source = notebook("typed", parameters=PARAMETERS + "\nsizes = [1]\nanything = None\nnames: list[str] = []")
+    texts = {"images": "2", "severity": "1", "flag": "false", "name": "7", "sizes": "3", "names": "a,b"}
+    (plan,) = report_plan.make_plans({"typed": source}, texts | {"anything": "text"})
     assert plan["parameters"] == {
-        "images": 2, "severity": 1.0, "name": "7", "flag": False, "seed": 0, "sizes": [3, 4], "anything": "text"
+        "images": 2, "severity": 1.0, "name": "7", "flag": False, "seed": 0, "sizes": [3], "names": ["a", "b"],
+        "anything": "text",
     }  # fmt: skip
-    assert type(plan["parameters"]["severity"]) is float
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("report_*.ipynb")), ids=lambda path: path.stem)
+def test_a_report_run_by_plain_papermill_takes_its_parameters(path, tmp_path):
+    declared = report_plan.declared(path)
+    texts = {"int": ("2.0", 2), "float": ("1", 1.0), "list": ("rain, haze", ["rain", "haze"]), "str": ("7", "7")}
+    options = [word for key, item in declared.items() for word in ("-p", key, texts[item["type"]][0])]
+    command = ["--prepare-only", str(path), str(tmp_path / "out.ipynb"), *options]
+    done = CliRunner().invoke(papermill, command)
+    assert done.exit_code == 0, done.output
+    space = {}
+    cells = [cell for cell in nbformat.read(tmp_path / "out.ipynb", 4).cells if cell.cell_type == "code"]
+    for cell in cells[:3]:  # the notebook's own values, those of papermill, the imports
+        exec(cell.source, space)
+    assert {key: space[key] for key in declared} == {key: texts[item["type"]][1] for key, item in declared.items()}
+    space["images"] = "two"
+    with pytest.raises(UserError, match="type int"):
+        exec(cells[2].source, space)
 
 
 def test_the_key_follows_parameters_source_checkpoint_and_data(notebook, untrained, tmp_path):
@@ -310,7 +440,7 @@ def test_relative_paths_mean_the_callers_folder(notebook, untrained, tmp_path, m
 def test_a_file_is_no_folder_of_runs(notebook, tmp_path):
     (tmp_path / "file").write_text("x")
     for out in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(UserError, match="Reports are written to a folder; .*file.* Choose another --out"):
+        with pytest.raises(UserError, match="folder.*file.*--out"):
             report.run(notebook("good", "1"), out=out)
 
 

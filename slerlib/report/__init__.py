@@ -2,12 +2,14 @@
 
 Read in this order:
 
-    runs.py      run(...): a folder per run, run.json, what is skipped, what goes on
+    runs.py      run(...): reports one after another, what is skipped, what goes on
     plan.py      parameters and the key of a run, settled before anything starts
+    record.py    the folder of a run: run.json, its lock, what a killed run left behind
     kernel.py    execute one notebook, and how it ended
     page.py      the HTML page of a run, and the list of runs
 """
 
+from .plan import parameters
 from .runs import run
 
-__all__ = ["run"]
+__all__ = ["run", "parameters"]

@@ -1,20 +1,19 @@
-"""Execute one notebook through papermill and tell the truth about how it ended.
+"""Execute one notebook through papermill, and find out how it ended.
 
-papermill alone cannot: a kernel killed by a signal (out of memory, say) leaves a notebook whose cells all read
+papermill alone cannot: a kernel that a signal killed (out of memory, say) leaves a notebook whose cells all read
 `completed`. Here the kernel process itself is watched, its exit code and memory are kept, and the saved notebook is
-corrected.
-
-Import this module inside functions only: papermill takes most of a second.
+corrected. Import this module inside functions only: papermill takes most of a second.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +26,9 @@ from papermill import execute_notebook
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
+from papermill.iorw import papermill_io
 
-from ..files import PACKAGE, clone_root
+from ..files import DISK, PACKAGE, clone_root, write_atomic
 from ..provenance import usable_cores
 
 
@@ -56,6 +56,18 @@ class _ThisPython(KernelSpecManager):
     def get_kernel_spec(self, kernel_name):
         argv = [sys.executable, "-m", "ipykernel_launcher", "--log-level=ERROR", "-f", "{connection_file}"]
         return KernelSpec(argv=argv, display_name="Python 3", language="python")
+
+
+class _Whole:
+    """Where papermill saves "whole:PATH": the file is written whole or not at all, which papermill's own is not."""
+
+    scheme = "whole:"
+
+    def write(self, text, path):
+        write_atomic(Path(path.removeprefix(self.scheme)), text)
+
+    def pretty_path(self, path):
+        return path.removeprefix(self.scheme)
 
 
 class _Client(PapermillNotebookClient):
@@ -95,9 +107,9 @@ class _WatchedEngine(NBClientEngine):
 class _Watch(threading.Thread):
     """Follow the kernel process: peak memory with its children, least free memory of the machine, exit code."""
 
-    def __init__(self, log):
+    def __init__(self):
         super().__init__(daemon=True)
-        self.log, self.process, self.peak, self.least_free = log, None, 0, None
+        self.log, self.process, self.peak, self.least_free = None, None, 0, None
         self._over = threading.Event()
 
     def start(self, manager):
@@ -141,20 +153,23 @@ def execute(source: Path, executed: Path, parameters: dict, log_path: Path, prog
     """Run `source` with `parameters` in the folder of `executed`, which is saved after every cell.
 
     Cell outputs and the kernel's own messages are appended to `log_path`; `progress` shows papermill's bar. Never
-    raises for what happens in the notebook.
+    raises for what happens in the notebook, or for a disk that takes no file.
     """
     papermill_engines.register("slerlib", _WatchedEngine)
+    papermill_io.register(_Whole.scheme, _Whole())
     options = {"engine_name": "slerlib", "progress_bar": progress, "log_output": True, "cwd": executed.parent}
-    interrupted, failure = None, None
-    with open(log_path, "ab", buffering=0) as log, _logging_to(log_path) as logger, _stoppable():
-        watch = _Watch(log)
-        try:
-            execute_notebook(source, executed, parameters, watch=watch, **options)
-        except (KeyboardInterrupt, SystemExit) as error:
-            interrupted = error
-        except Exception as error:
-            failure = error
-            logger.error("%s: %s", type(error).__name__, error)
+    interrupted, failure, watch = None, None, _Watch()
+    try:
+        with open(log_path, "ab", buffering=0) as watch.log, _logging_to(log_path) as logger, _stoppable():
+            try:
+                execute_notebook(source, f"{_Whole.scheme}{executed}", parameters, watch=watch, **options)
+            except Exception as error:
+                failure = error
+                logger.error("%s: %s", type(error).__name__, error)
+    except (KeyboardInterrupt, SystemExit) as error:
+        interrupted = error
+    except OSError as error:  # no log can be written
+        failure = failure or error
     return _judge(executed, failure, interrupted, watch)
 
 
@@ -164,8 +179,9 @@ def _logging_to(path: Path):
     logger = logging.getLogger("papermill")
     before = logger.level, logger.propagate
     handler = logging.FileHandler(path, encoding="utf-8")
+    handler.handleError = lambda line: None  # on a full disk
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    # papermill counts text cells too, and does not see every parameter; report_plan has checked them
+    # papermill counts text cells too, and does not see every parameter; plan.py has checked them
     noise = ("Executing ", "Ending ", "Passed unknown parameter", "Unable to parse line")
     handler.addFilter(lambda line: not str(line.msg).startswith(noise))
     logger.addHandler(handler)
@@ -174,7 +190,8 @@ def _logging_to(path: Path):
         yield logger
     finally:
         logger.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):
+            handler.close()
         logger.level, logger.propagate = before
 
 
@@ -199,7 +216,8 @@ def _judge(executed: Path, failure, interrupted, watch: _Watch) -> Outcome:
     state = "killed" if interrupted or isinstance(failure, DeadKernelError) else "failed" if failure else "done"
     out = Outcome(state, interrupted=interrupted, peak_memory_MB=round(watch.peak / 1e6) or None)
     out.least_free_memory_MB = None if watch.least_free is None else round(watch.least_free / 1e6)
-    read_cells(executed, out, raised=failure is None or isinstance(failure, PapermillExecutionError))
+    with suppress(OSError):  # of a correction that finds the disk full
+        read_cells(executed, out, raised=failure is None or isinstance(failure, PapermillExecutionError))
     if out.state != "done":
         kind, message = _reason(failure, interrupted, watch)
         out.error = (out.error or {}) | {"kind": kind, "message": message}
@@ -212,17 +230,24 @@ def _reason(failure, interrupted, watch: _Watch) -> tuple[str, str]:
     if interrupted:
         return "Stopped", "The run was asked to stop (SIGTERM), as a batch system does at its time limit."
     if isinstance(failure, PapermillExecutionError):
-        return failure.ename, failure.evalue
+        return failure.ename, failure.evalue + _about_disk(failure.evalue)
     if failure is None:
         return "SystemExit", "The notebook ended itself, by exit(), before its last cell."
     if not isinstance(failure, DeadKernelError):
-        return type(failure).__name__, str(failure)
+        return type(failure).__name__, f"{failure}{_about_disk(str(failure))}"
     code = watch.process.poll() if watch.process else None
     if code == -9:
         return "DeadKernel", "The notebook's process was killed (signal 9), as the system does when memory runs out."
     if code is not None and code < 0:
         return "DeadKernel", f"The notebook's process crashed with signal {-code}, usually inside a compiled library."
     return "DeadKernel", f"The notebook's process ended by itself with exit code {code}."
+
+
+def _about_disk(message: str) -> str:
+    """Plain words for the system's number in the message of an error, where a disk took no file."""
+    number = re.match(r"\[Errno (\d+)\]", message)
+    words = DISK.get(int(number[1])) if number else None
+    return f". This means: {words}. Change that, then go on with the command below" if words else ""
 
 
 def read_cells(executed: Path, out: Outcome, raised: bool = False) -> None:
@@ -242,16 +267,17 @@ def read_cells(executed: Path, out: Outcome, raised: bool = False) -> None:
     out.cells = len(code)
     if out.state == "done" and len(begun) < len(code):
         out.state = "failed"
-    if out.state != "done" and begun:
+    unclean = out.state != "done" and bool(begun)
+    if unclean:
         shown = [i for i in begun if raised and any(o.output_type == "error" for o in code[i].outputs)]
         begun = [i for i in begun if not shown or i <= shown[0]]
         guilty = begun.pop()
         out.error = {"cell": guilty + 1, "source": code[guilty].source}
-        if not raised:
-            for i in range(guilty, len(code)):
-                code[i].metadata.setdefault("papermill", {})["status"] = "failed" if i == guilty else "pending"
-            notebook.metadata.setdefault("papermill", {})["exception"] = True
-            nbformat.write(notebook, executed)
     out.cells_done = len(begun)
     if begun:
         out.last_good = {"cell": begun[-1] + 1, "source": code[begun[-1]].source}
+    if unclean and not raised:
+        for i in range(guilty, len(code)):
+            code[i].metadata.setdefault("papermill", {})["status"] = "failed" if i == guilty else "pending"
+        notebook.metadata.setdefault("papermill", {})["exception"] = True
+        write_atomic(executed, nbformat.writes(notebook) + "\n")

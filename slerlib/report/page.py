@@ -6,23 +6,15 @@ notebooks write them to be readable as text.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from ..files import write_atomic
+from ..files import leftovers, write_atomic
+from .record import FOREVER, STATES, held, read_runs
 
-STATES = {
-    "running": "is running",
-    "done": "finished",
-    "failed": "failed: a cell raised an error",
-    "killed": "was stopped before its end",
-}
-
-_KEYS = {"name", "key", "parameters", "started", "process", "resume", "provenance", "source_sha256"}
 _INTERVAL = re.compile(r"(\([-−+]?[\d.]+%?) to ([-−+]?[\d.]+%?\))")  # a line may end before an interval, not in one
 
 _STYLE = """
@@ -82,16 +74,16 @@ _TEMPLATE = """
 
 
 def write_page(folder: Path, record: dict) -> Path:
-    """Write index.html of one run from its record and its notebook.ipynb, which may be missing after an early end."""
-    page, executed = folder / "index.html", folder / "notebook.ipynb"
-    top, bottom = _summary(record, folder), _provenance(record)
+    """Write index.html of one run from its record and its notebook.ipynb, which may be missing after an early end.
+
+    Where the notebook cannot be read, or a full disk has no room for it, the page still states what happened.
+    """
+    page, top, bottom = folder / "index.html", _summary(record, folder), _provenance(record)
     try:
-        html = _export(executed, record, top, bottom)
-    except Exception as error:  # a half-written notebook must not cost the person the page that says what happened
+        return write_atomic(page, _export(folder / "notebook.ipynb", record, top, bottom))
+    except Exception as error:
         note = f"<p>The notebook itself could not be shown ({escape(type(error).__name__)}: {escape(str(error))}).</p>"
-        html = _document(record["name"], top + note + bottom)
-    write_atomic(page, html)
-    return page
+        return write_atomic(page, _document(record["name"], top + note + bottom))
 
 
 def _export(executed: Path, record: dict, top: str, bottom: str) -> str:
@@ -101,7 +93,7 @@ def _export(executed: Path, record: dict, top: str, bottom: str) -> str:
     from nbconvert import HTMLExporter
 
     notebook = nbformat.read(executed, as_version=4)
-    marker = "papermill-error-cell-tag"  # says what the box at the top says better
+    marker = "papermill-error-cell-tag"  # the box at the top is clearer
     notebook.cells = [cell for cell in notebook.cells if marker not in cell.metadata.get("tags", [])]
     notebook.metadata["title"] = f"{record['name']} - slerlib report"
     notebook.metadata.pop("widgets", None)  # dead without a kernel and a network
@@ -205,27 +197,21 @@ def _seconds(wall: float | None) -> str | None:
 
 def write_list(runs: Path) -> Path:
     """Write index.html of the folder that holds the runs, newest first."""
-    rows = []
-    for record in sorted(read_runs(runs), key=lambda record: record["started"], reverse=True):
-        name, place = escape(record["folder"].name), quote(os.fsencode(record["folder"].name))
-        link = f'<a href="{place}/index.html">{name}</a>' if (record["folder"] / "index.html").exists() else name
-        cells = (f'<span class="state {record["state"]}">{record["state"]}</span>', link, escape(_when(record)),
-                 _seconds(record.get("wall_seconds")) or "", escape(_parameters(record)))  # fmt: skip
-        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     head = "".join(f"<th>{title}</th>" for title in ("state", "run", "started", "took", "parameters"))
-    body = f'<h1>slerlib reports</h1><div class="wide"><table class="runs"><tr>{head}</tr>{"".join(rows)}</table></div>'
-    write_atomic(runs / "index.html", _document("Runs", body))
-    return runs / "index.html"
+    with held(runs, "list", FOREVER):  # else a list that was read earlier could be written later
+        for path in leftovers(runs):
+            path.unlink(missing_ok=True)
+        records = sorted(read_runs(runs), key=lambda record: record["started"], reverse=True)
+        table = f'<table class="runs"><tr>{head}</tr>{"".join(map(_row, records))}</table>'
+        body = f'<h1>slerlib reports</h1><div class="wide">{table}</div>'
+        return write_atomic(runs / "index.html", _document("Runs", body))
 
 
-def read_runs(runs: Path) -> list[dict]:
-    """The record of every run below `runs`, with its "folder"; a run.json that is damaged or foreign does not count."""
-    found = []
-    for path in sorted(runs.glob("*/run.json")):
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if isinstance(record, dict) and record.get("state") in STATES and record.keys() >= _KEYS:
-            found.append(record | {"folder": path.parent})
-    return found
+def _row(record: dict) -> str:
+    folder, state = record["folder"], record["state"]
+    name = escape(folder.name)
+    if (folder / "index.html").exists():
+        name = f'<a href="{quote(os.fsencode(folder.name))}/index.html">{name}</a>'
+    cells = (f'<span class="state {state}">{state}</span>', name, escape(_when(record)),
+             _seconds(record["wall_seconds"]) or "", escape(_parameters(record)))  # fmt: skip
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"

@@ -7,6 +7,8 @@ import hashlib
 import json
 import math
 import os
+import re
+from contextlib import suppress
 from pathlib import Path
 
 from .. import provenance
@@ -15,16 +17,9 @@ from ..errors import UserError
 from ..evaluation.results import results_file
 from ..files import PACKAGE, clone_root, sha256_file, sha256_folder, sha256_of
 
-_KINDS = {"int": int, "float": float, "str": str, "bool": bool, "list": list, "dict": dict, "tuple": tuple}
 CHECKPOINTS, RUNS = ("checkpoint", "against"), ("run_a", "run_b")  # parameters that are names or paths of such
-_EXAMPLES = {
-    "int": "2",
-    "float": "0.5",
-    "bool": "true",
-    "list": "'[1, 2]'",
-    "dict": "'{\"a\": 1}'",
-    "tuple": "'(1, 2)'",
-}
+_EXAMPLES = {"int": "2", "float": "0.5", "bool": "true", "str": "text", "list": "'[1, 2]'", "tuple": "'(1, 2)'"}
+_EXAMPLES |= {"dict": "'{\"a\": 1}'", "any": "value"}
 
 
 def notebooks_folder() -> Path:
@@ -40,21 +35,24 @@ def available() -> dict[str, Path]:
 
 def find_sources(names: list) -> dict[str, Path]:
     """Notebooks by report name. Raises UserError for a name that is no report and no notebook."""
-    known, found = available(), {}
-    for name in names:
-        text = str(name)
+    known, sources = available(), {}
+    for text in map(str, names):
+        name = text.removeprefix("report_")
         if text == "all":
-            found |= known
-        elif text.removeprefix("report_") in known:
-            found[text.removeprefix("report_")] = known[text.removeprefix("report_")]
+            sources |= known
+        elif name in known:
+            sources[name] = known[name]
         elif text.endswith(".ipynb") and Path(text).is_file():
-            found[Path(text).stem.removeprefix("report_")] = Path(text).resolve()
+            sources[Path(text).stem.removeprefix("report_")] = Path(text).resolve()
         else:
-            listed = ", ".join(known) or f"none yet in {notebooks_folder()}"
+            listed = ", ".join(known) or f"missing in {notebooks_folder()}"
             raise UserError(f"A report is one of: {listed}; or `all`, or the path of a notebook. Got {text!r}.")
-    if not found:
-        raise UserError(f"No report_*.ipynb was found in {notebooks_folder()}. Give the path of a notebook instead.")
-    return found
+    if not sources:
+        raise UserError(f"{notebooks_folder()} has no report_*.ipynb. Give the path of a notebook instead.")
+    return sources
+
+
+# --- parameters
 
 
 def declared(source: Path) -> dict[str, dict]:
@@ -65,20 +63,20 @@ def declared(source: Path) -> dict[str, dict]:
     """
     try:
         cells = json.loads(source.read_text(encoding="utf-8"))["cells"]
-        text = next((_text(cell) for cell in cells if "parameters" in cell["metadata"].get("tags", [])), "")
-        statements = ast.parse(text).body
+        tagged = (_source(cell) for cell in cells if "parameters" in cell["metadata"].get("tags", []))
+        statements = ast.parse(next(tagged, "")).body
     except (OSError, ValueError, LookupError, TypeError, SyntaxError) as error:
         raise UserError(f"A report is a notebook with plain Python parameters; {source} is not ({error}).") from error
-    found = {}
+    items = {}
     for statement in statements:
         targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
         for target in targets:
             if isinstance(target, ast.Name) and getattr(statement, "value", None) is not None:
-                found[target.id] = _declaration(source, statement)
-    return found
+                items[target.id] = _declaration(source, statement)
+    return items
 
 
-def _text(cell: dict) -> str:
+def _source(cell: dict) -> str:
     return "".join(cell["source"])
 
 
@@ -88,66 +86,114 @@ def _declaration(source: Path, statement: ast.Assign | ast.AnnAssign) -> dict:
     except ValueError:
         line = ast.unparse(statement)
         raise UserError(f"Report parameters are plain values; {source.name} has `{line}`. Write a literal.") from None
-    annotation = ast.unparse(statement.annotation) if isinstance(statement, ast.AnnAssign) else ""
-    kind = annotation.split("[")[0].strip()
-    kind = kind if kind in _KINDS else type(default).__name__
-    return {"type": kind if kind in _KINDS else "any", "default": default}
+    annotation = ast.unparse(statement.annotation).split("[")[0] if isinstance(statement, ast.AnnAssign) else ""
+    kinds = [kind for kind in (annotation, type(default).__name__) if kind in _EXAMPLES]
+    return {"type": kinds[0] if kinds else "any", "default": default}
 
 
-def make_plans(sources: dict[str, Path], given: dict) -> list[dict]:
-    """Parameters, hashes and key of every notebook, settled before the first one starts."""
+def parameters(name: str, values: dict) -> dict:
+    """Those of `values` that a notebook declares, in their declared types; the notebook itself calls it.
+
+    name: "report_compare"; values: its `globals()`. papermill's own -p gives a list as text, and a name that looks like
+    a number as a number. Raises UserError for a value that does not fit.
+    """
+    source = notebooks_folder() / f"{name}.ipynb"
+    items = declared(source).items() if source.is_file() else ()
+    return {key: typed(key, values[key], item["type"]) for key, item in items if key in values}
+
+
+def typed(key: str, value, kind: str):
+    """A parameter in its declared type, from a value, from text, or from what papermill makes of text.
+
+    A list may be one value, or text with commas. None is an empty list or text. Raises UserError for what does not fit.
+    """
+    try:
+        return _READERS[kind](value)
+    except (ValueError, TypeError, LookupError, OverflowError):
+        raise UserError(
+            f"Report parameter {key} has the type {kind}; got {value!r}. Example: -p {key} {_EXAMPLES[kind]}"
+        ) from None
+
+
+def _literal(value):
+    """What a text means in Python or JSON; a text that means nothing there stays text."""
+    for read in (ast.literal_eval, json.loads) if isinstance(value, str) else ():
+        with suppress(ValueError, SyntaxError, RecursionError):
+            return read(value.strip())
+    return value
+
+
+def _list(value) -> list:
+    value = _literal(value)
+    if isinstance(value, str):  # the commas of KEY=1,2 belong to it
+        parts = re.split(r",(?=\s*[\w.]+=)" if "=" in value else ",", value)
+        return [_literal(part.strip()) for part in parts if part.strip()]
+    return list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
+
+
+def _text(value) -> str:
+    if isinstance(value, (list, tuple, dict)):
+        raise TypeError
+    return "" if value is None else str(value)
+
+
+def _float(value) -> float:
+    value = _literal(value)
+    if isinstance(value, (bool, str)) or not math.isfinite(value):
+        raise ValueError
+    return float(value)
+
+
+def _int(value) -> int:
+    if not _float(value).is_integer():
+        raise ValueError
+    return int(_literal(value))
+
+
+_READERS = {
+    "int": _int,
+    "float": _float,
+    "bool": lambda value: {"true": True, "1": True, "false": False, "0": False}[str(value).lower()],
+    "str": _text,
+    "list": _list,
+    "tuple": lambda value: tuple(_list(value)),
+    "dict": lambda value: dict(_literal(value)),
+    "any": _literal,
+}
+
+
+# --- the key
+
+
+def make_plans(sources: dict[str, Path], params: dict) -> list[dict]:
+    """Parameters, hashes and key of every notebook, settled before the first one starts.
+
+    Raises UserError for a parameter that no notebook has, that has another type, or that names what does not exist.
+    """
     known = {name: declared(source) for name, source in sources.items()}
-    everything = {key: item["type"] for items in known.values() for key, item in items.items()}
-    for key in given:
-        if key not in everything:
-            listed = ", ".join(f"{name} ({kind})" for name, kind in everything.items()) or "none"
-            raise UserError(f"Unknown report parameter {key!r}. The parameters of {', '.join(sources)} are: {listed}.")
+    kinds = {key: item["type"] for items in known.values() for key, item in items.items()}
+    if unknown := [key for key in params if key not in kinds]:
+        listed = ", ".join(f"{key} ({kind})" for key, kind in kinds.items()) or "none"
+        raise UserError(f"Unknown report parameter {unknown[0]!r}. The parameters of {', '.join(sources)}: {listed}.")
     code = sha256_folder(PACKAGE, "*.py")
     versions = provenance.versions(provenance.SCORING_PACKAGES)
     plans = []
     for name, source in sources.items():
-        own = {key: value for key, value in given.items() if key in known[name]}
-        values = {key: item["default"] for key, item in known[name].items()}
-        values |= {key: _typed(key, value, known[name][key]["type"]) for key, value in own.items()}
+        own = {key: typed(key, params[key], item["type"]) for key, item in known[name].items() if key in params}
+        values = {key: item["default"] for key, item in known[name].items()} | own
         if values.get("run_a") and values.get("run_b"):  # nothing is scored: what was not asked for plays no part
             values |= {key: "" for key in (*CHECKPOINTS, "data") if key in values and key not in own}
         hashes = _resolve_paths(values) | {"source_sha256": _source_hash(source)}
         key = hashlib.sha256(json.dumps([values, hashes, code, versions], sort_keys=True).encode()).hexdigest()[:8]
-        plans.append({"name": name, "source": source, "given": own, "parameters": values, "key": key, **hashes})
+        plan = {"name": name, "source": source, "asked": own, "parameters": values, "key": key, **hashes}
+        plans.append(plan | {"lock": f"{name}-{key}"})
     return plans
 
 
 def _source_hash(source: Path) -> str:
     """Hash of the cells' sources: outputs and editor metadata do not make another notebook."""
     cells = json.loads(source.read_text(encoding="utf-8"))["cells"]
-    sources = [[cell["cell_type"], _text(cell)] for cell in cells]
-    return hashlib.sha256(json.dumps(sources).encode()).hexdigest()
-
-
-def _typed(key: str, value, kind: str):
-    """Turn text into the declared type; refuse what does not fit."""
-    example = _EXAMPLES.get(kind, "value")
-    refuse = UserError(f"Report parameter {key} has the type {kind}; got {value!r}. Example: -p {key} {example}")
-    if kind == "str":
-        if not isinstance(value, (str, os.PathLike)):
-            raise refuse
-        return str(value)
-    if isinstance(value, str):
-        if kind == "bool":
-            value = {"true": True, "false": False}.get(value.lower(), value)
-        else:
-            try:
-                value = ast.literal_eval(value)
-            except (ValueError, SyntaxError):
-                if kind != "any":  # a parameter without a type takes text as it is
-                    raise refuse from None
-    if kind == "any":
-        return value
-    if kind == "float" and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if type(value) is not _KINDS[kind] or (kind == "float" and not math.isfinite(value)):
-        raise refuse
-    return value
+    return hashlib.sha256(json.dumps([[cell["cell_type"], _source(cell)] for cell in cells]).encode()).hexdigest()
 
 
 def _resolve_paths(values: dict) -> dict:
@@ -165,7 +211,7 @@ def _resolve_paths(values: dict) -> dict:
         value = values.get(name)
         if isinstance(value, str) and (value or len(runs) < 2):
             weights = weights_file(value)
-            if weights.parent == Path(value).resolve() or weights == Path(value).resolve():
+            if Path(value).resolve() in (weights, weights.parent):
                 values[name] = str(weights.parent)  # a path, not a shipped name
             hashes[f"{name}_sha256"] = sha256_file(weights)
     data = values.get("data")
