@@ -2,7 +2,8 @@
 
 Read in this order:
 
-    files.py          read_image, write_image, and PIL images; `Meta` keeps alpha, 16 bits, colour profile, camera data
+    formats.py        which suffix means which format, what each holds; `Meta`: what a picture is besides its RGB values
+    files.py          read_image, write_image, and PIL images
     arrays.py         numpy arrays, uint8, uint16 or float
     sixteen_bit.py    PNG and TIFF with 16 bits per channel
     orientation.py    which way up a picture is stored

@@ -11,7 +11,7 @@ import io
 import os
 import struct
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,41 +20,11 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from ..errors import UserError
 from ..files import write_atomic
+from .formats import FORMATS, KINDS, SUFFIXES, Meta, arguments, carried
 from .orientation import orientation, upright
-from .sixteen_bit import read_samples16, write_samples16
+from .sixteen_bit import png16, read_samples16, tiff, tiff_profile
 
-FORMATS = {
-    ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".webp": "WEBP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".bmp": "BMP",
-}
-SUFFIXES = tuple(FORMATS)  # what write_image writes; read_image reads whatever Pillow reads
-_KEEPS_ALPHA = ("PNG", "WEBP", "TIFF")
-_KEEPS_CMYK = ("JPEG", "TIFF")
-_KEEPS_16 = ("PNG", "TIFF")
-_KEEPS_EXIF = ("PNG", "JPEG", "WEBP")
-_OPTIONS = {
-    "JPEG": {"quality": 95, "subsampling": 0},
-    "WEBP": {"lossless": True, "exact": True},
-    "TIFF": {"compression": "tiff_deflate"},
-}
-
-
-@dataclass(frozen=True)
-class Meta:
-    """What a picture is besides its RGB values."""
-
-    mode: str = "RGB"  # the PIL mode to go back to, without alpha: "L", "RGB", "CMYK", "I;16", ...
-    depth: int = 8  # bits per channel, 8 or 16
-    alpha: np.ndarray | None = None  # (H, W) uint8 or uint16, never touched
-    icc: bytes | None = None  # colour profile
-    exif: bytes | None = None  # camera data; for files the orientation has been applied and its tag removed
-    format: str | None = None  # as Pillow names it
-    notes: tuple[str, ...] = ()  # one sentence for each thing that the reader left out
+__all__ = ["SUFFIXES", "Meta", "check_output", "from_pil", "read_image", "scaled", "to_pil", "write_image"]
 
 
 # --- reading ---
@@ -77,9 +47,12 @@ def read_image(source: str | os.PathLike | Image.Image) -> tuple[torch.Tensor, M
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     except UnidentifiedImageError:
+        step = "Convert it to PNG, JPEG, WebP or TIFF."
+        if path.suffix.lower() in (".heic", ".heif", ".hif"):
+            step = "Install pillow-heif (python -m pip install pillow-heif), or convert it to JPEG."
         raise UserError(
-            f"An image of a kind that Pillow reads is needed; {path} is none ({len(data)} bytes, starting with "
-            f"{data[:8]!r}). Convert it to PNG, JPEG, WebP or TIFF."
+            f"A picture must be of a kind that Pillow reads here; {path} is not ({len(data)} bytes, starting with "
+            f"{data[:8]!r}). {step}"
         ) from None
     except Image.DecompressionBombError as error:
         raise UserError(
@@ -101,35 +74,47 @@ def _file_bytes(path: Path) -> bytes:
         if not path.exists():
             raise UserError(f"{need}; {path} does not exist. Check the spelling; the current folder is {Path.cwd()}.")
         if not path.is_file():
-            raise UserError(f"{need}; {path} is a device or a pipe. Save its content to a file first.")
+            raise UserError(f"{need}; {path} is a device or a pipe. Save its bytes to a file first.")
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"{need} that can be read; {path} cannot: {error.strerror}. Check the permissions.") from None
     if not data:
-        raise UserError(f"{need} with content; {path} has 0 bytes. Copy or download it again.")
+        raise UserError(f"{need}; {path} is empty (0 bytes). Copy or download it again.")
     return data
 
 
 def _decode(data: bytes) -> tuple[torch.Tensor, Meta]:
-    im = Image.open(io.BytesIO(data))
-    wide_HWN, notes = read_samples16(data, im)  # None for the usual 8-bit file
-    if getattr(im, "n_frames", 1) > 1 and im.format != "MPO":  # MPO: a camera's JPEG with a preview inside
-        notes.append(f"The file has {im.n_frames} frames or pages; only the first is used.")
-    kind, turned = im.format, orientation(im)
-    negative = kind == "TIFF" and im.mode.startswith("I;16") and im.tag_v2.get(262) == 0  # 0 is white
+    try:
+        im = Image.open(io.BytesIO(data))
+    except UnidentifiedImageError:
+        wide_HWN, notes = read_samples16(data)  # Pillow knows no TIFF with 16-bit grey and alpha
+        if wide_HWN is None:
+            raise
+        return _deep(wide_HWN, Meta(format="TIFF", icc=tiff_profile(data), notes=tuple(notes)))
+    wide_HWN, notes = read_samples16(data)  # None for the usual 8-bit file
+    kind, turned, frames = im.format, orientation(im), getattr(im, "n_frames", 1)
+    if frames > 1:
+        more = "pictures (a preview, a gain map or another view)" if kind == "MPO" else "frames or pages"
+        notes.append(f"The file has {frames} {more}; only the first is used.")
+    if im.info.get("photoshop"):
+        notes.append("Its Photoshop and IPTC data are left out.")
+    parts = carried(im)  # now: a TIFF closes its file with the pixels
     im.load()
-    x_CHW, meta = from_pil(im if turned == 1 else ImageOps.exif_transpose(im))
-    x_CHW = 1 - x_CHW if negative else x_CHW
-    # A TIFF's tags describe the layout of the file itself, so they are not carried over.
-    meta = replace(meta, format=kind, notes=tuple(notes), exif=None if kind == "TIFF" else meta.exif)
-    if wide_HWN is None:
-        return x_CHW, meta
-    wide_HWN = upright(wide_HWN, turned)
-    colour, alpha = (3, 3) if wide_HWN.shape[2] >= 3 else (1, 1)
-    meta = replace(meta, depth=16, mode="RGB" if colour == 3 else "L")
-    if wide_HWN.shape[2] > alpha:
-        meta = replace(meta, alpha=wide_HWN[..., alpha].copy())
-    return scaled(wide_HWN[..., :colour], 65535), meta
+    if turned != 1 and kind != "TIFF":  # Pillow turns a TIFF itself
+        im = ImageOps.exif_transpose(im)
+        parts |= {name: value for name, value in carried(im).items() if name in ("exif", "xmp")}
+        wide_HWN = None if wide_HWN is None else upright(wide_HWN, turned)
+    if wide_HWN is not None:
+        return _deep(wide_HWN, Meta(**parts, notes=tuple(notes)))
+    x_CHW, meta = from_pil(im)
+    return x_CHW, replace(meta, **parts, notes=tuple(notes))
+
+
+def _deep(wide_HWN: np.ndarray, meta: Meta) -> tuple[torch.Tensor, Meta]:
+    colours, n = 3 if wide_HWN.shape[2] >= 3 else 1, wide_HWN.shape[2]
+    alpha = wide_HWN[..., colours].copy() if n > colours else None
+    mode = "RGB" if colours == 3 else "I;16" if alpha is None else "L"
+    return scaled(wide_HWN[..., :colours], 65535), replace(meta, depth=16, mode=mode, alpha=alpha)
 
 
 def from_pil(im: Image.Image) -> tuple[torch.Tensor, Meta]:
@@ -148,7 +133,7 @@ def from_pil(im: Image.Image) -> tuple[torch.Tensor, Meta]:
         ) from error
     if 0 in im.size:
         raise UserError(f"An image needs at least one pixel; this is {im.width} x {im.height}. Check how it was made.")
-    meta = Meta(icc=im.info.get("icc_profile"), exif=_exif_bytes(im), format=im.format)
+    meta = Meta(**carried(im))
     if im.mode.startswith("I") or im.mode == "F":
         values_HW, top = np.asarray(im), 1.0 if im.mode == "F" else 65535.0
         low, high = values_HW.min(), values_HW.max()
@@ -174,14 +159,6 @@ def scaled(values_HWN: np.ndarray, top: float) -> torch.Tensor:
     return torch.from_numpy(values_NHW).expand(3, -1, -1).contiguous()
 
 
-def _exif_bytes(im: Image.Image) -> bytes | None:
-    try:
-        exif = im.getexif()
-        return exif.tobytes() if len(exif) else None
-    except Exception:  # damaged camera data is no reason to refuse a readable picture
-        return None
-
-
 def _press(im: Image.Image, icc: bytes | None, target: str) -> Image.Image:
     """CMYK -> RGB or RGB -> CMYK, through the picture's own profile where it is usable, else by the plain formula."""
     if icc:
@@ -197,8 +174,15 @@ def _press(im: Image.Image, icc: bytes | None, target: str) -> Image.Image:
 
 
 def to_pil(x_CHW: torch.Tensor, meta: Meta | None = None) -> Image.Image:
-    """(3, H, W) in [0, 1] -> PIL image of the kind that `meta` tells; 16-bit colour, unknown to PIL, gets 8 bits."""
+    """(3, H, W) in [0, 1] -> PIL image of the kind in `meta`; 16-bit colour, unknown to PIL, gets 8 bits."""
     meta = _checked(x_CHW, meta)
+    im = _pixels(x_CHW, meta)
+    info = {"icc_profile": meta.icc, "exif": meta.exif, "dpi": meta.dpi, "xmp": meta.xmp}
+    im.info |= {key: value for key, value in info.items() if value}
+    return im
+
+
+def _pixels(x_CHW: torch.Tensor, meta: Meta) -> Image.Image:
     if meta.mode == "F":
         im = Image.fromarray(x_CHW.detach().mean(0).clamp(0, 1).float().cpu().numpy())
     elif meta.mode.startswith("I"):
@@ -211,73 +195,85 @@ def to_pil(x_CHW: torch.Tensor, meta: Meta | None = None) -> Image.Image:
     if meta.alpha is not None:
         wide = meta.alpha.dtype == np.uint16
         im.putalpha(Image.fromarray((meta.alpha // 257).astype(np.uint8) if wide else meta.alpha))
-    im.info |= {"icc_profile": meta.icc} if meta.icc else {}
-    im.info |= {"exif": meta.exif} if meta.exif else {}
     return im
 
 
-def write_image(path: str | os.PathLike, x_CHW: torch.Tensor, meta: Meta | None = None) -> None:
-    """Write (3, H, W) in [0, 1] as the kind of picture that `meta` tells, in the format of the suffix.
+def write_image(path: str | os.PathLike, x_CHW: torch.Tensor, meta: Meta | None = None) -> tuple[str, ...]:
+    """Write (3, H, W) in [0, 1] as the kind of picture in `meta`, in the format of the suffix.
 
     The file appears whole or not at all. Formats of 8 bits get 8 bits, formats without CMYK get sRGB.
+    Returns a sentence for each thing that the format cannot hold.
     Raises UserError for a suffix that is not in SUFFIXES, a folder that cannot be written to, transparency in a format
     that has none and a picture too large for its format.
     """
     meta, kind = _checked(x_CHW, meta), check_output(path)
     path = Path(os.path.realpath(path))  # write through a link, which the rename would otherwise replace
-    if meta.alpha is not None and kind not in _KEEPS_ALPHA:
+    if meta.alpha is not None and "alpha" not in FORMATS[kind].holds:
         raise UserError(
             f"A picture with transparency needs PNG, WebP or TIFF; {path.name} is {kind}, which would lose it. "
             f"Write {path.stem}.png instead."
         )
-    data = _encoded(x_CHW, meta, kind)
+    data, notes = _encoded(x_CHW, meta, kind, path.suffix.lower())
     try:
         write_atomic(path, data)
     except OSError as error:
         raise UserError(
             f"The output folder must be writable; writing {path} failed: {error.strerror}. "
             "Choose another folder or free some space."
-        ) from None
+        ) from error
+    return notes
 
 
 def check_output(path: str | os.PathLike) -> str:
     """The format that write_image will use for this path. Raises UserError if the name or its folder will not do."""
     path = Path(path)
-    if path.suffix.lower() not in FORMATS:
+    if path.suffix.lower() not in KINDS:
         raise UserError(
             f"The output format comes from the suffix, one of {', '.join(SUFFIXES)}; {path.name!r} has "
             f"{path.suffix or 'none'}. Name it {path.stem}.png, for example."
         )
     if path.is_dir() or not path.parent.is_dir():
-        fault = "is a folder" if path.is_dir() else f"lies in {path.parent}, which is no folder"
+        fault = "is a folder" if path.is_dir() else f"lies in {path.parent}, which does not exist"
         raise UserError(f"The output must be a file in an existing folder; {path} {fault}. Create it or choose one.")
-    return FORMATS[path.suffix.lower()]
+    return KINDS[path.suffix.lower()]
 
 
-def _encoded(x_CHW: torch.Tensor, meta: Meta, kind: str) -> bytes:
-    if meta.mode in ("YCbCr", "LAB", "HSV") or (meta.mode == "CMYK" and kind not in _KEEPS_CMYK):
-        # The values are sRGB now; the profile of a press does not describe them.
-        meta = replace(meta, mode="RGB", icc=None if meta.mode == "CMYK" else meta.icc)
+def _encoded(x_CHW: torch.Tensor, meta: Meta, kind: str, suffix: str) -> tuple[bytes, tuple[str, ...]]:
+    """(bytes of the file, what it cannot hold)."""
+    held, notes = FORMATS[kind].holds.split(), []
+    if meta.mode == "CMYK" and "cmyk" not in held:  # the profile of a press does not describe the values as sRGB
+        meta = replace(meta, mode="RGB", icc=None)
+        notes.append(f"{kind} cannot hold CMYK; the picture became sRGB.")
+    meta = replace(meta, mode="RGB") if meta.mode in ("YCbCr", "LAB", "HSV") else meta
     grey = meta.mode in ("L", "F") or meta.mode.startswith("I")
     whole = meta.mode == "F" and kind == "TIFF"  # the one format here for floating-point values
-    if meta.depth == 16 and kind in _KEEPS_16 and not whole:
+    extra, lost = arguments(kind, meta)
+    if meta.depth == 16 and "deep" in held and not whole:
         samples_HWN = _quantised(x_CHW.mean(0, keepdim=True) if grey else x_CHW, 16).transpose(1, 2, 0)
         if meta.alpha is not None:
             alpha_HW = meta.alpha if meta.alpha.dtype == np.uint16 else meta.alpha.astype(np.uint16) * 257
             samples_HWN = np.concatenate([samples_HWN, alpha_HW[..., None]], axis=2)
-        return write_samples16(kind, samples_HWN, meta.icc, meta.exif)
-    im = to_pil(x_CHW, replace(meta, mode="L" if grey and not whole else meta.mode))
-    extra = {"icc_profile": meta.icc} if meta.icc else {}
-    extra |= {"exif": meta.exif} if meta.exif and kind in _KEEPS_EXIF else {}
+        samples_HWN = np.ascontiguousarray(samples_HWN)
+    else:
+        samples_HWN = None
+        im = _pixels(x_CHW, replace(meta, mode="L" if grey and not whole else meta.mode))
+        notes += [f"{kind} holds 8 bits per channel; the picture had 16."] if meta.depth == 16 and not whole else []
+    if kind == "PNG" and samples_HWN is not None:
+        return png16(samples_HWN, extra), (*notes, *lost)
+    if kind == "TIFF":
+        samples_HWN = np.atleast_3d(np.asarray(im)) if samples_HWN is None else samples_HWN
+        return tiff(samples_HWN, extra, meta.alpha is not None, meta.mode == "CMYK"), (*notes, *lost)
+    if kind == "JPEG2000":
+        extra["no_jp2"] = suffix in (".j2k", ".j2c", ".jpc")
     out = io.BytesIO()
     try:
-        im.save(out, kind, **_OPTIONS.get(kind, {}), **extra)
-    except (OSError, ValueError, struct.error) as error:
+        im.save(out, kind, **FORMATS[kind].options, **extra)
+    except (OSError, ValueError, RuntimeError, struct.error) as error:
         raise UserError(
             f"The format must be able to hold the picture; {kind} refused {im.width} x {im.height} pixels ({error}). "
             "Write a .png or .tiff file instead."
         ) from error
-    return out.getvalue()
+    return out.getvalue(), (*notes, *lost)
 
 
 def _checked(x_CHW: torch.Tensor, meta: Meta | None) -> Meta:
