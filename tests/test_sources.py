@@ -365,7 +365,7 @@ def test_unfit_files_are_named_before_training(recognised):
     with pytest.raises(UserError, match=r"at least 32 pixels a side; smaller: .*input/1.png \(8x40\)"):
         Sources.of(root)
     file.write_bytes(b"")
-    with pytest.raises(UserError, match="1.png has 0 bytes"):
+    with pytest.raises(UserError, match="1.png is empty"):
         Sources.of(root)
     Image.new("RGB", (50, 40)).save(file)
     file.write_bytes(file.read_bytes()[:60])
