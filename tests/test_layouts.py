@@ -7,7 +7,7 @@ import pytest
 
 from slerlib.data import registry
 from slerlib.data.layouts import Item, missing_sets, recognise
-from slerlib.data.pairing import image_files, partner, stems
+from slerlib.data.pairing import image_files, partners
 from slerlib.errors import UserError
 
 A = """
@@ -143,7 +143,7 @@ def test_own_pairs(tmp_path):
     assert found.layout == "pairs" and not found.problems
     assert set(counts(found)) == {
         ("wet", "rain", "train"), ("fog", "haze", "train"), ("night", "lowlight", "train"), ("shaky", "blur", "train"),
-        ("scans", "scans", "train"), ("scans", "scans", "test"), ("my_denoising", "noise", "train"),
+        ("scans", "scans", "train"), ("scans", "scans", "test"), ("my_denoising", "my_denoising", "train"),
     }  # fmt: skip
     assert next(s for s in found.sets if s.name == "night").items[0].name == "a/1.png"
     words = recognise(
@@ -151,7 +151,7 @@ def test_own_pairs(tmp_path):
     )
     assert [s.split for s in words.sets] == ["test", "test"], "never trained on"
     alone = recognise(tmp_path / "scans" / "test")
-    assert counts(alone) == {("test", "test", "test"): 1} and alone.layout == "pairs"
+    assert counts(alone) == {("own", "own", "test"): 1} and alone.layout == "pairs"
 
 
 def test_clean_photographs(tmp_path):
@@ -199,10 +199,10 @@ def test_what_is_wrong_is_named(remove, add, problems, tmp_path):
     assert all(problem.path.name in problem.message for problem in found.problems)
 
 
-def test_pairs_with_other_names_are_not_silently_photographs(tmp_path):
-    found = recognise(tree(tmp_path / "own", "before/1.png before/2.png after/1.jpg after/2.jpg after/3.jpg"))
-    assert counts(found) == {("own", "noise", "train"): 5} and kinds(found) == [("after", "looks-paired")]
-    assert "after and before hold" in found.problems[0].message
+def test_folders_of_the_same_names_are_named(tmp_path):
+    found = recognise(tree(tmp_path / "own", "left/1.png left/2.png right/1.jpg right/2.jpg right/3.jpg"))
+    assert counts(found) == {("own", "noise", "train"): 5} and kinds(found) == [("left", "same-names")]
+    assert "left and right hold" in found.problems[0].message
     apart = tree(tmp_path / "apart", "2021/1.png 2021/2.png 2022/2.png 2022/3.png a/x/1.png b/x/1.png")
     assert kinds(recognise(apart)) == []
     named = tree(tmp_path / "named", "night/input/1.png night/target/1.png")
@@ -249,8 +249,7 @@ def test_no_folder_and_no_image(tmp_path):
 def test_partner(name, clean):
     folder = Path("clean")
     others = [folder / other for other in ("2.png", "b/1.png", clean or "11.png")]
-    found = partner(Path("damaged") / name, Path("damaged"), stems(others, folder))
-    assert found == (folder / clean if clean else None)
+    assert partners([Path("degraded") / name], Path("degraded"), others, folder) == [folder / clean if clean else None]
 
 
 @pytest.mark.parametrize("place, test", [("denoising", "cbsd68"), ("test/denoise", "cbsd68"), (".", None)])
@@ -324,3 +323,113 @@ places = [{ layout = "A", split = "test", folder = "TEST/derain/Rain12/input", t
 def test_the_clone_reads_its_own_registry():
     assert registry.registry_file() == Path(__file__).resolve().parent.parent / "data" / "registry.toml"
     assert list(tomllib.loads(registry.registry_file().read_text())) == list(registry.registry())
+
+
+# --- names of pairs that public sets and tools use
+
+
+@pytest.mark.parametrize(
+    "inputs, targets",
+    [
+        ("LQ", "GT"), ("lq", "gt"), ("lq", "hq"), ("LR", "HR"), ("input", "groundtruth"), ("input", "ground_truth"),
+        ("input_crops", "target_crops"), ("degraded", "clean"), ("noisy", "clean"), ("before", "after"),
+        ("rainy", "gt"), ("blur_gamma", "sharp"), ("train_lq", "train_gt"), ("hazy_images", "clear_images"),
+        ("old", "fixed"), ("noisyImages", "cleanImages"), ("snow", "gt"),
+    ],
+)  # fmt: skip
+def test_folders_of_pairs(inputs, targets, tmp_path):
+    found = recognise(tree(tmp_path / "mine", [f"{side}/{n}.png" for side in (inputs, targets) for n in range(4)]))
+    (only,) = found.sets
+    assert only.paired and len(only.items) == 4 and not found.problems
+    assert all(item.input.parent.name == inputs and item.target.parent.name == targets for item in only.items)
+
+
+@pytest.mark.parametrize(
+    "one, two",
+    [
+        ("IMG_{}_old", "IMG_{}_fixed"), ("IMG_{}", "IMG_{}_gt"), ("{}_hazy", "{}_GT"), ("NOISY_SRGB_{}", "GT_SRGB_{}"),
+        ("{}_outdoor_hazy", "{}_outdoor_GT"), ("low{}", "normal{}"), ("{}_rain", "{}_clean"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("folders", [("input/", "target/"), ("", "")])
+def test_files_of_pairs(one, two, folders, tmp_path):
+    """In two folders, and side by side in one."""
+    files = [
+        f"{folder}{name.format(n)}.png" for folder, name in zip(folders, (one, two), strict=True) for n in range(9)
+    ]
+    found = recognise(tree(tmp_path / "mine", files))
+    (only,) = found.sets
+    names = [(item.input.stem, item.target.stem) for item in only.items]
+    assert names == [(one.format(n), two.format(n)) for n in range(9)] and not found.problems
+
+
+def test_parameters_at_the_end_of_a_name(tmp_path):
+    files = ["input/im_0001_s80_a04.png", "input/im_0002_s10_a01.png", "target/im_0001.png", "target/im_0002.png"]
+    assert len(recognise(tree(tmp_path / "mine", files)).sets[0].items) == 2
+
+
+def test_a_word_inside_another_word_is_no_task_and_no_side(tmp_path):
+    files = """millie/input/1.png millie/target/1.png flowers/input/1.png flowers/target/1.png
+    training/input/1.png training/target/1.png yellow/1.png glow/1.png"""
+    sets = {(s.name, s.task) for s in recognise(tree(tmp_path / "root", files)).sets}
+    assert sets == {("millie", "millie"), ("flowers", "flowers"), ("root", "root")}
+    names = [f"{word}/{n}.png" for word in ("train", "yellow", "normandy", "cleaning") for n in range(2)]
+    assert not any(s.paired for s in recognise(tree(tmp_path / "words", names)).sets)
+
+
+def test_what_a_class_of_own_pairs_is_called(tmp_path):
+    for folder, task in (("scanner/train", "scanner"), ("data/2024", "own"), ("snow", "snow"), ("clean", "clean-pairs"),
+                         ("my, scans+", "my_scans_")):  # fmt: skip
+        root = tree(tmp_path / task, [f"data/{folder}/input/1.png", f"data/{folder}/target/1.png"]) / "data"
+        assert [s.task for s in recognise(root).sets] == [task]
+
+
+def test_a_damaged_side_alone_is_not_taken_for_clean(tmp_path):
+    for name in ("lq", "input", "hazy"):
+        found = recognise(tree(tmp_path / name / "mine", [f"{name}/1.png", f"{name}/2.png"]))
+        assert not found.sets and kinds(found) == [(name, "missing-folder")]
+
+
+def test_gamma_blur_beside_blur_is_left_out_and_alone_is_used(tmp_path):
+    files = [f"train/GOPR0372_07_00/{side}/1.png" for side in ("blur", "blur_gamma", "sharp")]
+    found = recognise(tree(tmp_path / "both", files))
+    assert counts(found) == {("gopro", "blur", "train"): 1} and [kind for _, kind in kinds(found)] == ["ignored"]
+    alone = recognise(tree(tmp_path / "alone", files[1:]))
+    assert len(alone.sets) == 1 and alone.sets[0].task == "blur" and not alone.problems
+
+
+# --- lists
+
+
+def test_a_list_names_pairs_of_any_name(tmp_path):
+    tmp_path = tree(
+        tmp_path / "data", "a/x.png b/y.png night/1_dark.png night/1_long.png night/2_dark.png night/2_long.png c/z.png"
+    )
+    rows = "input,target,task\na/x.png,b/y.png,scanner\nnight/*_dark.png,night/*_long.png,lowlight\n,c/z.png,\n"
+    (tmp_path / "pairs.csv").write_text(rows)
+    found = recognise(tmp_path)
+    assert counts(found) == {("scanner", "scanner", "train"): 1, ("lowlight", "lowlight", "train"): 2,
+                             ("c", "noise", "train"): 1} and not found.problems  # fmt: skip
+    pairs = {item.input.name: item.target.name for s in found.sets for item in s.items if item.input}
+    assert pairs == {"x.png": "y.png", "1_dark.png": "1_long.png", "2_dark.png": "2_long.png"}
+    (tmp_path / "mine.jsonl").write_text('{"input": "a/x.png", "target": "b/y.png", "split": "test"}\n')
+    alone = recognise(tmp_path / "mine.jsonl")
+    assert counts(alone) == {("a", "own", "test"): 1} and alone.layout == "list"
+
+
+@pytest.mark.parametrize(
+    "name, text, pattern",
+    [
+        ("pairs.csv", "input,target\na/x.png,nothing.png\n", r"row 2 .*nothing\.png"),
+        ("pairs.csv", "input,target\nq/*.png,a/*.png\n", r"row 2 .*q/x\.png"),
+        ("pairs.csv", "input,target\na/x.png,\n", "row 2 .*no target"),
+        ("pairs.csv", "degraded,clean\na/x.png,a/x.png\n", "input, target.*'clean'"),
+        ("pairs.jsonl", '{"input": "a/x.png"', "JSON"),
+        ("pairs.jsonl", '{"target": "a/x.png", "split": "dev"}', "split 'dev'"),
+    ],
+)
+def test_a_list_with_a_fault_is_refused(name, text, pattern, tmp_path):
+    tree(tmp_path, "a/x.png")
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=pattern):
+        recognise(tmp_path)

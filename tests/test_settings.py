@@ -21,7 +21,7 @@ from slerlib.errors import UserError
 from slerlib.evaluation.cases import NOISES, cases, centre
 from slerlib.evaluation.evaluate import SCORES, evaluate, save_results, summary
 from slerlib.evaluation.published import beside, comparability, notes, published
-from slerlib.evaluation.settings import CDD11, SETTINGS, TITLES, column_title
+from slerlib.evaluation.settings import CDD11, SETTINGS, TITLES, chosen, column_title
 
 TEST_SETS = {  # key in the registry -> (folder of the damaged images, folder of the clean ones, names)
     "sots-outdoor": ("test/dehaze/input", "test/dehaze/target", {"1_0.8_0.2.jpg": "1.png", "2_1_0.1.jpg": "2.png"}),
@@ -369,3 +369,15 @@ def test_two_processes_give_the_rows_of_one(tmp_path, untrained):
 def test_centre_crop_is_that_of_the_peers():
     x = torch.arange(35 * 52).reshape(1, 35, 52)
     assert torch.equal(centre(x, 32, 48), x[:, 1:33, 2:50])
+
+
+def test_pairs_that_are_not_recognised_are_refused_and_not_scored_as_clean(tmp_path):
+    for number in range(3):
+        Image.new("RGB", (40, 40), (60 * number,) * 3).save(tmp_path / f"{number}.png")
+    with pytest.raises(UserError, match=r"3 images without partners.*input/ and target/.*pairs\.csv.*setting='demo'"):
+        chosen(tmp_path, "pairs")
+    for number in range(3):
+        (tmp_path / f"{number}.png").rename(tmp_path / f"{number}_hazy.png")
+        Image.new("RGB", (40, 40)).save(tmp_path / f"{number}_GT.png")
+    ((column,), _) = chosen(tmp_path, "pairs")
+    assert column.task == "haze" and len(column.items) == 3 and all(item.input for item in column.items)

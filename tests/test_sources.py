@@ -7,7 +7,6 @@ from PIL import Image
 
 from slerlib import UserError, config
 from slerlib.data import layouts, promptir
-from slerlib.data.check import as_text, check
 from slerlib.data.decode import Cache, Files, decoded
 from slerlib.data.loader import Batches
 from slerlib.data.plan import plan, samples_per_epoch, table
@@ -306,7 +305,7 @@ def recognised(tmp_path, monkeypatch):
 
 
 def test_training_sets_of_a_layout_and_never_its_tests(recognised):
-    problem = layouts.Problem(tmp := recognised().joinpath("lost.png"), "missing-partner", "lost.png has no partner")
+    problem = layouts.Problem(tmp := recognised().joinpath("lost"), "ignored", "lost has no partner")
     root = recognised(
         ("bsd400", CLEAN, "train", 50, 40, 4),
         ("rain100l", "rain", "train", 50, 40, 3),
@@ -336,15 +335,33 @@ def test_training_sets_of_a_layout_and_never_its_tests(recognised):
         Sources.of(recognised(("cbsd68", CLEAN, "test", 50, 40, 2)))
 
 
-def test_noise_of_a_camera_is_not_trained_on_and_that_is_said(tmp_path):
-    for number in range(3):
+def test_noise_of_a_camera_is_a_class_of_its_own(tmp_path):
+    for number in range(4):
+        for side in ("noisy", "clean"):
+            (tmp_path / "sidd" / side).mkdir(parents=True, exist_ok=True)
+            picture(tmp_path / "sidd" / side / f"{number}.png", number)
+    (source,) = Sources.of(tmp_path)
+    assert (source.name, source.task, len(source.inputs)) == ("sidd", "sidd", 4)
+
+
+def picture(path, number):
+    """A picture of its own for each number."""
+    rng = np.random.default_rng(number)
+    Image.fromarray(rng.integers(0, 256, (5, 6, 3), dtype=np.uint8)).resize((60, 50), 3).save(path)
+
+
+def test_what_is_not_used_is_an_error_unless_it_is_allowed(tmp_path):
+    for number in range(6):
         for side in ("input", "target"):
-            (tmp_path / "denoise" / side).mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (50, 40), (60 * number,) * 3).save(tmp_path / "denoise" / side / f"{number}.png")
-    sources = Sources.of(tmp_path / "denoise")
-    assert [(s.task, s.inputs, len(s)) for s in sources] == [(CLEAN, None, 3)]
-    assert sources.notes == ("the 3 noisy images of denoise: their clean partners are used, with noise put on them",)
-    assert "the noisy ones are not" in as_text(check(tmp_path / "denoise"))
+            (tmp_path / "old" / side).mkdir(parents=True, exist_ok=True)
+            picture(tmp_path / "old" / side / f"{number}.png", number)
+    (tmp_path / "old" / "target" / "5.png").unlink()
+    with pytest.raises(UserError, match=r"5\.png has no clean partner.*--allow missing-partner"):
+        Sources.of(tmp_path)
+    for allow in ("missing-partner", "5.png", "input"):
+        assert len(Sources.of(tmp_path, allow=[allow])) == 5
+    with pytest.raises(UserError, match=r"--allow takes .*got 6\.png"):
+        Sources.of(tmp_path, allow=["6.png", "5.png"])
 
 
 def test_pairs_whose_names_do_not_match_are_no_tests(tmp_path):

@@ -16,42 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError
 from .layouts import Found, ImageSet, Problem, missing_sets, recognise
 from .likeness import SAME, correlation, near, phash
 from .probe import Group, Probe, probe_group
+from .problems import ERRORS, MEANING, check_allowed, is_error, too_few
 from .registry import LAYOUTS, registry
-from .sources import CLEAN
+from .twins import looks_paired
 
-KINDS = {  # kind -> whether it is an error
-    "missing-partner": True,  # an image of a paired set that stands alone
-    "missing-folder": True,  # a folder whose partner folder is not there
-    "ambiguous-partner": True,  # two clean images of one name
-    "size-mismatch": True,  # the two images of a pair differ in size
-    "empty-file": True,  # 0 bytes
-    "unreadable": True,  # no permission, or a link to nothing
-    "not-an-image": True,
-    "truncated": True,  # or damaged otherwise
-    "too-small": True,  # fewer pixels than training takes
-    "too-large": True,  # more pixels than Pillow opens
-    "duplicate-train-test": True,  # one picture in training and test: scores would be worthless
-    "duplicate": False,  # one picture twice among the training images
-    "misaligned": False,  # a low-light pair whose images are shifted or show different things; LOL has some
-    "greyscale": False,  # where colour is usual
-    "looks-paired": False,  # two folders of photographs with the same names
-    "ignored": False,  # images that belong to no set
-}
-MEANING = {  # what a person who sees a kind for the first time should know
-    "missing-partner": "training needs both images of a pair",
-    "duplicate-train-test": "scores on pictures that were trained on are worth nothing",
-    "duplicate": "usual for Rain100L, Rain100H and DDN, whose backgrounds are BSDS photographs: nothing to do",
-    "misaligned": "a network learns the shift too; a pair that shows two scenes teaches nothing",
-    "greyscale": "fine if you want it so",
-    "looks-paired": "training would take the damaged side for clean; fine if both are clean",
-    "ignored": "fine for masks, depth maps and photographs without a clean version; pairs lie in two folders side by "
-    "side, such as input/ and target/ (data/README.md)",
-}
-ERRORS = frozenset(kind for kind, error in KINDS.items() if error)
 SHIFT_GAIN = 0.02  # by how much a shift must improve the correlation of a pair; aligned LOL pairs have no gain
 UNLIKE = 0.25  # correlation below which a pair shows different things; aligned LOL pairs have 0.49 and more
 
@@ -70,16 +41,13 @@ class Report:
         return not any(self.is_error(problem) for problem in self.problems)
 
     def is_error(self, problem: Problem) -> bool:
-        return problem.kind in ERRORS - self.allowed
+        return is_error(problem, self.allowed, self.found.root)
 
 
 def check(root, allow: Collection[str] = (), progress: bool = False, workers: int | None = None) -> Report:
     """Recognise and open everything below `root`. Raises UserError for no image and for an unknown kind in `allow`."""
-    unknown = sorted(set(allow) - ERRORS)
-    if unknown:
-        raise UserError(f"Only errors can be allowed: {', '.join(sorted(ERRORS))}; got {', '.join(unknown)}.")
     found = recognise(root)
-    problems = list(found.problems)
+    problems = [*found.problems, *too_few(found)]
     probes: dict[Path, Probe] = {}
     for some, shifts in _probe_all(_groups(found.sets), progress, workers):
         probes |= {one.path: one for one in some}
@@ -90,7 +58,9 @@ def check(root, allow: Collection[str] = (), progress: bool = False, workers: in
     for images in found.sets:
         problems += _sizes(images, probes)
         problems += _greyscale(images, probes)
+    problems += looks_paired(found, lambda file: probes[file].small)
     problems += _duplicates(found, probes)
+    check_allowed(allow, problems, found.root)
     problems.sort(key=lambda problem: (problem.kind not in ERRORS, problem.kind, problem.path))
     return Report(found, tuple(problems), frozenset(allow))
 
@@ -263,10 +233,6 @@ def as_text(report: Report, most: int = 5) -> str:
             f"{images.name:14} {images.task:14} {images.split:6} {_counted(images):>12} {usual or '-':>7} {count:>9}"
         )
     lines.append("full: images of the whole published set. noise: clean photographs, damaged while training runs.")
-    if any(images.task == CLEAN and images.paired and images.split == "train" for images in found.sets):
-        lines.append(
-            "Of pairs with noise the clean images are trained on, with synthetic noise; the noisy ones are not."
-        )
     gaps = missing_sets(found)
     if gaps:
         lines += [

@@ -35,6 +35,7 @@ __all__ = [
 DEGRADATIONS = ("noise", "rain", "haze", "blur", "lowlight", "snow", "jpeg")
 ORDER = ("lowlight", "haze", "rain", "snow", "blur", "noise", "jpeg")  # from the scene to the file
 NOISE_CLASSES = {"noise15": 15.0, "noise25": 25.0, "noise50": 50.0}
+MADE = frozenset((*DEGRADATIONS, *NOISE_CLASSES, "clean"))  # classes that `degrade` makes; any other needs real pairs
 
 # Error asked of the model at severity 0.5, and its growth: rmse = half * (2 severity) ** power. The values of `half`
 # are calibrated so that the measured mean PSNR, in dB, is the pinned one.

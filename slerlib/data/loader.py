@@ -21,7 +21,7 @@ from ..config import DataConfig
 from ..errors import UserError
 from ..sharding import consecutive
 from . import promptir
-from .degrade import NOISE_CLASSES, degrade, synthetic_depth
+from .degrade import MADE, NOISE_CLASSES, degrade, synthetic_depth
 from .sources import Pool, Sources
 
 WALL = 0.5  # share of the synthetic rain of a scene without depth, as it is scored and as Rain100L and DDN have it
@@ -76,15 +76,19 @@ class Batches(Dataset):
         self.sources = sources
         self.batch, self.seed, self.grid, self.share, self.stride = batch, seed, grid_scenes, context_share, stride
         self.length, self.real_rows, self.part = length, real_rows, part
-        self.cycle = label_cycle(self.classes, cfg.clean_share)
-        found = {label: self.sources.pairs(name) for label, name in enumerate(self.classes)}
-        self.real: dict[int, Pool] = {label: pool for label, pool in found.items() if pool and cfg.real_share}
+        pools = {label: self.sources.pairs(name) for label, name in enumerate(self.classes)}
+        # the share of real pairs in each class that has any: all of it where no synthesis makes the class
+        self.shares = {label: cfg.real_share if self.classes[label] in MADE else 1.0 for label in pools}
+        self.real: dict[int, Pool] = {label: pool for label, pool in pools.items() if pool and self.shares[label]}
+        self.labels = [label for label, name in enumerate(self.classes) if name in MADE or label in self.real]
+        self.cycle = [label for label in label_cycle(self.classes, cfg.clean_share) if label in self.labels]
         peers = cfg.protocol == "promptir" and not grid_scenes
         self.real_cells = bool(self.real)  # rows of a grid may be clean sides of real pairs
         self.peers = promptir.Entries(self.sources, self.classes) if peers else None
         kinds: dict[str, list[int]] = {}  # noise levels are one kind: no image has two
         for label, name in enumerate(self.classes):
-            kinds.setdefault("noise" if name in NOISE_CLASSES else name, []).append(label)
+            if name in MADE:
+                kinds.setdefault("noise" if name in NOISE_CLASSES else name, []).append(label)
         self.kinds = [labels for name, labels in kinds.items() if name != "clean"]
         if cfg.composite_share and len(self.kinds) < 2:
             raise UserError(
@@ -98,14 +102,14 @@ class Batches(Dataset):
     @property
     def size(self) -> int:
         """Samples of a whole batch, those of other processes included."""
-        cells = self.grid * len(self.classes)
+        cells = self.grid * len(self.labels)
         return cells + self.real_rows * len(self.real) + self.mixed_rows if self.grid else self.batch
 
     @property
     def mixed_rows(self) -> int:
         """Composites of a grid, so many that they are their share of grid and composites."""
         share = self.cfg.composite_share
-        return round(self.grid * len(self.classes) * share / (1 - share))
+        return round(self.grid * len(self.labels) * share / (1 - share))
 
     @property
     def own(self) -> range:
@@ -150,8 +154,9 @@ class Batches(Dataset):
         if label in self.real:
             of_label = [n for n in order.tolist() if self.cycle[n] == label]
             count = turn * len(of_label) + of_label.index(order[place])  # samples of this class so far
-            taken = _share(count, self.cfg.real_share)
-            if _share(count + 1, self.cfg.real_share) > taken:
+            share = self.shares[label]
+            taken = _share(count, share)
+            if _share(count + 1, share) > taken:
                 return self._cut(*self.real[label].shuffled(taken, self.seed, 5, label), (label,), number)
         return self._cut(None, self.sources.clean.shuffled(number, self.seed, 4)[1], (label,), number)
 
@@ -172,7 +177,7 @@ class Batches(Dataset):
         return Sample(x, y, (label,), view, place, degraded is not None)
 
     def _grid(self, step: int) -> list[Sample]:
-        samples, own_rows, width = [], self.own, len(self.classes)
+        samples, own_rows, width = [], self.own, len(self.labels)
         for n, scene in enumerate(range(step * self.grid, (step + 1) * self.grid)):
             cells = [cell for cell in range(n * width, (n + 1) * width) if cell in own_rows]
             if not cells:
@@ -186,8 +191,11 @@ class Batches(Dataset):
             else:
                 clean = self.sources.clean.shuffled(scene - taken, self.seed, 4)[1]
             for cell in cells:
-                label = cell % width
-                samples.append(self._cut(degraded if label == own else None, clean, (label,), scene, cell))
+                label = self.labels[cell % width]
+                pair = (degraded if label == own else None, clean)
+                if label != own and self.classes[label] not in MADE:  # its cell has a scene of its own
+                    pair = self.real[label].shuffled(scene, self.seed, 11, label)
+                samples.append(self._cut(*pair, (label,), scene, cell))
         cell = self.grid * width
         for row in range(step * self.real_rows, (step + 1) * self.real_rows):
             for label, pool in self.real.items():

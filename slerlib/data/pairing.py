@@ -1,26 +1,16 @@
-"""Images below a folder, and pairs by their names: which folder is the partner of which, which file of which."""
+"""Images below a folder, and which input belongs to which target: by names alone, nothing is opened. [ours]"""
 
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ..errors import UserError
 from ..images.files import SUFFIXES
-
-PAIRED = (  # names of (damaged, clean) folders side by side
-    ("input", "target"),
-    ("low", "high"),
-    ("low", "gt"),
-    ("low", "normal"),
-    ("rainy", "gt"),
-    ("rain", "norain"),
-    ("hazy", "clear"),
-    ("hazy", "gt"),
-    ("blur", "sharp"),
-)
+from .words import side
 
 
 def is_hidden(path: Path, folder: Path) -> bool:
@@ -31,7 +21,7 @@ def is_hidden(path: Path, folder: Path) -> bool:
 def image_files(folder: Path) -> list[Path]:
     """Image files below a folder, sorted by path, hidden ones and those in hidden folders left out.
 
-    Raises UserError for none.
+    Raises UserError where there is no image.
     """
     files = [p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file() and not is_hidden(p, folder)]
     if not files:
@@ -53,30 +43,61 @@ def walk(root: Path) -> Iterator[tuple[Path, list[Path]]]:
         yield Path(place), [Path(place) / name for name in images]
 
 
-def side_by_side(folders: Mapping[str, Path]) -> tuple[Path, Path] | None:
-    """(damaged, clean) of the folders with these casefolded names, or None."""
-    pair = next(((a, b) for a, b in PAIRED if a in folders and b in folders), None)
-    return (folders[pair[0]], folders[pair[1]]) if pair else None
+def partners(inputs: Sequence[Path], folder: Path, targets: Iterable[Path], target_folder: Path) -> list[Path | None]:
+    """The target of each input, or None. Names are relative to the two folders.
+
+    The first rule that finds a target counts: the same name; the same stem; "no" in front (rain-1, norain-1); the same
+    words but for those that name a side (1_hazy, 1_GT), where one target alone has them; the same for the part of the
+    stem before a separator, longest first (0025_0.8_0.04 -> 0025).
+    """
+    names, stems, keys = {}, {}, {}
+    for target in targets:
+        name = target.relative_to(target_folder)
+        stems[_text(name.with_suffix(""))] = names[_text(name)] = target
+        keys.setdefault(_key(name), []).append(target)
+    names = {**stems, **names}
+
+    def find(file: Path) -> Path | None:
+        name = file.relative_to(folder)
+        stem = name.with_suffix("")
+        for option in (name, stem, stem.with_name("no" + stem.name)):
+            if _text(option) in names:
+                return names[_text(option)]
+        cuts = [match.start() for match in re.finditer(r"[ _.-]", stem.name) if match.start()]
+        for part in (stem.name, *(stem.name[:cut] for cut in reversed(cuts))):
+            found = keys.get(_key(stem.with_name(part + ".x")), ())
+            if len(found) == 1:
+                return found[0]
+            if found:
+                return None
+        return None
+
+    return [find(file) for file in inputs]
 
 
-def stems(files: Iterable[Path], folder: Path) -> dict[str, Path]:
-    """Relative path, and that without suffix, -> file, of files below a folder; the last of several with one stem."""
-    names = [(file.relative_to(folder), file) for file in files]
-    return {_key(n.with_suffix("")): file for n, file in names} | {_key(n): file for n, file in names}
-
-
-def _key(name: Path) -> str:
+def _text(name: Path) -> str:
     """A name for comparison: an umlaut is one letter, as on Linux, or two signs, as on a Mac."""
     return unicodedata.normalize("NFC", name.as_posix())
 
 
-def partner(file: Path, folder: Path, clean: Mapping[str, Path]) -> Path | None:
-    """The clean partner of a damaged file below `folder`, or None; `clean` is what `stems` gives.
+def _key(name: Path) -> tuple:
+    return _text(name.parent), side(name.stem)[1]
 
-    The same name, with the same suffix before another one, the part before the first "_" (0025_0.8_0.04 -> 0025), or
-    with "no" in front (rain-1 -> norain-1).
+
+def pairs_within(files: Sequence[Path]) -> dict[Path, Path]:
+    """Input -> target among the files of one folder: names of the same words but for those that name a side.
+
+    IMG_1_old and IMG_1_fixed, 01_hazy and 01_GT; also IMG_1 with IMG_1_gt, and IMG_1 with IMG_1_noisy. Empty where not
+    at least half of the files have a partner so: other words in names are chance.
     """
-    name = file.relative_to(folder)
-    stem = name.with_suffix("")
-    options = name, stem, stem.with_name(stem.name.partition("_")[0] or stem.name), stem.with_name("no" + stem.name)
-    return next((clean[_key(option)] for option in options if _key(option) in clean), None)
+    groups: dict[tuple, dict[str | None, list[Path]]] = {}
+    for file in files:
+        kind, key, _ = side(file.stem)
+        groups.setdefault(key, {}).setdefault(kind, []).append(file)
+    found = {}
+    for group in groups.values():
+        targets = group.get("target") or group.get(None, [])
+        inputs = group.get("input") or group.get(None, [])
+        if len(targets) == 1 and targets != inputs:
+            found |= {file: targets[0] for file in inputs}
+    return found if 2 * len({*found, *found.values()}) >= len(files) else {}

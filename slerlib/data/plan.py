@@ -56,7 +56,7 @@ def _balanced(batches: Batches) -> list[float]:
         shares[s.name] += mixed * len(s) * s.repeats / len(batches.sources.clean)
     for label in set(batches.cycle):
         part = (1 - mixed) * batches.cycle.count(label) / len(batches.cycle)
-        real = batches.cfg.real_share if label in batches.real else 0.0
+        real = batches.shares[label] if label in batches.real else 0.0
         for pool, share in ((batches.sources.clean, part * (1 - real)), (batches.real.get(label), part * real)):
             for s in pool.sets if pool is not None else ():
                 shares[s.name] += share * len(s) * s.repeats / len(pool)

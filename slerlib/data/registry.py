@@ -10,8 +10,8 @@ from pathlib import Path
 
 from ..errors import UserError
 
-LAYOUTS = {"A": "PromptIR / AdaIR", "B": "MoCE-IR", "C": "original downloads", "pairs": "paired folders",
-           "clean": "clean photographs"}  # fmt: skip
+LAYOUTS = {"A": "PromptIR / AdaIR", "B": "MoCE-IR", "C": "original downloads", "list": "a list of pairs",
+           "pairs": "pairs of any other name", "clean": "clean photographs"}  # fmt: skip
 WORDS = {"TRAIN": "train|training", "TEST": "test|testing|val|valid|validation|eval|evaluation"}
 
 

@@ -14,7 +14,7 @@ import functools
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -160,11 +160,12 @@ class Sources:
         return cls([Source(origin, CLEAN, tuple(names), list(images))], origin)
 
     @classmethod
-    def of(cls, data: str | Path | Sources | None, budget: float = 2 * GIB) -> Sources:
+    def of(cls, data: str | Path | Sources | None, budget: float = 2 * GIB, allow: Collection[str] = ()) -> Sources:
         """A folder in any known layout, or the bundled photographs for None.
 
         Images are decoded at once when all of them fit into `budget` bytes, and else when they are asked for.
-        Raises UserError for a folder without images, and with the path of a damaged or unfit file.
+        allow: kinds of errors, or names of files and folders with an error, to train in spite of (`problems.py`).
+        Raises UserError for a folder without images, and with the path of a damaged, unfit or unused file.
         """
         if isinstance(data, Sources):
             return data
@@ -174,7 +175,7 @@ class Sources:
             scenes = photographs()
             images = [(s.image * 255).round().to(torch.uint8) for s in scenes]
             return cls.photographs(images, [s.name for s in scenes], "bundled photographs")
-        return _folder(Path(data), Cache(budget))
+        return _folder(Path(data), Cache(budget), allow)
 
     def with_repeats(self, repeats: dict[str, int]) -> Sources:
         """`repeats` by name of a set or, where no set is called so, by task; a task that is absent here is no error."""
@@ -261,9 +262,12 @@ def _small(images: Sequence[Tensor], index: int) -> np.ndarray:
     return small_copy(images[index].numpy())
 
 
-def _folder(root: Path, cache: Cache) -> Sources:
-    """The training sets below `root`. Raises UserError when there are none, or a file or pair is unfit."""
+def _folder(root: Path, cache: Cache, allow: Collection[str]) -> Sources:
+    """The training sets below `root`. Raises UserError when there are none, or an image is unfit or not used."""
     from .layouts import recognise
+    from .probe import probe
+    from .problems import check_allowed, is_error, too_few
+    from .twins import looks_paired
 
     found = recognise(root)
     names, sets = [s.name for s in found.sets if s.split == "train"], []
@@ -282,10 +286,15 @@ def _folder(root: Path, cache: Cache) -> Sources:
             "names all that was found."
         )
     look_at([(s.inputs.paths if s.inputs else None, s.targets.paths) for s in sets], cache)
-    notes = tuple(f"{p.path} {p.message.removeprefix(p.path.name).strip()}" for p in found.problems)
-    for s in found.sets:  # no class is noise of a camera: a level is put on the clean sides
-        noisy = sum(item.input is not None for item in s.items) if s.split == "train" and s.task == CLEAN else 0
-        if noisy:
-            notes += (f"the {noisy} noisy images of {s.name}: their clean partners are used, with noise put on them",)
+    problems = [*found.problems, *too_few(found), *looks_paired(found, lambda file: probe(file)[0].small)]
+    check_allowed(allow, problems, found.root, names)
+    errors = [problem for problem in problems if is_error(problem, allow, found.root)]
+    if errors:
+        raise UserError(
+            f"Training starts when every image of its sets can be used; in {root}: "
+            f"{' '.join(p.message for p in errors[:2])} `slerlib data check {root}` names all {len(errors)}. Mend "
+            f"them, or train without these images: --allow {errors[0].kind}, or the name of a file or folder."
+        )
+    notes = tuple(f"{p.path} {p.message.removeprefix(p.path.name).strip()}" for p in problems)
     tests = tuple(dict.fromkeys(s.name for s in found.sets if s.split == "test" and s.items))
     return Sources(sets, str(root), f"layout {found.layout}", notes, tests)

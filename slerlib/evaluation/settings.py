@@ -63,6 +63,7 @@ def chosen(root: str | os.PathLike, setting: str) -> tuple[list[Column], list[st
     sets = _test_sets(found) if setting == "pairs" else [one for one in found.sets if one.split == "test"]
     if setting == "pairs":
         columns, missing = [column for one in sets for column in _own_columns(one)], []
+        _need_pairs(found, sets)
     else:
         found_columns = [(name, task, _items(sets, name, task)) for name, task in SETTINGS[setting]]
         columns = [Column(TITLES[name], task, items) for name, task, items in found_columns if items]
@@ -77,6 +78,18 @@ def chosen(root: str | os.PathLike, setting: str) -> tuple[list[Column], list[st
             "setting='pairs' for images of your own in input/ and target/."
         )
     return columns, missing
+
+
+def _need_pairs(found: Found, sets: Sequence[ImageSet]) -> None:
+    """Raise UserError where all that would be scored are photographs of the user's own: under noise, not as pairs."""
+    own = [one for one in sets if one.name not in registry()]
+    if sets and len(own) == len(sets) and not any(item.input for one in sets for item in one.items):
+        count = sum(len(one.items) for one in sets)
+        raise UserError(
+            f"setting='pairs' scores pairs of a degraded and a clean image; below {found.root} are {count} images "
+            "without partners. Put the two sides into input/ and target/, or name the pairs in pairs.csv "
+            "(data/README.md); for clean photographs, use setting='demo'."
+        )
 
 
 def _test_sets(found: Found) -> list[ImageSet]:
