@@ -13,9 +13,11 @@ from .analysis.routing import routing_table
 from .comparison.compare import compare
 from .data.degrade import DEGRADATIONS, degrade
 from .errors import UserError
-from .evaluation.evaluate import evaluate, modal_paths, save_results, summary
+from .evaluation.evaluate import evaluate
 from .evaluation.metrics import bootstrap_interval, psnr, ssim, ssim_gaussian
 from .evaluation.published import comparability, published
+from .evaluation.results import save_results
+from .evaluation.table import modal_paths, summary
 from .inference.load import load
 from .inference.restore import restore
 from .model.network import SLERIR, parameter_counts

@@ -16,12 +16,12 @@ import slerlib
 from slerlib import UserError, compare, evaluate, load, plots, psnr, save_results
 from slerlib.analysis.partitions import partition_table
 from slerlib.checkpoint import save_weights
-from slerlib.comparison import pictures as side_by_side
+from slerlib.comparison import pictures
 from slerlib.comparison.compare import SAME_DB
-from slerlib.comparison.text import as_json, as_text
 from slerlib.data.scenes import photographs
-from slerlib.evaluation.evaluate import COLUMNS, DEFINITION
+from slerlib.evaluation.evaluate import DEFINITION
 from slerlib.evaluation.results import read_run
+from slerlib.evaluation.table import COLUMNS
 
 TASKS = ("noise25", "rain", "clean")
 LEVELS = {"noise25": 20.0, "rain": 24.0, "clean": math.inf}
@@ -96,7 +96,7 @@ def test_there_is_no_interval_below_five_photographs():
     c = compare(table(4), table(4, gain=lambda task, n: 1.0))
     assert c.means[["low", "high"]].isna().all(axis=None) and "no verdict" in c.verdict()
     assert "There is no interval of the average: set with fewer than 5 images." in c.notes
-    assert "nan" not in as_text(c)
+    assert "nan" not in c.text()
     assert "no verdict" in compare(table(4), table(4, gain=lambda task, n: (-1) ** n)).verdict()
     assert compare(table(4), table(4)).verdict().startswith("B scores as A does")  # in every picture
 
@@ -108,7 +108,7 @@ def test_gains_and_losses_are_named_the_largest_first():
     gains, losses = c.extremes()
     assert [*gains.image, *losses.image] == ["2.png", "1.png", "4.png"]
     assert row(c, "rain")[["better", "worse", "equal"]].tolist() == [1, 1, 4]
-    text = as_text(c)
+    text = c.text()
     assert "Largest gains: 2.png rain +2.00; 1.png noise25 +1.00" in text and "Largest losses: 4.png rain -3.00" in text
 
 
@@ -118,7 +118,7 @@ def test_identical_results_differ_by_nothing(saved):
     c = compare(saved("a.json", perfect), saved("b.json", perfect))
     assert (c.rows.delta == 0).all() and c.verdict().startswith("B scores as A does")
     one = compare(table(), perfect)
-    assert "identical to its target" in one.verdict() and as_json(one)["means"][0]["delta"] is None
+    assert "identical to its target" in one.verdict() and one.as_dict()["means"][0]["delta"] is None
     both_ways = table(), table()
     for scores, place in zip(both_ways, (0, 3), strict=True):  # one picture each, of one task
         scores.loc[place, "psnr"] = math.inf
@@ -201,7 +201,7 @@ def test_renamed_experts_do_not_agree_and_are_the_same_groups():
     c = compare(table(path=lambda task, n: path[task]), table(path=lambda task, n: renamed[task], sha="b" * 64))
     assert (c.routing.layers == 0).all() and (c.routing.same_path == 0).all() and not c.same_weights
     assert np.allclose(c.partitions[["nmi", "rand", "nmi_degradation", "rand_degradation"]], 1)
-    assert "arbitrary" in as_text(c) and "whole path: Rand 1.00, NMI 1.00" in as_text(c)
+    assert "arbitrary" in c.text() and "whole path: Rand 1.00, NMI 1.00" in c.text()
 
 
 def test_routes_of_the_same_weights_are_compared_by_number():
@@ -212,8 +212,8 @@ def test_routes_of_the_same_weights_are_compared_by_number():
     rain, every = c.routing[c.routing.task == "rain"].iloc[0], c.routing.iloc[-1]
     assert c.same_weights and rain.layers == pytest.approx(1 - 0.5 / 8) and rain.same_path == 0.5
     assert every.task == "all" and every.same_path == pytest.approx(15 / 18) and every.layers_low < every.layers < 1
-    assert "83.3% of 18 pictures take the same path" in as_text(c) and "least for rain" in as_text(c)
-    assert "arbitrary" not in as_text(c)
+    assert "83.3% of 18 pictures take the same path" in c.text() and "least for rain" in c.text()
+    assert "arbitrary" not in c.text()
 
 
 def test_routes_by_chance_and_routes_that_follow_the_degradation():
@@ -250,11 +250,11 @@ def test_likeness_is_that_of_scikit_learn():
 
 def test_runs_without_routes_are_compared_all_the_same(saved):
     c = compare(saved("a.json", table(path=None)), saved("b.json", table(checkpoint=None, restored="peer")))
-    assert c.routing.empty and c.partitions.empty and "Rand" not in as_text(c)
-    assert c.b.name == "peer" and as_json(c)["routing"] == []
+    assert c.routing.empty and c.partitions.empty and "Rand" not in c.text()
+    assert c.b.name == "peer" and c.as_dict()["routing"] == []
     for pair, told in (((c.a, c.b), "one training of A:"), ((c.b, c.a), "one training of B:")):
-        assert told in as_text(compare(*pair))
-    assert "another seed" not in as_text(compare(c.b, c.b))
+        assert told in compare(*pair).text()
+    assert "another seed" not in compare(c.b, c.b).text()
 
 
 # --- what is read -----------------------------------------------------------------------------------------------------
@@ -304,10 +304,10 @@ def test_what_differs_is_said_and_what_one_run_keeps_to_itself(tmp_path, saved):
         "code sources": ("c" * 64, "d" * 64),
         "machine processor": ("abacus", "quantum"),
     }
-    assert "code sources: cccccccccccc -> dddddddddddd" in as_text(c) and c.notes == ()
+    assert "code sources: cccccccccccc -> dddddddddddd" in c.text() and c.notes == ()
     alone = compare(a, saved("results.json", table()))
     assert alone.differences.empty and "code (B does not tell); machine (B does not tell)" in alone.notes[0]
-    assert "Nothing that both runs record differs." in as_text(alone)
+    assert "Nothing that both runs record differs." in alone.text()
 
 
 def test_the_recipes_are_compared_where_the_weights_are_at_hand(untrained, tmp_path, saved):
@@ -315,9 +315,9 @@ def test_the_recipes_are_compared_where_the_weights_are_at_hand(untrained, tmp_p
     card = json.loads((untrained / "card.json").read_text())
     sha = card["weights_sha256"]
     own = report(tmp_path / "a", table(sha=sha), parameters={"checkpoint": str(tmp_path / "mine")})
-    assert read_run(own).facts()["training", "model.width"] == card["config"]["model"]["width"]
+    assert read_run(own).conditions()["training", "model.width"] == card["config"]["model"]["width"]
     other = report(tmp_path / "b", table(sha="0" * 64), parameters={"checkpoint": str(tmp_path / "mine")})
-    assert not any(group == "training" for group, _ in read_run(other).facts())  # not those weights
+    assert not any(group == "training" for group, _ in read_run(other).conditions())  # not those weights
     card["config"]["model"]["invented_later"] = 1
     (tmp_path / "mine" / "card.json").write_text(json.dumps(card))
     c = compare(own, saved("results.json", table(sha=sha)))  # scores compare without a recipe
@@ -382,7 +382,7 @@ def two_networks(untrained, tmp_path):
 def test_pictures_are_restored_again_by_both(two_networks, tmp_path):
     data, a, b, c = two_networks
     named = {"checkpoint_a": str(a), "checkpoint_b": str(b)}
-    rows, reason = side_by_side.pictures(c, 3, **named, data=str(data))
+    rows, reason = pictures.restored_by_both(c, 3, **named, data=str(data))
     assert reason == "" and len(rows) == 3 and {row[0].split("\n")[1] for row in rows} == {"rain", "noise50"}
     for label, clean, damaged, y_a, y_b in rows:
         name, task = label.split("\n")
@@ -395,12 +395,12 @@ def test_pictures_are_restored_again_by_both(two_networks, tmp_path):
     assert len(fig.axes) == 12 and all(ax.images[0].get_array().shape == (32, 32, 3) for ax in fig.axes)
     assert f"A {scores[1]:.2f}, B {scores[2]:.2f} dB" in fig.alt_text
     for options, why in (({"data": str(data)}, "weights of A (untrained"), (named, "3 of 3 pictures were not found")):
-        rows, reason = side_by_side.pictures(c, 3, **options)
+        rows, reason = pictures.restored_by_both(c, 3, **options)
         assert rows == [] and why in reason
-    assert side_by_side.pictures(c, 0, **named, data=str(data)) == ([], "")
+    assert pictures.restored_by_both(c, 0, **named, data=str(data)) == ([], "")
     with pytest.raises(UserError, match="at least one"):
         plots.side_by_side([])
-    assert "same weights" in side_by_side.pictures(compare(c.a, c.a))[1]
+    assert "same weights" in pictures.restored_by_both(compare(c.a, c.a))[1]
 
 
 def test_another_photograph_under_the_same_noise_is_not_taken(tmp_path):
@@ -416,7 +416,7 @@ def test_another_photograph_under_the_same_noise_is_not_taken(tmp_path):
     assert abs(scores.psnr_input[0] - other.psnr_input[0]) < SAME_DB
     c = compare(scores, scores)
     (told,) = c.rows.itertuples()
-    assert side_by_side._input(c, told, str(here)) and side_by_side._input(c, told, str(there)) is None
+    assert pictures._input(c, told, str(here)) and pictures._input(c, told, str(there)) is None
 
 
 def test_the_part_shown_is_where_the_errors_differ_most():

@@ -16,8 +16,10 @@ from slerlib.config import CLASSES
 from slerlib.data.degrade import degrade
 from slerlib.data.scenes import photographs
 from slerlib.errors import UserError
-from slerlib.evaluation.evaluate import COLUMNS, SCORES, evaluate, modal_paths, save_results, summary
+from slerlib.evaluation.evaluate import evaluate
 from slerlib.evaluation.metrics import psnr, ssim, ssim_gaussian
+from slerlib.evaluation.results import save_results
+from slerlib.evaluation.table import COLUMNS, SCORES, modal_paths, summary
 from slerlib.model.network import SLERIR
 
 

@@ -18,10 +18,13 @@ import slerlib
 from slerlib.data.registry import registry
 from slerlib.data.scenes import photographs
 from slerlib.errors import UserError
-from slerlib.evaluation.cases import NOISES, cases, centre
-from slerlib.evaluation.evaluate import SCORES, evaluate, save_results, summary
-from slerlib.evaluation.published import beside, comparability, notes, published
+from slerlib.evaluation.cases import cases, centre
+from slerlib.evaluation.evaluate import evaluate
+from slerlib.evaluation.options import NOISES
+from slerlib.evaluation.published import beside_published, comparability, published, published_notes
+from slerlib.evaluation.results import save_results
 from slerlib.evaluation.settings import CDD11, SETTINGS, TITLES, chosen, column_title
+from slerlib.evaluation.table import SCORES, summary
 
 TEST_SETS = {  # key in the registry -> (folder of the damaged images, folder of the clean ones, names)
     "sots-outdoor": ("test/dehaze/input", "test/dehaze/target", {"1_0.8_0.2.jpg": "1.png", "2_1_0.1.jpg": "2.png"}),
@@ -170,8 +173,8 @@ def test_noise_per_image_does_not_depend_on_the_selection(tmp_path):
     assert not torch.equal(other.load()[0], inputs["a.png", "noise15"])
 
 
-def test_noise_of_the_peers(tmp_path):
-    """Equal to the peers' own lines: one global stream through sigma 15, 25 and 50, clipped, cut to 8 bits."""
+def test_noise_of_promptir(tmp_path):
+    """Equal to PromptIR's own lines: one global stream through sigma 15, 25 and 50, clipped, cut to 8 bits."""
     root = write_sets(tmp_path, ["cbsd68"])
     np.random.seed(0)
     expected = {}
@@ -281,7 +284,7 @@ def test_comparability(tmp_path):
     root = write_sets(tmp_path)
     table = evaluate(same, root, "3", noise="promptir")
     assert len(comparability(table)) == 5 and "usual 500" in comparability(table)[0]
-    shown = beside(table)
+    shown = beside_published(table)
     assert shown.note["this run"] == "not comparable" and shown.loc["SLER-IR", "average"] == "33.14/.922"
     mean = table[table.task == "rain"][["psnr", "ssim"]].mean()
     assert shown.loc["this run", "Rain100L"] == f"{mean.psnr:.2f}/" + f"{mean.ssim:.3f}".lstrip("0")
@@ -289,10 +292,10 @@ def test_comparability(tmp_path):
     full = [part.iloc[np.zeros(usual[name.lower()], int)] for (name, _), part in table.groupby(["dataset", "task"])]
     whole = pd.concat(full)
     whole.attrs = table.attrs
-    assert comparability(whole) == [] and "comparable, up to the order" in notes(whole)
+    assert comparability(whole) == [] and "comparable, up to the order" in published_notes(whole)
     whole.attrs = table.attrs | {"noise": "slerlib", "crop": "none"}
     assert len(comparability(whole)) == 2
-    assert comparability(evaluate(same, root, "pairs", images=1)) == ["setting 'pairs' is no published benchmark"]
+    assert comparability(evaluate(same, root, "pairs", images=1)) == ["setting 'pairs' is not a published benchmark"]
 
 
 # --- several processes ---
@@ -366,7 +369,7 @@ def test_two_processes_give_the_rows_of_one(tmp_path, untrained):
     assert one == two
 
 
-def test_centre_crop_is_that_of_the_peers():
+def test_centre_crop_is_that_of_promptir():
     x = torch.arange(35 * 52).reshape(1, 35, 52)
     assert torch.equal(centre(x, 32, 48), x[:, 1:33, 2:50])
 

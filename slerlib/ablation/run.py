@@ -27,7 +27,8 @@ from .. import checkpoint, config
 from ..data.sources import Sources
 from ..errors import UserError
 from ..evaluation.cases import cases, check_readable, data_sha256
-from ..evaluation.evaluate import evaluate, modal_paths, summary
+from ..evaluation.evaluate import evaluate
+from ..evaluation.table import modal_paths, summary
 from ..files import PACKAGE, sha256_folder, write_atomic
 from ..inference.load import load
 from ..model.network import parameter_counts

@@ -26,9 +26,10 @@ from .. import provenance
 from ..config import CLASSES
 from ..data.registry import registry_file
 from ..errors import UserError
-from ..evaluation.cases import Case, LoadedCase, case_seed, checked_tasks, demo_cases, loaded
+from ..evaluation.cases import Case, LoadedCase, case_seed, demo_cases, loaded
 from ..evaluation.cases import cases as setting_cases
 from ..evaluation.metrics import psnr
+from ..evaluation.options import checked_tasks
 from ..files import PACKAGE, sha256_file, sha256_of
 from ..inference.load import evaluating
 from ..inference.restore import restore_batch

@@ -113,8 +113,10 @@ def _ablate(args) -> int:
 
 
 def _eval(args) -> int:
-    from ..evaluation.evaluate import evaluate, save_results, summary
-    from ..evaluation.published import beside, notes, published
+    from ..evaluation.evaluate import evaluate
+    from ..evaluation.published import beside_published, published, published_notes
+    from ..evaluation.results import save_results
+    from ..evaluation.table import summary
     from ..images import SUFFIXES
     from ..inference.load import load
     from ..sharding import take_own_gpu
@@ -136,7 +138,7 @@ def _eval(args) -> int:
     if table.attrs["missing"]:
         print(f"no average: {', '.join(table.attrs['missing'])} missing")
     if args.published:
-        print(f"\n{beside(table).to_string()}\n{notes(table)}")
+        print(f"\n{beside_published(table).to_string()}\n{published_notes(table)}")
     if args.out:
         save_results(table, args.out)
         print(f"Scores of {len(table)} images: {args.out}")
@@ -170,16 +172,15 @@ def _compare(args) -> int:
     import json
 
     from ..comparison.compare import compare
-    from ..comparison.text import as_json, as_text
 
     given = [f"--{name}" for name in ("checkpoints", "data", "out") if getattr(args, name)]
     if given and not args.page:
         raise UserError(f"{', '.join(given)} of `slerlib compare` is for the page; got it without --page. Add --page.")
     comparison = compare(args.run_a, args.run_b)
     if args.json:
-        print(json.dumps(as_json(comparison), indent=2, allow_nan=False))
+        print(json.dumps(comparison.as_dict(), indent=2, allow_nan=False))
         return 0
-    print(as_text(comparison), flush=True)
+    print(comparison.text(), flush=True)
     if not args.page:
         print("\nThe same as a page, with pictures side by side: add --page")
         return 0

@@ -2,7 +2,7 @@
 
 Read in this order:
 
-    compare.py     the comparison: which rows pair up, differences, routes
-    text.py        the same in words and as JSON
+    compare.py     which rows pair up, differences, routes
+    result.py      the comparison: tables, verdict, both in words and as JSON
     pictures.py    crops side by side
 """

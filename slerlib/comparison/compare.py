@@ -3,10 +3,10 @@
     c = slerlib.compare("tiny.json", "small.json")    # paths as `read_run` takes them, or tables of slerlib.evaluate
     c.verdict(), c.means, c.rows, c.differences, c.routing, c.partitions, c.notes
 
-Only what both runs scored counts: the same picture, damaged in the same way, by the same definition of PSNR. A picture
-counts as the same if data set, task, name and the scores of its *input* agree; to the last digits if seed, severity,
-noise or crop differ, since two draws of the same noise score almost alike. Differences are B minus A. Intervals are
-95 % bootstrap intervals over photographs, as `slerlib.summary` makes them; they say nothing about another training.
+Only pictures that both runs scored count, with the same input and the same definition of PSNR. Two inputs are the same
+if data set, task, name and the scores of the *input* agree; to the last digits if seed, severity, noise or crop differ,
+since two draws of the same noise score almost alike. Differences are B minus A. Intervals are 95 % bootstrap intervals
+over photographs, as `slerlib.summary` makes them; they do not cover another training.
 Legend: N pictures, L layers.
 """
 
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,66 +21,19 @@ import numpy as np
 from ..analysis.partitions import partition_table
 from ..analysis.routing import agreement
 from ..errors import UserError
-from ..evaluation.evaluate import SCORES, summary
-from ..evaluation.metrics import FEWEST_SCENES, with_interval
-from ..evaluation.results import KEYS, ScoredRun, as_run
+from ..evaluation.results import ScoredRun, as_run
+from ..evaluation.table import KEYS, SCORES, summary
+from .result import EQUAL_DB, Comparison, short_text
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 SAME_DB, SAME_SSIM = 0.01, 0.001  # inputs whose scores differ by less are one input, decoded or rounded elsewhere
-EXACT = 1e-6  # the same, in dB and in SSIM, where the runs say that they damaged pictures in different ways
-EQUAL_DB = 0.005  # results closer than this are neither better nor worse: two decimals do not show it
+EXACT = 1e-6  # the same, in dB and in SSIM, where the runs record that they degraded pictures in different ways
 COLUMNS = (*KEYS, "psnr_input", "psnr_a", "psnr_b", "delta", "ssim_input", "ssim_a", "ssim_b", "ssim_delta", "path_a",
            "path_b")  # fmt: skip
-DAMAGE = {"seed", "severity", "noise", "crop"}  # settings that make another input of the same picture
-SIDE_SETTINGS = ("setting", "root", "images", "path", "restored")  # nothing that was done to an input
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """B minus A on the pictures that both runs scored."""
-
-    a: ScoredRun
-    b: ScoredRun
-    rows: DataFrame  # COLUMNS, one row per picture; psnr and delta in dB
-    means: DataFrame  # per data set and task and their "average": n, psnr_a, psnr_b, delta, low, high, better, ...
-    differences: DataFrame  # group, name, a, b: what the runs were made with, as far as both say and differ
-    routing: DataFrame  # per task and "all": n, layers (share that agree), same_path; empty without paths in both
-    partitions: DataFrame  # `partition_table` of the routes; empty as above
-    notes: tuple[str, ...]  # what was left out, and why
-
-    def __repr__(self) -> str:  # what `slerlib compare` prints, not every row of both
-        from .text import as_text
-
-        return as_text(self)
-
-    @property
-    def same_weights(self) -> bool:
-        """Both are one checkpoint, so that expert numbers mean the same in both."""
-        return self.a.sha256 is not None and self.a.sha256 == self.b.sha256
-
-    def verdict(self) -> str:
-        """One sentence on the average, or on the only task there is."""
-        row = self.means.iloc[-1]
-        what = "on average" if row.task == "average" else f"for {row.task}"
-        if not math.isfinite(row.delta):
-            return f"No mean difference {what}: a result is identical to its target."
-        size = f"{with_interval(row.delta, row.low, row.high, '+.2f')} dB"
-        if row.equal == row.n or max(abs(row.low), abs(row.high)) < EQUAL_DB:
-            return f"B scores as A does {what}: {size}."
-        if math.isnan(row.low):
-            few = f"a data set has fewer than {FEWEST_SCENES} photographs"
-            return f"B minus A is {size} {what}; {few}: no interval, no verdict."
-        if row.low <= 0 <= row.high:
-            return f"No difference is shown {what}: B minus A is {size}, and the 95 % interval holds 0."
-        return f"B scores {'higher' if row.delta > 0 else 'lower'} {what}: {size}."
-
-    def extremes(self, count: int = 3) -> tuple[DataFrame, DataFrame]:
-        """(largest gains, largest losses): up to `count` rows each, the largest first; of damaged pictures, if any."""
-        rows = self.rows[self.rows.task != "clean"]
-        rows = (rows if len(rows) else self.rows).sort_values("delta", kind="stable")
-        return rows[rows.delta >= EQUAL_DB][::-1].head(count), rows[rows.delta <= -EQUAL_DB].head(count)
+DEGRADING = {"seed", "severity", "noise", "crop"}  # settings that make another input of the same picture
+SIDE_SETTINGS = ("setting", "root", "images", "path", "restored")  # settings that leave an input as it is
 
 
 def compare(a: ScoredRun | DataFrame | str | os.PathLike, b: ScoredRun | DataFrame | str | os.PathLike) -> Comparison:
@@ -89,7 +41,7 @@ def compare(a: ScoredRun | DataFrame | str | os.PathLike, b: ScoredRun | DataFra
 
     Arguments
     a, b: results.json files, folders that hold one, tables of `slerlib.evaluate`, or what `read_run` returned.
-    Raises UserError for what is none of these, for another definition of PSNR, and where no picture is in both.
+    Raises UserError for anything else, for another definition of PSNR, and where no picture is in both.
     """
     a, b = as_run(a), as_run(b)
     differences, unknown = _differences(a, b)
@@ -114,19 +66,15 @@ def compare(a: ScoredRun | DataFrame | str | os.PathLike, b: ScoredRun | DataFra
 
 
 def _differences(a: ScoredRun, b: ScoredRun) -> tuple[DataFrame, list[str]]:
-    """(table of what both runs say and where they differ, words for what only one says)."""
+    """(table of conditions that both runs record and that differ, words for groups that only one records)."""
     import pandas as pd
 
-    one, two = a.facts(), b.facts()
-    said = [{group for group, _ in facts} for facts in (one, two)]
-    rows = [
-        (*key, one.get(key), two.get(key))
-        for key in {**one, **two}
-        if key[0] in said[0] & said[1] and one.get(key) != two.get(key) and key != ("definition", "comparable")
-    ]
-    groups = list(dict.fromkeys(group for group, _ in {**one, **two}))
-    unknown = [f"{group} ({'B' if group in said[0] else 'A'} does not tell)" for group in groups
-               if (group in said[0]) != (group in said[1])]  # fmt: skip
+    one, two = a.conditions(), b.conditions()
+    groups_a, groups_b = ({group for group, _ in conditions} for conditions in (one, two))
+    keys = [key for key in one | two if key[0] in groups_a & groups_b and key != ("definition", "comparable")]
+    rows = [(*key, one.get(key), two.get(key)) for key in keys if one.get(key) != two.get(key)]
+    unknown = [f"{group} ({'B' if group in groups_a else 'A'} has no record)"
+               for group in dict.fromkeys(group for group, _ in one | two) if group in groups_a ^ groups_b]  # fmt: skip
     return pd.DataFrame(rows, columns=["group", "name", "a", "b"], dtype=object), unknown
 
 
@@ -138,7 +86,7 @@ def _refuse_other_scores(differences: DataFrame) -> None:
     row = differences[(differences.group == "definition") & (differences.name == "psnr")]
     if len(row):
         raise UserError(
-            f"Scores compare if both runs define PSNR alike; A says {row.a.iloc[0]!r}, B says {row.b.iloc[0]!r}. "
+            f"Scores compare if both runs define PSNR alike; A has {row.a.iloc[0]!r}, B has {row.b.iloc[0]!r}. "
             "Score both with the same version of slerlib."
         )
 
@@ -147,38 +95,22 @@ def _refuse_other_scores(differences: DataFrame) -> None:
 
 
 def _paired(a: ScoredRun, b: ScoredRun, differences: DataFrame) -> tuple[DataFrame, list[str]]:
-    """(rows of the pictures that both scored, notes on the others). Raises UserError if none is in both."""
-    names = [*KEYS, "nth"]  # nth: two sets of one name may hold pictures of one name
+    """(rows of the pictures that both scored, notes on the others). Raises UserError if there is no such picture."""
     columns = [*KEYS, "psnr_input", "ssim_input", "psnr", "ssim", "path"]
+    # nth: two sets of one name may hold pictures of one name
     tables = [run.table.reindex(columns=columns).assign(nth=run.table.groupby(list(KEYS)).cumcount()) for run in (a, b)]
-    both = tables[0].merge(tables[1], on=names, suffixes=("_a", "_b"))
-    alone = [
-        f"{len(table) - len(both)} of {len(table)} rows of {letter}"
-        for letter, table in zip("AB", tables, strict=True)
-        if len(table) > len(both)
-    ]
-    notes = [f"Left out, since the other run did not score them: {', '.join(alone)}."] if alone else []
+    both = tables[0].merge(tables[1], on=[*KEYS, "nth"], suffixes=("_a", "_b"))
     if both.empty:
         raise UserError(
-            f"Runs are compared on pictures that both scored, and these two have none in common: A holds {_held(a)}, "
-            f"B holds {_held(b)}. Score both on the same data and setting."
+            "Runs are compared on pictures that both scored; these two have no picture in common: A has "
+            f"{_counts(a)}, B has {_counts(b)}. Score both on the same data and setting."
         )
+    alone = [f"{len(table) - len(both)} of {len(table)} rows of {letter}"
+             for letter, table in zip("AB", tables, strict=True) if len(table) > len(both)]  # fmt: skip
+    notes = [f"Left out, since the other run did not score them: {', '.join(alone)}."] if alone else []
     same = _same_input(both, differences)
     if not same.all():
-        reasons = differences[differences.group.isin(["setting", "data", "definition", "versions"])]
-        reasons = reasons[~reasons.name.isin(SIDE_SETTINGS)]
-        why = "; ".join(f"{row.name_}: {short(row.a)} and {short(row.b)}"
-                        for row in reasons.rename(columns={"name": "name_"}).itertuples())  # fmt: skip
-        why = f" The runs differ in {why}." if why else ""
-        gap = (both.psnr_input_a - both.psnr_input_b).abs()[~same].fillna(0)  # NaN: both infinite
-        first = both.loc[gap.idxmax()]
-        example = f"such as {first.image} ({first.task}): {first.psnr_input_a:.2f} and {first.psnr_input_b:.2f} dB"
-        if not same.any():
-            raise UserError(
-                f"Runs are compared on the same damaged pictures; all {len(both)} of these two have other inputs, "
-                f"{example} before restoring.{why} Score both with the same settings."
-            )
-        notes.append(f"Left out: {(~same).sum()} of {len(both)} pictures, whose inputs differ, {example}.{why}")
+        notes.append(_other_inputs(both, same, differences))
     rows = both[same].reset_index(drop=True)
     rows = rows.assign(psnr_input=rows.psnr_input_a, ssim_input=rows.ssim_input_a)
     rows["delta"] = _minus(rows.psnr_b, rows.psnr_a)
@@ -188,18 +120,38 @@ def _paired(a: ScoredRun, b: ScoredRun, differences: DataFrame) -> tuple[DataFra
 
 
 def _same_input(both: DataFrame, differences: DataFrame) -> Series:
-    """(N,) bool: the scores of the inputs agree. A clean input has an infinite PSNR, which tells nothing: then another
-    task of the photograph must agree, or else all files and the crop."""
-    other = _differs(differences, "setting", DAMAGE) or _differs(differences, "definition", DAMAGE)
+    """(N,) bool: the scores of the inputs agree.
+
+    A clean input has an infinite PSNR, which proves nothing. Then another task of the photograph must agree, or else
+    all files and the crop.
+    """
+    other = _differs(differences, "setting", DEGRADING) or _differs(differences, "definition", DEGRADING)
     same_db, same_ssim = (EXACT, EXACT) if other else (SAME_DB, SAME_SSIM)
     if _differs(differences, "definition", {"ssim"}):
         same_ssim = math.inf
-    alike = ~((both.ssim_input_a - both.ssim_input_b).abs() >= same_ssim)  # a missing SSIM tells nothing
+    alike = ~((both.ssim_input_a - both.ssim_input_b).abs() >= same_ssim)  # a missing SSIM does not count
     close = alike & ((both.psnr_input_a - both.psnr_input_b).abs() < same_db)
-    mute = alike & np.isinf(both.psnr_input_a) & np.isinf(both.psnr_input_b)
+    clean = alike & np.isinf(both.psnr_input_a) & np.isinf(both.psnr_input_b)
     seen = close.groupby([both.dataset, both.image]).transform("any")
     files = set(differences.group[differences.group == "data"]) | set(differences.name[differences.name == "crop"])
-    return close | (mute & (seen | (not files)))
+    return close | (clean & (seen | (not files)))
+
+
+def _other_inputs(both: DataFrame, same: Series, differences: DataFrame) -> str:
+    """A note on the pictures whose inputs differ, with an example. Raises UserError if all differ."""
+    reasons = differences[differences.group.isin(["setting", "data", "definition", "versions"])]
+    reasons = reasons[~reasons.name.isin(SIDE_SETTINGS)].itertuples()
+    why = "; ".join(f"{row.name}: {short_text(row.a)} and {short_text(row.b)}" for row in reasons)
+    why = f" The runs differ in {why}." if why else ""
+    gap = (both.psnr_input_a - both.psnr_input_b).abs()[~same].fillna(0)  # NaN: both infinite
+    first = both.loc[gap.idxmax()]
+    example = f"such as {first.image} ({first.task}): {first.psnr_input_a:.2f} and {first.psnr_input_b:.2f} dB"
+    if not same.any():
+        raise UserError(
+            f"Runs are compared on the same degraded pictures; all {len(both)} of these two have other inputs, "
+            f"{example} before restoring.{why} Score both with the same settings."
+        )
+    return f"Left out: {(~same).sum()} of {len(both)} pictures, whose inputs differ, {example}.{why}"
 
 
 def _minus(b: Series, a: Series) -> Series:
@@ -207,30 +159,20 @@ def _minus(b: Series, a: Series) -> Series:
     return (b - a).mask(np.isinf(a) & np.isinf(b), 0.0)
 
 
-def _held(run: ScoredRun) -> str:
+def _counts(run: ScoredRun) -> str:
     counts = run.table.groupby(["dataset", "task"], sort=False).size()
-    listed = ", ".join(f"{dataset} {task} ({n})" for (dataset, task), n in counts.head(4).items())
+    listed = ", ".join(f"{dataset} {task} ({n})" for (dataset, task), n in counts.head(4).items()) or "no rows"
     return listed + (f" and {len(counts) - 4} more" if len(counts) > 4 else "")
-
-
-def short(value) -> str:
-    """A value of a run in few letters: hashes by their first 12, nothing as a dash."""
-    text = "-" if value is None or value != value else f"{value}"
-    hashed = len(text) in (40, 64) and all(letter in "0123456789abcdef" for letter in text)
-    text = text[:12] if hashed else " ".join(text.split())
-    return text if len(text) <= 48 else f"{text[:45]}..."
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
 
 def _means(rows: DataFrame) -> DataFrame:
-    """Means per data set and task, then their average.
-
-    What `slerlib.summary` does for PSNR it does as well for a difference of PSNRs: the same draws of photographs.
-    """
+    """Means per data set and task, then their average, by `slerlib.summary`: of A, of B and of their difference, all
+    with the same draws of photographs."""
     zeros = dict.fromkeys(SCORES, 0.0)
-    with np.errstate(invalid="ignore"):  # of what is identical to its target in one run alone
+    with np.errstate(invalid="ignore"):  # of a result identical to its target in one run alone
         a, b, gap = (
             summary(rows[list(KEYS)].assign(**zeros | {"psnr": rows[psnr], "ssim": rows[ssim]}))
             for psnr, ssim in (("psnr_a", "ssim_a"), ("psnr_b", "ssim_b"), ("delta", "ssim_delta"))
@@ -238,10 +180,9 @@ def _means(rows: DataFrame) -> DataFrame:
     verdicts = {"better": rows.delta >= EQUAL_DB, "worse": rows.delta <= -EQUAL_DB}
     verdicts["equal"] = rows.delta.abs() < EQUAL_DB
     counts = rows.assign(**verdicts).groupby(["dataset", "task"], sort=False)[list(verdicts)].sum().reset_index()
-    if len(gap) > len(counts):  # as the average, without clean
-        counts.loc[len(counts)] = {"dataset": "", "task": "average"} | counts[counts.task != "clean"].sum(
-            numeric_only=True
-        ).to_dict()
+    if len(gap) > len(counts):  # the average, without clean
+        total = counts[counts.task != "clean"][list(verdicts)].sum().to_dict()
+        counts.loc[len(counts)] = {"dataset": "", "task": "average"} | total
     means = gap[["dataset", "task", "n"]].assign(psnr_a=a.psnr, psnr_b=b.psnr, delta=gap.psnr)
     means = means.assign(low=gap.psnr_low, high=gap.psnr_high, **{name: counts[name] for name in verdicts})
     means = means.assign(ssim_a=a.ssim, ssim_b=b.ssim, ssim_delta=gap.ssim)

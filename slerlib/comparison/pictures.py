@@ -10,47 +10,45 @@ from torch import Tensor
 from ..errors import UserError
 from ..evaluation.cases import Case, cases
 from ..evaluation.metrics import psnr, ssim
-from ..evaluation.results import KEYS, ScoredRun, find_checkpoint
+from ..evaluation.results import ScoredRun, find_checkpoint
+from ..evaluation.table import KEYS
 from ..inference.load import load
 from ..inference.restore import restore
-from .compare import SAME_DB, SAME_SSIM, Comparison
+from .compare import SAME_DB, SAME_SSIM
+from .result import Comparison
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-Row = tuple[str, Tensor, Tensor, Tensor, Tensor]  # label, then clean, damaged, restored by A and by B, (3, H, W) each
+Row = tuple[str, Tensor, Tensor, Tensor, Tensor]  # label; clean, degraded, restored by A and by B, (3, H, W) each
 
 
-def pictures(
+def restored_by_both(
     c: Comparison, count: int = 4, *, checkpoint_a: str = "", checkpoint_b: str = "", data: str = ""
 ) -> tuple[list[Row], str]:
-    """(rows for `plots.side_by_side`, reason why there are none or fewer).
+    """(rows for `plots.side_by_side`, reason why there are fewer than asked for).
 
-    count: at most so many, those whose scores differ most, one of each task first; a clean input only if all are.
+    count: at most so many, those whose scores differ most, one of each task first; a clean input only if all are clean.
     checkpoint_a, checkpoint_b: where to look first for the weights, which are recognised by their hash.
     data: where to look first for the images; each is recognised by the scores of its input.
     """
     if c.same_weights:
         return [], "Both runs are of the same weights, which would restore a picture alike here."
-    folders = [find_checkpoint(run, given) for run, given in ((c.a, checkpoint_a), (c.b, checkpoint_b))]
-    absent = [f"{letter} ({run.name}, sha256 {str(run.sha256)[:12]})"
-              for letter, run, folder in zip("AB", (c.a, c.b), folders, strict=True) if folder is None]  # fmt: skip
-    if absent:
+    sides = (("A", c.a, checkpoint_a), ("B", c.b, checkpoint_b))
+    folders = [find_checkpoint(run, first) for _, run, first in sides]
+    if absent := [f"{letter} ({run.name}, sha256 {str(run.sha256)[:12]})"
+                  for (letter, run, _), folder in zip(sides, folders, strict=True) if folder is None]:  # fmt: skip
         return [], f"The weights of {' and '.join(absent)} are not at hand. Name their folders: --checkpoints A B."
-    found, chosen = [], _most_different(c.rows, count)
-    for row in chosen.itertuples():
-        pair = _input(c, row, data)
-        found += [(row, pair)] if pair else []
-    lost = f"{len(chosen) - len(found)} of {len(chosen)} pictures were not found with the same input."
-    why = f"{lost} Name the folder of the images: --data DIR." if len(found) < len(chosen) else ""
-    if not found:
-        return [], why
-    models = [load(folder) for folder in folders]
+    wanted = _most_different(c.rows, count)
+    pairs = [(row, pair) for row in wanted.itertuples() if (pair := _input(c, row, data))]
+    lost = f"{len(wanted) - len(pairs)} of {len(wanted)} pictures were not found with the same input."
+    reason = f"{lost} Name the folder of the images: --data DIR." if len(pairs) < len(wanted) else ""
+    models = [load(folder) for folder in folders] if pairs else []
     rows = [
-        (f"{Path(row.image).stem}\n{row.task}", clean, damaged, *(restore(model, damaged) for model in models))
-        for row, (damaged, clean) in found
+        (f"{Path(row.image).stem}\n{row.task}", clean, degraded, *(restore(model, degraded) for model in models))
+        for row, (degraded, clean) in pairs
     ]
-    return rows, why
+    return rows, reason
 
 
 def _most_different(rows: DataFrame, count: int) -> DataFrame:
@@ -63,7 +61,7 @@ def _most_different(rows: DataFrame, count: int) -> DataFrame:
 
 
 def _input(c: Comparison, row, data: str) -> tuple[Tensor, Tensor] | None:
-    """(damaged, clean) of a row, made or read again; None if it is nowhere with the scores that the runs had."""
+    """(degraded, clean) of a row, made or read again; None where no input has the scores of the runs."""
     for run in (c.a, c.b):
         for root in (data, (run.record.get("parameters") or {}).get("data"), run.table.attrs.get("root")):
             case = _case(run, row, root) if root else None
@@ -73,10 +71,10 @@ def _input(c: Comparison, row, data: str) -> tuple[Tensor, Tensor] | None:
     return None
 
 
-def _scores_alike(damaged: Tensor, clean: Tensor, row) -> bool:
-    """The input has the scores of the row. NaN, where both are infinite or one is not known, tells nothing."""
-    far = abs(psnr(damaged, clean) - row.psnr_input) >= SAME_DB
-    return not (far or abs(ssim(damaged, clean) - row.ssim_input) >= SAME_SSIM)
+def _scores_alike(degraded: Tensor, clean: Tensor, row) -> bool:
+    """The input has the scores of the row. NaN, where both are infinite or one is missing, does not count."""
+    far = abs(psnr(degraded, clean) - row.psnr_input) >= SAME_DB
+    return not (far or abs(ssim(degraded, clean) - row.ssim_input) >= SAME_SSIM)
 
 
 def _case(run: ScoredRun, row, root: str) -> Case | None:
@@ -85,6 +83,6 @@ def _case(run: ScoredRun, row, root: str) -> Case | None:
     classes = [row.task] if about.get("setting", "demo") == "demo" else None
     try:
         todo, _ = cases(root, about.get("setting", "demo"), classes=classes, **options)
-    except UserError:  # other data, or none
+    except UserError:  # other data, or no data
         return None
     return next((case for case in todo if all(getattr(case, key) == getattr(row, key) for key in KEYS)), None)

@@ -2,11 +2,15 @@
 
 Read in this order:
 
-    settings.py     the settings: 3 tasks, 5 tasks, CDD-11, own pairs, demo
-    cases.py        a case: one clean picture and its degraded input
-    metrics.py      PSNR, SSIM, bootstrap intervals
-    evaluate.py     one row per case, means per data set
-    results.py      a results file or a checkpoint's card, read again
-    external.py     pictures that another program restored
-    published.py    what the papers report (published.toml), and whether a score may stand beside it
+    settings.py         the settings: 3 tasks, 5 tasks, CDD-11, own pairs, demo
+    options.py          what an evaluation is asked for, checked
+    cases.py            a case: one clean picture and its degraded input
+    crops.py            central parts of images
+    promptir_noise.py   test noise as PromptIR and AdaIR draw it
+    metrics.py          PSNR, SSIM, bootstrap intervals
+    evaluate.py         one row per case
+    external.py         pictures that another program restored
+    table.py            means per data set and task, with intervals
+    results.py          a results file: written, and read again
+    published.py        what the papers report (published.toml), and whether a score may stand beside it
 """

@@ -13,33 +13,32 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..images.files import SUFFIXES, read_image
-from .cases import Case, centre, size_text
+from .cases import Case
+from .crops import centre, size_text
 
 
 def restored_files(folder: str | os.PathLike, todo: Sequence[Case]) -> dict[Case, Path]:
     """The result of another program for each case, under the case's name with any image suffix.
 
     It lies in `folder`, or there in a folder named by the task (noise25), by that of the input (low_haze), by the data
-    set (Rain100L), or by data set and task or input. Raises UserError for none, and for one that two cases share.
+    set (Rain100L), or by data set and task or input. Raises UserError for a missing result and for one of two cases.
     """
-    folder, found, owner = Path(folder), {}, {}
+    folder, files, owner = Path(folder), {}, {}
     if not folder.is_dir():
-        raise UserError(f"restored must be a folder with restored images; {folder} is none. Check the path.")
+        fault = "is a file" if folder.exists() else "does not exist"
+        raise UserError(f"restored must be a folder with restored images; {folder} {fault}. Check the path.")
     for case in todo:
-        inner = dict.fromkeys((case.task, *(file.parent.name for file in case.files[:-1])))
-        sets = dict.fromkeys((case.dataset, case.dataset.lower()))
-        places = [folder / a / b for a in sets for b in inner] + [folder / a for a in (*sets, *inner)] + [folder]
-        stem = Path(case.image) if not case.files else Path(case.image).with_suffix("")
-        # the suffix of the input first: a.jpg and a.png may lie in one folder; cameras write .JPG
-        own = [Path(case.image).suffix] if case.files else []
+        places, stem = _places(folder, case), Path(case.image)
+        own = []
+        if case.files:  # the suffix of the input first: a.jpg and a.png may lie in one folder; cameras write .JPG
+            stem, own = stem.with_suffix(""), [stem.suffix]
         suffixes = dict.fromkeys((*own, *SUFFIXES, *map(str.upper, SUFFIXES)))
-        options = [place / f"{stem}{suffix}" for place in places for suffix in suffixes]
+        options = (place / f"{stem}{suffix}" for place in places for suffix in suffixes)
         file = next((option for option in options if option.is_file()), None)
         if file is None:
             raise UserError(
                 f"Every image of the setting must have been restored; {case.image} ({case.dataset}, {case.task}) has "
-                f"neither {places[0] / stem}.* nor {folder / stem}.*. Restore it, or score fewer "
-                "images or classes."
+                f"neither {places[0] / stem}.* nor {folder / stem}.*. Restore it, or score fewer images or classes."
             )
         other = owner.setdefault(file, case)
         if other is not case:
@@ -47,8 +46,15 @@ def restored_files(folder: str | os.PathLike, todo: Sequence[Case]) -> dict[Case
                 f"Each restored image belongs to one input; {file} would count for {other.dataset} {other.task} and "
                 f"for {case.dataset} {case.task}. Sort the results into folders such as {places[0]}."
             )
-        found[case] = file
-    return found
+        files[case] = file
+    return files
+
+
+def _places(folder: Path, case: Case) -> list[Path]:
+    """Where the result of a case may lie, the narrowest folder first."""
+    inner = dict.fromkeys((case.task, *(file.parent.name for file in case.files[:-1])))
+    sets = dict.fromkeys((case.dataset, case.dataset.lower()))
+    return [*(folder / a / b for a in sets for b in inner), *(folder / a for a in (*sets, *inner)), folder]
 
 
 def restored_image(file: Path, target_CHW: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
     slerlib.published("5")          # DataFrame: a row per method, columns as in the setting, then the average
     slerlib.comparability(table)    # [] or the reasons against a comparison
 
-The numbers are copied from the papers (`published.toml`), none was reproduced here.
+The numbers are copied from the papers (`published.toml`), not reproduced here.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 from ..data.registry import registry
 from ..errors import UserError
 from .settings import SETTINGS, TITLES, column_title
+from .table import summary
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 LEGEND = (
-    "PSNR/SSIM as printed in the papers, none reproduced here. The SSIM of this run is `ssim` (7 x 7 uniform window, "
+    "PSNR/SSIM as printed in the papers, not reproduced here. The SSIM of this run is `ssim` (7 x 7 uniform window, "
     "as PromptIR, AdaIR and DFPIR); MoCE-IR's compares with `ssim_gaussian`."
 )
 
@@ -35,6 +36,7 @@ def published(setting: str) -> DataFrame:
     """
     import pandas as pd
 
+    setting = str(setting)
     if setting not in SETTINGS:
         raise UserError(
             f"Published figures exist for the settings {', '.join(map(repr, SETTINGS))}; got {setting!r}. Scores of "
@@ -45,12 +47,12 @@ def published(setting: str) -> DataFrame:
     rows = []
     for row in table["rows"]:
         scores = zip(titles, row["psnr"], row["ssim"], strict=True)
-        known = {
+        figures = {
             f"{title} {name}": value
             for title, *pair in scores
             for name, value in zip(("psnr", "ssim"), pair, strict=True)
         }
-        rows.append({key: row.get(key, "") for key in ("method", "year", "params", "note")} | known)
+        rows.append({key: row.get(key, "") for key in ("method", "year", "params", "note")} | figures)
     return pd.DataFrame(rows).set_index("method")
 
 
@@ -59,15 +61,17 @@ def _titles(setting: str) -> list[str]:
 
 
 def comparability(table: DataFrame) -> list[str]:
-    """Reasons why the scores of an evaluation must not be compared with published ones; none if they may be.
+    """Reasons why the scores of an evaluation must not be compared with published ones; empty if they may be.
 
-    Only whole usual test sets, cropped as the peers crop and with noise drawn as they draw it, compare. There remains
-    the order in which a file system lists CBSD68, which no two machines share.
+    Comparable are whole usual test sets, cropped as PromptIR and AdaIR crop, with noise drawn as they draw it. The
+    order in which a file system lists CBSD68 remains; it differs between machines.
     """
     about = table.attrs
+    if unknown := [name for name in ("setting", "crop", "noise") if name not in about]:
+        return [f"the table does not record its {', '.join(unknown)}"]
     if about["setting"] not in SETTINGS:
-        return [f"setting {about['setting']!r} is no published benchmark"]
-    reasons = [f"{title} is missing" for title in about["missing"]]
+        return [f"setting {about['setting']!r} is not a published benchmark"]
+    reasons = [f"{title} is missing" for title in about.get("missing") or ()]
     counts = table.groupby(["dataset", "task"], sort=False).size()
     for name, task in SETTINGS[about["setting"]]:
         n, usual = counts.get((TITLES[name], task), 0), registry()[name].counts["test"]
@@ -77,40 +81,41 @@ def comparability(table: DataFrame) -> list[str]:
         reasons.append("the whole image is scored, not its centre (crop='center16')")
     noisy = any(task.startswith("noise") for _, task in SETTINGS[about["setting"]])
     if noisy and about["noise"] != "promptir":
-        reasons.append("the noise is drawn per image, not as the peers draw it (noise='promptir')")
+        reasons.append("the noise is drawn per image, not as PromptIR and AdaIR draw it (noise='promptir')")
     return reasons
 
 
-def beside(table: DataFrame) -> DataFrame:
-    """The published rows as text, PSNR/SSIM, with this evaluation below them."""
+def beside_published(table: DataFrame) -> DataFrame:
+    """The published rows as text, PSNR/SSIM, with this evaluation below them.
+
+    Raises UserError for a table of a setting without published figures.
+    """
     import pandas as pd
 
-    from .evaluate import summary
-
-    setting = table.attrs["setting"]
-    known, means = published(setting), summary(table).set_index(["dataset", "task"])
-    titles = [title for title in _titles(setting) if f"{title} psnr" in known]
-    shown = pd.DataFrame({title: known[[f"{title} psnr", f"{title} ssim"]].apply(_pair, axis=1) for title in titles})
+    setting = str(table.attrs.get("setting"))
+    rows, means = published(setting), summary(table).set_index(["dataset", "task"])
+    titles = [title for title in _titles(setting) if f"{title} psnr" in rows]
+    texts = pd.DataFrame({title: rows[[f"{title} psnr", f"{title} ssim"]].apply(_cell, axis=1) for title in titles})
     places = {column_title(*column): (TITLES[column[0]], column[1]) for column in SETTINGS[setting]}
     places["average"] = ("", "average")
     ours = [means.loc[places[t]] if places[t] in means.index else None for t in titles]
-    shown.loc["this run"] = [_pair((row.psnr, row.ssim)) if row is not None else "missing" for row in ours]
-    shown["note"] = [*known.note, "not comparable" if comparability(table) else ""]
-    return shown.rename_axis(None)
+    texts.loc["this run"] = [_cell((row.psnr, row.ssim)) if row is not None else "missing" for row in ours]
+    texts["note"] = [*rows.note, "not comparable" if comparability(table) else ""]
+    return texts.rename_axis(None)
 
 
-def _pair(scores) -> str:
+def _cell(scores) -> str:
     psnr, ssim = scores
     if math.isnan(psnr):
         return "?"
     return f"{psnr:.2f}" + ("" if math.isnan(ssim) else "/" + f"{ssim:.3f}".lstrip("0"))
 
 
-def notes(table: DataFrame) -> str:
-    """What to know when reading `beside`: the definitions, and the reasons against a comparison, if any."""
-    reasons = comparability(table)
-    verdict = f"This run is not comparable with these rows: {'; '.join(reasons)}." if reasons else (
-        "This run has the usual images, crop and noise: comparable, up to the order in which the peers' file systems "
-        "listed the noisy images."
-    )  # fmt: skip
-    return f"{LEGEND} {verdict}"
+def published_notes(table: DataFrame) -> str:
+    """What to know when reading `beside_published`: the definitions, and the reasons against a comparison, if any."""
+    if reasons := comparability(table):
+        return f"{LEGEND} This run is not comparable with these rows: {'; '.join(reasons)}."
+    return (
+        f"{LEGEND} This run has the usual images, crop and noise: comparable, up to the order in which PromptIR and "
+        "AdaIR list the noisy images, that of the file system."
+    )

@@ -1,8 +1,9 @@
-"""Scores read back from disk: what `slerlib eval --out` and `slerlib report evaluation` leave.
+"""Scores on disk: written by `slerlib eval --out` and `slerlib report evaluation`, and read again.
 
+save_results(table, "results.json")
 run = read_run("reports/runs/2026-11-27-evaluation-1a2b3c4d")     # or a results.json, or a folder that holds one
 run.table                                                          # as `slerlib.evaluate` returned it
-run.facts()                                                        # what the scores were made with
+run.conditions()                                                   # what the scores were made with
 """
 
 from __future__ import annotations
@@ -10,22 +11,73 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from .. import config
+from ..checkpoint import find, read_card
 from ..errors import UserError
-from .evaluate import COLUMNS
+from ..files import read_json, unwritable, write_atomic
+from .table import COLUMNS, KEYS, SCORES, summary
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 RESULTS, RECORD = "results.json", "run.json"
-KEYS = ("dataset", "task", "image")  # what tells one row of an evaluation from another
 NEEDED = (*KEYS, "psnr_input", "psnr")
-KNOWN = ("checkpoint", "data", "definition", "versions")  # attrs that are dictionaries
+NUMBER = (int, float, type(None))  # JSON has no infinity and no NaN: null
+#: Key of a results file or of its rows -> the types of its value; other keys may hold anything.
+FILE_TYPES = {"rows": list} | dict.fromkeys(("checkpoint", "data", "definition", "versions"), (dict, type(None)))
+ROW_TYPES = dict.fromkeys(KEYS, (str, int)) | dict.fromkeys((*SCORES, "margin", "seconds"), NUMBER)
+ROW_TYPES |= {"path": (str, type(None))}
 ASKED = ("setting", "root", "images", "severity", "seed", "crop", "noise", "path", "restored")  # of attrs
-HOW = "Write one: slerlib eval CHECKPOINT --data DIR --setting demo --out results.json"
+HOW = "Write one: slerlib eval CHECKPOINT --data DIR --setting demo --out results.json."
+
+
+# --- writing ---
+
+
+def save_results(table: DataFrame, path: str | os.PathLike) -> None:
+    """Write results.json: rows, means per data set (and in them per task), average, missing, definition, versions, ...
+
+    `average` is null if a class of the setting is `missing`. Infinite and empty values are null. The file appears whole
+    or not at all. Raises UserError for a table without rows, and if the file cannot be written.
+    """
+    means = summary(table)
+    sets = {}
+    for dataset, part in means[means.task != "average"].groupby("dataset", sort=False):
+        degraded = part if len(part) == 1 else part[part.task != "clean"]
+        tasks = part.set_index("task").drop(columns="dataset").to_dict("index")
+        sets[dataset] = degraded[list(SCORES)].mean().to_dict() | {"tasks": tasks}
+    average = means[means.task == "average"].drop(columns=["dataset", "task"]).to_dict("records")
+    values = {
+        "rows": table.to_dict("records"),
+        "means": sets,
+        "average": average[0] if average and not table.attrs.get("missing") else None,
+        **table.attrs,
+    }
+    try:
+        write_atomic(Path(path), json.dumps(json_values(values), indent=2, allow_nan=False) + "\n")
+    except OSError as error:
+        raise unwritable("Results are written to a file", Path(path), error, "Choose another file.") from None
+
+
+def json_values(value):
+    """Python values that JSON knows: no numpy, and null for NaN and infinity."""
+    if isinstance(value, Mapping):
+        return {str(key): json_values(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_values(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+# --- reading ---
 
 
 @dataclass(frozen=True)
@@ -47,21 +99,21 @@ class ScoredRun:
         """Of the weights; None for a function and for images restored by another program."""
         return (self.table.attrs.get("checkpoint") or {}).get("sha256")
 
-    def facts(self) -> dict[tuple[str, str], object]:
+    def conditions(self) -> dict[tuple[str, str], object]:
         """(group, name) -> value of everything known that may move a score.
 
         Groups: checkpoint, setting, data, definition, versions; from a report's run.json also code and machine; and
         training, the recipe, where the checkpoint of this hash is at hand.
         """
-        about, known = self.table.attrs, self.record.get("provenance") or {}
+        about, origin = self.table.attrs, self.record.get("provenance") or {}
         groups = {
             "checkpoint": about.get("checkpoint") or {},
             "setting": {name: about[name] for name in ASKED if name in about},
             "data": {name: value for name, value in (about.get("data") or {}).items() if name != "name"},  # = root
             "definition": about.get("definition") or {},
             "versions": about.get("versions") or {},
-            "code": (known.get("git") or {}) | {"sources": known["code"]} if "code" in known else {},
-            "machine": (known.get("hardware") or {}) | {n: known[n] for n in ("threads", "dtype") if n in known},
+            "code": (origin.get("git") or {}) | {"sources": origin["code"]} if "code" in origin else {},
+            "machine": (origin.get("hardware") or {}) | {n: origin[n] for n in ("threads", "dtype") if n in origin},
             "training": _training(self),
         }
         return {(group, name): value for group, values in groups.items() for name, value in values.items()}
@@ -69,12 +121,14 @@ class ScoredRun:
 
 def as_run(source: ScoredRun | DataFrame | str | os.PathLike) -> ScoredRun:
     """A run from what a person has: a path (`read_run`) or a table that `slerlib.evaluate` returned."""
-    if isinstance(source, (ScoredRun, str, os.PathLike)):
-        return source if isinstance(source, ScoredRun) else read_run(source)
+    if isinstance(source, (str, os.PathLike)):
+        return read_run(source)
+    if isinstance(source, ScoredRun):
+        return source
     if not set(NEEDED) <= set(getattr(source, "columns", ())):
         raise UserError(
             f"A run is the path of a {RESULTS}, a folder that holds one, or a table of slerlib.evaluate; got "
-            f"{type(source).__name__}. {HOW}."
+            f"{type(source).__name__}. {HOW}"
         )
     return ScoredRun("scored just now", source)
 
@@ -82,17 +136,41 @@ def as_run(source: ScoredRun | DataFrame | str | os.PathLike) -> ScoredRun:
 def read_run(path: str | os.PathLike) -> ScoredRun:
     """The run in a results.json, or in a folder that holds one, such as that of an evaluation report.
 
-    Raises UserError for a path that is not there, a folder without results, and a file that is damaged or another's.
+    Raises UserError for a path that does not exist, a folder without results, and a file that is damaged or foreign.
     """
+    import pandas as pd
+
     file = results_file(path)
-    record = _record(file)
-    content = _json(file)
-    rows = content.get("rows") if isinstance(content, dict) else None
-    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
-        raise UserError(f"Scores are a JSON object with a list of `rows`; {file} is something else. {HOW}.")
-    if not _are_objects(content, *KNOWN):
-        raise UserError(f"{', '.join(KNOWN)} of scores are JSON objects or null; {file} holds something else. {HOW}.")
-    return ScoredRun(str(path), _table(file, rows, content), record)
+    values = _checked_file(file)
+    table = pd.DataFrame(values["rows"])
+    table[list(KEYS)] = table[list(KEYS)].astype(str)
+    numbers = [name for name in COLUMNS if name not in (*KEYS, "path") and name in table]
+    table[numbers] = table[numbers].astype(float)
+    psnrs = ["psnr_input", "psnr"]
+    table[psnrs] = table[psnrs].fillna(math.inf)  # a picture equal to its target
+    table.attrs = {key: value for key, value in values.items() if key not in ("rows", "means", "average")}
+    return ScoredRun(str(path), table, _record(file))
+
+
+def _checked_file(file: Path) -> dict:
+    """The values of a results file. Raises UserError where they are not what `save_results` writes."""
+    values = read_json(file, "A file of scores", ["rows"], HOW)
+    _check_types(file, values, FILE_TYPES)
+    for row in values["rows"] or [None]:
+        if not isinstance(row, dict) or (lacking := [name for name in NEEDED if name not in row]):
+            fault = f"lacks {', '.join(lacking)}" if isinstance(row, dict) else f"is {row!r}"
+            raise UserError(f"Every row of scores has {', '.join(NEEDED)}; one in {file} {fault}. {HOW}")
+        _check_types(file, row, ROW_TYPES)
+        if row.get("path") and not row["path"].isdecimal():
+            raise UserError(f"A path is expert numbers such as '01201120'; {file} holds {row['path']!r}. {HOW}")
+    return values
+
+
+def _check_types(file: Path, values: dict, types: dict) -> None:
+    for name, kind in types.items():
+        if name in values and not isinstance(values[name], kind):
+            kinds = " or ".join("null" if one is type(None) else one.__name__ for one in np.atleast_1d(kind))
+            raise UserError(f"In a file of scores {name} is {kinds}; {file} holds {values[name]!r:.60}. {HOW}")
 
 
 def results_file(path: str | os.PathLike) -> Path:
@@ -100,74 +178,44 @@ def results_file(path: str | os.PathLike) -> Path:
     path = Path(path)
     file = path / RESULTS if path.is_dir() else path
     if not file.is_file():
-        raise UserError(_nothing_there(path, _record(file)))
+        raise UserError(f"A run to compare is a {RESULTS}, or a folder that holds one; {path} {_fault(path, file)}")
     return file
 
 
-def _record(file: Path) -> dict:
-    """run.json beside the results; empty where there is none, or not one of a report."""
-    try:
-        record = json.loads((file.parent / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    whole = isinstance(record, dict) and {"name", "state"} <= set(record)
-    return record if whole and _are_objects(record, "provenance", "parameters") else {}
-
-
-def _are_objects(content: dict, *names: str) -> bool:
-    return all(isinstance(content.get(name) or {}, dict) for name in names)
-
-
-def _nothing_there(path: Path, record: dict) -> str:
-    rule = f"A run to compare is a {RESULTS}, or a folder that holds one; {path} "
+def _fault(path: Path, file: Path) -> str:
+    record = _record(file)
     if not path.exists():
-        return f"{rule}does not exist. {HOW}."
+        return f"does not exist. {HOW}"
     if record and record["name"] != "evaluation":
-        return f"{rule}is a run of the report {record['name']!r}, which keeps none. Use a run of `evaluation`. {HOW}."
+        return f"is a run of the report {record['name']!r}, which writes no scores. Use a run of `evaluation`. {HOW}"
     if record:
-        return f"{rule}holds a report that did not come to its scores ({record['state']}). See {path / 'index.html'}."
+        return f"holds a report that ended before its scores ({record['state']}). See {path / 'index.html'}."
     if (path / "card.json").is_file():
-        return f"{rule}is a checkpoint, not yet scored. Score it: slerlib eval {path} --data DIR --out {RESULTS} ..."
-    return f"{rule}has none. {HOW}."
+        return f"is a checkpoint, not yet scored. Score it: slerlib eval {path} --data DIR --out {RESULTS} ..."
+    return f"has no {RESULTS}. {HOW}"
 
 
-def _json(file: Path):
+def _record(file: Path) -> dict:
+    """run.json beside the results; empty where there is no such file, or another program's."""
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:  # ValueError: no JSON, or no text
-        raise UserError(f"Scores are a JSON file; {file} cannot be read as one ({error}). {HOW}.") from None
+        record = read_json(file.parent / RECORD, "A record", ["name", "state"])
+    except UserError:
+        return {}
+    whole = all(isinstance(record.get(name) or {}, dict) for name in ("provenance", "parameters"))
+    return record if whole else {}
 
 
-def _table(file: Path, rows: list[dict], content: dict) -> DataFrame:
-    import pandas as pd
-
-    table = pd.DataFrame(rows)
-    if lacking := [name for name in NEEDED if name not in table]:
-        raise UserError(f"Every row of scores has {', '.join(NEEDED)}; {file} lacks {', '.join(lacking)}. {HOW}.")
-    table[list(KEYS)] = table[list(KEYS)].astype(str)
-    if "path" in table and not table.path.dropna().map(lambda path: isinstance(path, str) and path.isdecimal()).all():
-        raise UserError(f"A path is a string of expert numbers, such as '01201120'; {file} holds another. {HOW}.")
-    numbers = [name for name in COLUMNS if name not in (*KEYS, "path") and name in table]
-    try:
-        table[numbers] = table[numbers].astype(float)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"Scores are numbers or null; {file} holds another value ({error}). {HOW}.") from None
-    psnrs = ["psnr_input", "psnr"]
-    table[psnrs] = table[psnrs].fillna(math.inf)  # JSON has no infinity: a picture equal to its target
-    table.attrs = {key: value for key, value in content.items() if key not in ("rows", "means", "average")}
-    return table
+# --- the checkpoint that was scored ---
 
 
-def find_checkpoint(run: ScoredRun, given: str = "") -> Path | None:
+def find_checkpoint(run: ScoredRun, first: str = "") -> Path | None:
     """Folder of the checkpoint that was scored, recognised by the hash of its weights; None if it is not at hand.
 
-    given: a name or path to try first; then what the report was asked for, then the shipped checkpoint of that name.
+    first: a name or path to try first; then what the report was asked for, then the shipped checkpoint of that name.
     """
-    from ..checkpoint import find, read_card
-
     if run.sha256 is None:
         return None
-    for name in (given, (run.record.get("parameters") or {}).get("checkpoint"), run.name):
+    for name in (first, (run.record.get("parameters") or {}).get("checkpoint"), run.name):
         try:
             folder = find(name) if name else None
             if folder and read_card(folder).get("weights_sha256") == run.sha256:
@@ -178,11 +226,8 @@ def find_checkpoint(run: ScoredRun, given: str = "") -> Path | None:
 
 
 def _training(run: ScoredRun) -> dict:
-    """ "section.key" -> value of the recipe, what an older card lacks filled in; empty without the checkpoint, and for
-    a recipe that this version does not know."""
-    from .. import config
-    from ..checkpoint import read_card
-
+    """ "section.key" -> value of the recipe, defaults for what an older card lacks; empty without the checkpoint, and
+    for a recipe that this version does not know."""
     folder = find_checkpoint(run)
     if folder is None:
         return {}
@@ -191,7 +236,7 @@ def _training(run: ScoredRun) -> dict:
         recipe = config.to_dict(config.from_dict(config.RunConfig, card.get("config", {})))
     except UserError:
         return {}
-    found = {"steps_done": card.get("steps_done")}
-    for section in ("model", "data", "train"):
-        found |= {f"{section}.{key}": value for key, value in recipe[section].items()}
-    return found
+    keys = {
+        f"{section}.{key}": value for section in ("model", "data", "train") for key, value in recipe[section].items()
+    }
+    return {"steps_done": card.get("steps_done")} | keys

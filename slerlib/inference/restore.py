@@ -71,7 +71,7 @@ def restore(
     elif isinstance(x, np.ndarray):
         x_CHW = from_array(x)
     elif isinstance(x, Tensor):
-        y, trace = restore_batch(model, checked_tensor(x), path=path, tile=tile, route=route)
+        y, trace = restore_batch(model, checked_tensor(x).float(), path=path, tile=tile, route=route)
         y = y if x.shape[-3] == 3 else y.mean(dim=1, keepdim=True)
         y = y.reshape(x.shape).to(x.device, x.dtype)
         return (y, trace) if return_trace else y
