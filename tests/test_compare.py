@@ -179,7 +179,7 @@ def test_clean_inputs_count_if_the_files_and_the_crop_are_the_same():
 
 
 def test_runs_without_a_common_picture_are_refused(saved):
-    with pytest.raises(UserError, match=r"none in common: A holds set noise25 \(6\).*B holds other noise25 \(6\)"):
+    with pytest.raises(UserError, match=r"no picture in common.*set noise25 \(6\).*other noise25 \(6\)"):
         compare(saved("a.json", table()), saved("b.json", table().assign(dataset="other")))
 
 
@@ -306,7 +306,7 @@ def test_what_differs_is_said_and_what_one_run_keeps_to_itself(tmp_path, saved):
     }
     assert "code sources: cccccccccccc -> dddddddddddd" in c.text() and c.notes == ()
     alone = compare(a, saved("results.json", table()))
-    assert alone.differences.empty and "code (B does not tell); machine (B does not tell)" in alone.notes[0]
+    assert alone.differences.empty and "code (B has no record); machine (B has no record)" in alone.notes[0]
     assert "Nothing that both runs record differs." in alone.text()
 
 
@@ -324,10 +324,10 @@ def test_the_recipes_are_compared_where_the_weights_are_at_hand(untrained, tmp_p
     assert len(c.rows) == 18 and "training" not in set(c.differences.group)
 
 
-def test_what_is_no_run_is_refused_with_a_next_step(tmp_path, saved, untrained):
+def test_a_path_without_scores_is_refused_with_a_next_step(tmp_path, saved, untrained):
     good = saved("good/results.json", table())
     texts = {"empty.json": "", "half.json": good.read_text()[:500], "list.json": "[1]", "rows.json": '{"rows": []}'}
-    texts |= {"lacks.json": '{"rows": [{"task": "rain"}]}', "binary.json": "\udcff"}
+    texts |= {"row.json": '{"rows": [[1, 2]]}', "lacks.json": '{"rows": [{"task": "rain"}]}', "binary.json": "\udcff"}
     row = {"dataset": "s", "task": "t", "image": "i", "psnr_input": 1, "psnr": 2}
     texts |= {"text.json": json.dumps({"rows": [row | {"psnr": "high"}]})}
     texts |= {"path.json": json.dumps({"rows": [row | {"path": "0,1"}]})}
@@ -339,24 +339,26 @@ def test_what_is_no_run_is_refused_with_a_next_step(tmp_path, saved, untrained):
     report(tmp_path / "routes", name="routing")
     report(tmp_path / "broken", state="failed")
     for name, expected in [
-        ("missing", "does not exist"), ("void", "has none"), ("empty.json", "cannot be read"),
-        ("half.json", "cannot be read"), ("list.json", "something else"), ("rows.json", "something else"),
-        ("lacks.json", "lacks dataset, image, psnr_input, psnr"), ("binary.json", "cannot be read"),
-        ("text.json", "another value"), ("path.json", "string of expert numbers"),
-        ("number.json", "string of expert numbers"), ("checkpoint.json", "JSON objects"), ("data.json", "JSON objects"),
-        ("routes", "report 'routing'"), ("broken", "did not come to its scores (failed)"),
+        ("missing", "does not exist"), ("void", "has no results.json"), ("empty.json", "JSON"), ("half.json", "JSON"),
+        ("list.json", "list"), ("rows.json", "rows"), ("row.json", "[1, 2]"), ("binary.json", "UTF-8"),
+        ("lacks.json", "lacks dataset, image, psnr_input, psnr"), ("text.json", "'high'"), ("path.json", "'0,1'"),
+        ("number.json", "12011201"), ("checkpoint.json", "'words'"), ("data.json", "'words'"),
+        ("routes", "report 'routing'"), ("broken", "(failed)"),
         (untrained, "is a checkpoint, not yet scored"),
     ]:  # fmt: skip
         with pytest.raises(UserError) as error:
             compare(good, tmp_path / name)
         assert expected in str(error.value) and "\n" not in str(error.value), (name, str(error.value))
+        assert str(tmp_path / name) in str(error.value)
     with pytest.raises(UserError, match="table of slerlib.evaluate; got int"):
         compare(good, 3)
+    with pytest.raises(UserError, match="no picture in common.*has no rows"):
+        compare(good, table().iloc[:0])
     for text in ("{", "[1]", '{"note": 1}', '{"name": "evaluation", "state": "done", "provenance": "mine"}'):
         (good.parent / "run.json").write_text(text)  # half a record, or another program's
         assert len(compare(good, good.parent).rows) == 18
         shutil.copy(good.parent / "run.json", tmp_path / "void")
-        with pytest.raises(UserError, match="has none"):
+        with pytest.raises(UserError, match="has no results.json"):
             compare(good, tmp_path / "void")
 
 

@@ -174,6 +174,47 @@ def test_forced_paths(net, folder):
     assert by_list.attrs["path"] == "01201201"
 
 
+def test_wrong_paths_are_refused_before_anything_is_restored(net, folder, monkeypatch):
+    monkeypatch.setattr("slerlib.evaluation.evaluate.restore", lambda *args, **options: pytest.fail("restored"))
+    for path, pattern in [
+        ({"rian": "01201201"}, "'rian'.*"),
+        ({"rain": "0120"}, "0120"),
+        ({"rain": "01201201", "snow": "01201209"}, "01201209"),
+        ("012", "012"),
+        ([0] * 7, "8 whole numbers"),
+    ]:
+        with pytest.raises(UserError, match=pattern):
+            evaluate(net, folder, path=path, classes=["clean", "rain"])
+    with pytest.raises(UserError, match="restored.*Leave it out"):
+        evaluate(None, folder, path="01201201", classes="rain", restored=folder)
+
+
+def test_a_dictionary_of_paths_may_name_tasks_that_are_not_scored(net, folder):
+    table = evaluate(net, folder, path={"haze": "00000000", "rain": "11111111"}, classes=["rain"], images=1)
+    assert list(table.path) == ["11111111"]
+
+
+def test_options_as_text_and_as_papermill_makes_them(net, folder, tmp_path):
+    """papermill's -p gives lists as text, 5 for "5", 1201201 for "01201201" and None for "None"."""
+    plain = evaluate(net, folder, images=1, seed=2, severity=0.25, classes=["rain", "clean"], path="01201201")
+    for classes in ('["rain", "clean"]', "('rain', 'clean')", "rain,clean", "rain, clean", ("rain", "clean")):
+        options = {"images": "1", "seed": "2", "severity": "0.25", "classes": classes}
+        table = evaluate(net, str(folder), path=1201201, restored="None", **options)
+        assert scores(table).equals(scores(plain)) and table.attrs == plain.attrs
+    free = evaluate(same, folder, images=1.0, classes="None", path="None", crop=None)
+    assert len(free) == len(CLASSES) and free.attrs["crop"] == "none"
+    forced = evaluate(net, folder, path="{'rain': '11111111'}", classes="rain", images=1)
+    assert list(forced.path) == ["11111111"]
+    assert list(evaluate(net, folder, path="[1, 1, 1, 1, 1, 1, 1, 1]", classes="rain", images=1).path) == ["11111111"]
+    (tmp_path / "2024").symlink_to(folder)
+    write_pair(tmp_path / "2024", ("input", "target"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        assert len(evaluate(same, 2024, "pairs", images=1)) > 0
+        with pytest.raises(UserError, match="setting='5'"):  # a number, and yet the setting of this name
+            evaluate(same, 2024, 5)
+
+
 # --- pairs ---
 
 
@@ -350,9 +391,17 @@ def test_results_file(net, folder, tmp_path):
     assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["results.json"]  # nor a temporary file
 
 
-def test_modal_paths_need_paths(folder):
-    with pytest.raises(UserError, match="none"):
-        modal_paths(evaluate(same, folder, classes="clean"))
+def test_tables_that_have_no_means(folder, tmp_path):
+    table = evaluate(same, folder, classes="clean")
+    for bad, pattern in ((table.iloc[:0], "0"), (pd.DataFrame(), "lacks dataset"), (table[["psnr"]], "lacks dataset")):
+        for function in (summary, lambda bad: save_results(bad, tmp_path / "r.json")):
+            with pytest.raises(UserError, match=pattern):
+                function(bad)
+        with pytest.raises(UserError, match="path"):
+            modal_paths(bad)
+    with pytest.raises(UserError, match="path"):
+        modal_paths(table)
+    assert not (tmp_path / "r.json").exists()
 
 
 # --- refusals ---
@@ -372,12 +421,18 @@ def test_modal_paths_need_paths(folder):
         ({"root": __file__}, "is a file"),
         ({"images": -1}, "images"),
         ({"images": 1.5}, "images"),
-        ({"seed": 1.0}, "seed must be a whole number"),
+        ({"seed": 1.5}, "seed must be a whole number"),
+        ({"seed": "one"}, "seed must be a whole number.*'one'"),
+        ({"images": True}, "images"),
+        ({"severity": "heavy"}, "severity.*'heavy'"),
+        ({"severity": math.nan}, "severity"),
         ({"seed": None}, "seed must be a whole number"),
         ({"crop": "square"}, "center16"),
         ({"severity": 2, "images": 1}, "[Ss]everity"),
         ({"classes": ["fog"]}, "fog"),
         ({"classes": []}, "at least one"),
+        ({"classes": "[]"}, "at least one"),
+        ({"restored": str(Path(__file__).parent), "root": "no/such/folder"}, "does not exist"),
         ({"classes": ["rain", "rain"]}, "each once"),
         ({"classes": ["rain"], "setting": "pairs"}, "demo"),
         ({"path": "00000000"}, "path"),

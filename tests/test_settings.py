@@ -296,6 +296,14 @@ def test_comparability(tmp_path):
     whole.attrs = table.attrs | {"noise": "slerlib", "crop": "none"}
     assert len(comparability(whole)) == 2
     assert comparability(evaluate(same, root, "pairs", images=1)) == ["setting 'pairs' is not a published benchmark"]
+    for attrs, lacking in (({}, "setting, crop, noise"), ({"setting": "3", "crop": "none"}, "noise")):
+        whole.attrs = attrs
+        (reason,) = comparability(whole)
+        assert lacking in reason
+    whole.attrs = {}
+    with pytest.raises(UserError, match="'3', '5', 'cdd11'.*None"):
+        beside_published(whole)
+    assert published(5).equals(published("5"))
 
 
 # --- several processes ---
