@@ -5,14 +5,12 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-import math
 import os
-import re
-from contextlib import suppress
 from pathlib import Path
 
 from .. import provenance
 from ..checkpoint import weights_file
+from ..config.values import as_float, as_int, as_list, as_str, literal
 from ..errors import UserError
 from ..evaluation.results import results_file
 from ..files import PACKAGE, clone_root, sha256_file, sha256_folder, sha256_of
@@ -115,50 +113,15 @@ def typed(key: str, value, kind: str):
         ) from None
 
 
-def _literal(value):
-    """What a text means in Python or JSON; a text that means nothing there stays text."""
-    for read in (ast.literal_eval, json.loads) if isinstance(value, str) else ():
-        with suppress(ValueError, SyntaxError, RecursionError):
-            return read(value.strip())
-    return value
-
-
-def _list(value) -> list:
-    value = _literal(value)
-    if isinstance(value, str):  # the commas of KEY=1,2 belong to it
-        parts = re.split(r",(?=\s*[\w.]+=)" if "=" in value else ",", value)
-        return [_literal(part.strip()) for part in parts if part.strip()]
-    return list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
-
-
-def _text(value) -> str:
-    if isinstance(value, (list, tuple, dict)):
-        raise TypeError
-    return "" if value is None else str(value)
-
-
-def _float(value) -> float:
-    value = _literal(value)
-    if isinstance(value, (bool, str)) or not math.isfinite(value):
-        raise ValueError
-    return float(value)
-
-
-def _int(value) -> int:
-    if not _float(value).is_integer():
-        raise ValueError
-    return int(_literal(value))
-
-
 _READERS = {
-    "int": _int,
-    "float": _float,
+    "int": as_int,
+    "float": as_float,
     "bool": lambda value: {"true": True, "1": True, "false": False, "0": False}[str(value).lower()],
-    "str": _text,
-    "list": _list,
-    "tuple": lambda value: tuple(_list(value)),
-    "dict": lambda value: dict(_literal(value)),
-    "any": _literal,
+    "str": as_str,
+    "list": as_list,
+    "tuple": lambda value: tuple(as_list(value)),
+    "dict": lambda value: dict(literal(value)),
+    "any": literal,
 }
 
 
