@@ -1,6 +1,7 @@
 """Configurations: recipes, round trip, refusals."""
 
 import dataclasses
+import math
 
 import pytest
 
@@ -28,37 +29,59 @@ def test_overrides_of_every_type():
     ("assignment", "message"),
     [
         ("train.stepz=3", "train.stepz.*keys here are steps"),
-        ("train.steps=many", "train.steps must be of type int; got 'many'"),
-        ("train.steps=1.5", "train.steps must be of type int"),
+        ("train.steps=many", "train.steps must be a whole number; got 'many'"),
+        ("train.steps=1.5", "train.steps must be a whole number; got '1.5'"),
         ("steps=3", "--set takes"),
         ("train.steps", "--set takes"),
         ("model.router=spherical", "router must be one of sphere.*'spherical'"),
         ("model.glgf=FULL", "glgf must be one of"),
-        ("model.stages=1,2", "8 positive block counts"),
+        ("model.stages=1,2", "8 block counts.*got 1,2"),
+        ("model.stages=1,1,1,1,1,1,1,0", r"model.stages .*\[1, 1000\]; got 0"),
+        ("model.stages=1,1,1,1,1,1,1,x", "model.stages must be a list, each item a whole number"),
         ("model.experts=9", "K = 8, E = 9"),
-        ("model.experts=0", "at least 1"),
-        ("data.severity=0.8,0.2", "within 0..1"),
+        ("model.experts=0", r"model.experts .*\[1, 10\]; got 0"),
+        ("model.experts=11", r"model.experts .*\[1, 10\]; got 11"),
+        ("model.encoder_blocks=-1", r"model.encoder_blocks .*\[1, .*; got -1"),
+        ("model.encoder_blocks=10000000", r"model.encoder_blocks .*1000\]; got 10000000"),
+        ("model.strides=", "model.strides needs at least one .*; got ''"),
+        ("model.strides=-2,2", r"model.strides .*\[2, .*; got -2"),
+        ("model.strides=4,2,1", r"model.strides .*\[2, .*; got 1"),
+        ("model.strides=2,3", "even ones.*; got '2,3'"),
+        ("model.strides=4,4,8", "model.context .* token pitch of 128 .*|data.crop .* token pitch of 128"),
+        ("model.context=0", r"model.context .*; got 0"),
+        ("model.context=130", "model.context .* token pitch of 8 pixels .*; got 130"),
+        ("model.embedding=6", "model.embedding must be at least .* got 6 for 8 classes"),
+        ("model.embedding=0", r"model.embedding .*\[1, .*; got 0"),
+        ("model.classes=", "model.classes needs distinct names.*got ''"),
+        ("model.classes=rain,rain,haze", "distinct names.*got 'rain,rain,haze'"),
+        ("model.classes=rain,haze,rain+haze", "distinct names"),
+        ("data.severity=0.8,0.2", "range low,high.*got 0.8,0.2"),
+        ("data.severity=0.2,1.2", r"data.severity .*\[0, 1\]; got 1.2"),
+        ("data.severity=0.5", r"data.severity is a range low,high .*, such as 0.5,0.5; got 0.5\."),
         ("data.crop=20", "multiple of 8"),
-        ("train.stage_a=0.9", "sum of at most 1"),
-        ("train.learn_pins=perhaps", "of type bool"),
         ("data.crop=136", "must not exceed model.context"),
-        ("model.strides=4,2,1", "must be even"),
-        ("model.strides=4,4,8", "multiples of the token pitch of 128"),
+        ("data.anchor_scenes=-1", r"data.anchor_scenes .*; got -1"),
+        ("train.stage_a=0.9", "sum of at most 1"),
+        ("train.learn_pins=perhaps", "train.learn_pins must be true or false; got 'perhaps'"),
         ("model.tlc_window=100", "multiple of 24"),
-        ("model.tlc_window=-24", "multiple of 24"),
-        ("model.encoder_heads=0", "model.encoder_heads must be at least 1; got 0"),
-        ("model.width=0", "model.width must be at least 1"),
-        ("model.guide_channels=0", "model.guide_channels must be at least 1"),
+        ("model.tlc_window=-24", r"model.tlc_window .*; got -24"),
+        ("model.encoder_heads=0", r"model.encoder_heads .*\[1, .*; got 0"),
+        ("model.width=0", r"model.width .*\[1, .*; got 0"),
+        ("model.width=1000000", r"model.width .*; got 1000000"),
+        ("model.guide_channels=0", r"model.guide_channels .*; got 0"),
         ("model.token_width=3", "must leave a channel; got 3 for 3 strides"),
-        ("model.temperature=0", "model.temperature must be above 0"),
-        ("data.severity=0.5", r"data.severity is a range low,high within 0..1, such as 0.5,0.5; got 0.5\."),
-        ("train.stage_a=nan", "shares of train.steps"),
-        ("train.stage_c=nan", "shares of train.steps"),
-        ("train.seed=-1", "train.seed must be a whole number from 0"),
-        ("train.weight_decay=-1", "train.weight_decay must be 0 or above"),
-        ("train.lr_min=-1", "train.lr_min must be 0 or above"),
-        ("train.fft_weight=nan", "train.fft_weight must be 0 or above"),
-        ("train.sude_weight=-0.1", "train.sude_weight must be 0 or above"),
+        ("model.temperature=0", r"model.temperature .*\(0, inf\); got 0"),
+        ("model.temperature=inf", r"model.temperature .*\(0, inf\); got inf"),
+        ("train.stage_a=nan", r"train.stage_a .*\[0, 1\]; got nan"),
+        ("train.stage_c=-0.1", r"train.stage_c .*\[0, 1\]; got -0.1"),
+        ("train.lr=inf", r"train.lr .*; got inf"),
+        ("train.seed=-1", r"train.seed .*\[0, .*; got -1"),
+        ("train.seed=9223372036854775808", r"train.seed .*; got 9223372036854775808"),
+        ("train.weight_decay=-1", r"train.weight_decay .*\[0, .*; got -1"),
+        ("train.lr_min=-1", "train.lr_min .*; got -1"),
+        ("train.fft_weight=nan", "train.fft_weight .*; got nan"),
+        ("train.sude_weight=-0.1", "train.sude_weight .*; got -0.1"),
+        ("train.grid_scenes=1", r"train.grid_scenes .*\[2, .*; got 1"),
     ],
 )
 def test_bad_values_are_refused(assignment, message):
@@ -66,12 +89,67 @@ def test_bad_values_are_refused(assignment, message):
         config.with_overrides(config.recipe("tiny"), [assignment])
 
 
+@pytest.mark.parametrize("section", ["train", "data", "model"])
+def test_every_number_has_a_range_and_refuses_what_is_out_of_it(section):
+    """No key was forgotten; -1 and NaN are outside every range."""
+    cfg = getattr(config.recipe("tiny"), section)
+    for key, value in vars(cfg).items():
+        numbers = value if isinstance(value, tuple) else (value,)
+        if not numbers or isinstance(numbers[0], str | bool):
+            continue
+        for wrong in (-1, *([math.nan] if isinstance(numbers[0], float) else [])):
+            with pytest.raises(UserError, match=rf"{section}\.{key} .*got {wrong}"):
+                dataclasses.replace(cfg, **{key: (wrong, *value[1:]) if isinstance(value, tuple) else wrong})
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("train", "steps", True),
+        ("train", "steps", None),
+        ("train", "steps", "200"),
+        ("train", "steps", 2.5),
+        ("train", "lr", "fast"),
+        ("train", "lr", False),
+        ("train", "learn_pins", 1),
+        ("train", "precision", None),
+        ("model", "classes", "rain"),
+        ("model", "classes", ["rain", 3, "haze"]),
+        ("model", "stages", 1),
+        ("model", "stages", [1, 1, 1, 1, 1, 1, 1, True]),
+        ("data", "severity", [0.1, None]),
+        (None, "name", None),
+        (None, "name", 3),
+        (None, "model", "tiny"),
+        (None, "train", []),
+    ],
+)
+def test_values_of_another_type_are_refused(section, key, value):
+    values = config.to_dict(config.recipe("tiny"))
+    (values[section] if section else values)[key] = value
+    where = rf"{section}\.{key}" if section else key
+    with pytest.raises(UserError, match=rf"{where}.* must be .*got") as error:
+        config.from_dict(config.RunConfig, values)
+    assert str(value).strip("[]") in str(error.value)
+    if section:  # the dataclass itself refuses it as well
+        with pytest.raises(UserError, match=where):
+            dataclasses.replace(getattr(config.recipe("tiny"), section), **{key: value})
+
+
+def test_numbers_of_json_may_have_a_point_and_a_name_must_be_there():
+    values = config.to_dict(config.recipe("tiny"))
+    values["train"] |= {"steps": 200.0, "clip": 1}
+    assert config.from_dict(config.RunConfig, values).train.steps == 200
+    with pytest.raises(UserError, match="name is missing"):
+        config.from_dict(config.RunConfig, {"train": {}})
+
+
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
         ("model.heads=1,2,4", "model.heads needs 4 numbers"),
         ("model.heads=5,5,5,5", r"the channels of its level \(48, 96, 192, 384\); got 5,5,5,5"),
-        ("model.heads=0,2,4,8", "model.heads needs 4 numbers"),
+        ("model.heads=0,2,4,8", "model.heads .*; got 0"),
         ("model.width=49", "halves its channels on the way down; got model.width=49"),
     ],
 )

@@ -55,6 +55,12 @@ def test_partition_pins_keep_a_class_on_its_path():
     assert kept(router("model.pin_init=simplex"), 10) < 0.9
 
 
+@pytest.mark.parametrize("pin_init", ["partition", "simplex", "random"])
+def test_as_many_experts_as_the_smallest_embedding_allows(pin_init):
+    net = router("model.classes=rain,haze,clean", "model.embedding=2", f"model.pin_init={pin_init}")
+    torch.testing.assert_close(net.pins.norm(dim=-1), torch.ones(8, 3))
+
+
 def test_anchors_move_the_pins_along():
     net = router()
     anchors = sphere.normalise(torch.randn(8, 64))

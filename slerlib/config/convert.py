@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import types
 import typing
+from dataclasses import MISSING, asdict, fields, is_dataclass
 
 from ..errors import UserError
+from .checks import types_of
 from .schema import RunConfig
 
 #: Keys as older cards have them -> keys of today.
@@ -15,7 +15,7 @@ FORMER = {"anchor_contents": "anchor_scenes", "grid_contents": "grid_scenes"}
 
 
 def to_dict(cfg) -> dict:
-    return dataclasses.asdict(cfg)
+    return asdict(cfg)
 
 
 def to_json(cfg) -> str:
@@ -23,16 +23,18 @@ def to_json(cfg) -> str:
 
 
 def from_dict(cls, values: dict, where: str = ""):
-    """Build the dataclass `cls` from plain values; unknown keys and ill-typed values raise UserError."""
+    """Build the dataclass `cls` from the values of JSON; unknown keys and ill-typed values raise UserError."""
     if not isinstance(values, dict):
         raise UserError(f"Configuration {where.rstrip('.') or 'values'} must be an object of keys; got {values!r}.")
     values = {FORMER.get(key, key): value for key, value in values.items()}
-    hints = typing.get_type_hints(cls)
-    known = [f.name for f in dataclasses.fields(cls)]
-    unknown = sorted(set(values) - set(known))
+    kinds = types_of(cls)
+    unknown = [key for key in values if key not in kinds]
     if unknown:
-        raise UserError(f"Unknown configuration key {where}{unknown[0]}; the keys here are {', '.join(known)}.")
-    return cls(**{key: _convert(hints[key], value, f"{where}{key}") for key, value in values.items()})
+        raise UserError(f"Unknown configuration key {where}{unknown[0]}; the keys here are {', '.join(kinds)}.")
+    missing = [f.name for f in fields(cls) if f.default is f.default_factory is MISSING and f.name not in values]
+    if missing:
+        raise UserError(f"Configuration key {where}{missing[0]} is missing; got {', '.join(values) or 'no keys'}.")
+    return cls(**{key: _from_json(kinds[key], value, f"{where}{key}.") for key, value in values.items()})
 
 
 def from_json(text: str) -> RunConfig:
@@ -44,14 +46,16 @@ def from_json(text: str) -> RunConfig:
 
 
 def with_overrides(cfg: RunConfig, assignments: list[str]) -> RunConfig:
-    """Apply `section.key=value` strings, e.g. ["train.steps=200", "model.stages=1,1,1,2,1,1,1,1"]."""
+    """Apply `section.key=value` texts, e.g. ["train.steps=200", "model.stages=1,1,1,2,1,1,1,1"]."""
     values = to_dict(cfg)
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         section, dot, name = key.strip().partition(".")
         if not equals or not dot or section not in ("model", "data", "train"):
             raise UserError(f"--set takes model.KEY=VALUE, data.KEY=VALUE or train.KEY=VALUE; got {assignment!r}.")
-        values[section][FORMER.get(name, name)] = text.strip()
+        name = FORMER.get(name, name)
+        kind = types_of(type(getattr(cfg, section))).get(name)  # from_dict refuses an unknown key
+        values[section][name] = _from_text(kind, text.strip()) if kind else text
     return from_dict(RunConfig, values)
 
 
@@ -64,24 +68,20 @@ def differences(first: RunConfig, second: RunConfig) -> list[str]:
     return lines
 
 
-def _convert(kind, value, where: str):
-    """Turn JSON values and command-line text into the annotated type."""
+def _from_json(kind, value, where: str):
+    """Sections as dataclasses, lists as tuples, 200.0 as 200 where a whole number belongs; the rest as it is."""
+    if is_dataclass(kind):
+        return from_dict(kind, value, where)
+    if typing.get_origin(kind) is tuple and isinstance(value, list | tuple):
+        return tuple(_from_json(typing.get_args(kind)[0], part, where) for part in value)
+    return int(value) if kind is int and isinstance(value, float) and value.is_integer() else value
+
+
+def _from_text(kind, text: str):
+    """The value that the text of a command line stands for; the text itself where it stands for none."""
+    if typing.get_origin(kind) is tuple:
+        return tuple(_from_text(typing.get_args(kind)[0], part.strip()) for part in text.split(",")) if text else ()
     try:
-        if dataclasses.is_dataclass(kind):
-            return value if isinstance(value, kind) else from_dict(kind, value, f"{where}.")
-        if typing.get_origin(kind) is tuple:
-            item = typing.get_args(kind)[0]
-            parts = value.split(",") if isinstance(value, str) else list(value)
-            return tuple(_convert(item, part, where) for part in parts)
-        if kind is bool:
-            if isinstance(value, bool):
-                return value
-            return {"true": True, "1": True, "false": False, "0": False}[str(value).lower()]
-        if kind is int and not isinstance(value, str) and value != int(value):
-            raise ValueError
-        return kind(value.strip() if isinstance(value, str) else value)
-    except UserError:
-        raise  # a section refused one of its own values
-    except (ValueError, TypeError, KeyError):
-        name = kind.__name__ if isinstance(kind, type) and not isinstance(kind, types.GenericAlias) else str(kind)
-        raise UserError(f"Configuration key {where} must be of type {name}; got {value!r}.") from None
+        return {"true": True, "1": True, "false": False, "0": False}[text.lower()] if kind is bool else kind(text)
+    except (ValueError, KeyError):
+        return text

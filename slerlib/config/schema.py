@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..errors import UserError
+from .checks import check
 
 #: The degradation classes of the shipped checkpoints, in anchor order (K = 8). Snow and JPEG stay unseen.
 CLASSES = ("noise15", "noise25", "noise50", "rain", "haze", "blur", "lowlight", "clean")
@@ -14,7 +15,7 @@ CLASSES = ("noise15", "noise25", "noise50", "rain", "haze", "blur", "lowlight", 
 LAYERS = 8  # enc1, enc2, enc3, latent, dec3, dec2, dec1, refine [inferred: the 8 stages of a Restormer-shaped U-Net]
 STAGE_NAMES = ("enc1", "enc2", "enc3", "latent", "dec3", "dec2", "dec1", "refine")
 
-_OPTIONS = {
+OPTIONS = {
     "block": ("naf", "restormer"),
     "glgf": ("full", "cls_only", "patch_only", "off"),
     "inject": ("all", "decoder", "none"),
@@ -23,6 +24,46 @@ _OPTIONS = {
     "sude": ("emergent", "anchored", "linear", "ce"),
     "precision": ("auto", "fp32", "bf16", "fp16"),
     "protocol": ("slerlib", "promptir"),
+}
+SHARE, POSITIVE, NOT_NEGATIVE, COUNT = "[0, 1]", "(0, inf)", "[0, inf)", "[1, inf)"
+#: Where the numbers of each section may lie; of a tuple, each of its numbers. The upper ends are far above any use.
+RANGES = {
+    "model": {
+        "width": "[1, 4096]",
+        "stages": "[1, 1000]",
+        "experts": "[1, 10]",  # one digit of a path for each layer
+        "heads": "[1, 4096]",
+        "strides": "[2, 64]",
+        "token_width": "[1, 16384]",
+        "encoder_blocks": "[1, 1000]",
+        "encoder_heads": "[1, 4096]",
+        "context": "[2, 8192]",
+        "guide_channels": "[1, 16384]",
+        "embedding": "[1, 16384]",
+        "temperature": POSITIVE,
+        "tlc_window": "[0, 8184]",
+    },
+    "data": {
+        "crop": "[16, 8192]",
+        "severity": SHARE,
+        "clean_share": "[0, 1)",
+        "anchor_scenes": "[0, inf)",
+        "real_share": SHARE,
+        "composite_share": "[0, 1)",
+    },
+    "train": {
+        **dict.fromkeys(("steps", "save_every", "batch", "accumulate"), COUNT),
+        "seed": f"[0, {2**63})",
+        "grid_scenes": "[2, inf)",  # a positive pair needs two scenes
+        **dict.fromkeys(("lr_encoder", "lr", "clip", "tau"), POSITIVE),
+        **dict.fromkeys(("lr_min", "warmup", "weight_decay", "margin"), NOT_NEGATIVE),
+        **dict.fromkeys(
+            (f"{n}_weight" for n in "fft triplet uniformity consistency composite balance sude".split()), NOT_NEGATIVE
+        ),
+        **dict.fromkeys(
+            "stage_a stage_c upcycle exploration context_share counterfactual triplet_start ema".split(), SHARE
+        ),
+    },
 }
 
 
@@ -56,62 +97,71 @@ class ModelConfig:
     tlc_window: int = 96
 
     def __post_init__(self):
-        _check_options(self)
-        if len(self.stages) != LAYERS or min(self.stages) < 1:
+        check(self, "model", OPTIONS, RANGES["model"])
+        if len(self.stages) != LAYERS:
             raise UserError(
-                f"model.stages needs {LAYERS} positive block counts ({', '.join(STAGE_NAMES)}); got {self.stages}."
+                f"model.stages needs {LAYERS} block counts ({', '.join(STAGE_NAMES)}); got {_commas(self.stages)}."
             )
-        if self.experts < 1:
-            raise UserError(f"model.experts must be at least 1; got {self.experts}. Use 1 for a dense network.")
-        for name in ("width", "token_width", "encoder_heads", "guide_channels"):
-            if getattr(self, name) < 1:
-                raise UserError(f"model.{name} must be at least 1; got {getattr(self, name)}.")
-        if not 0 < self.temperature < math.inf:
-            raise UserError(f"model.temperature must be above 0 and finite; got {self.temperature}.")
-        if self.block == "restormer":
-            self._check_heads()
-        if len(set(self.classes)) != len(self.classes) or not self.classes:
-            raise UserError(f"model.classes must be distinct and not empty; got {self.classes}.")
-        if self.experts > len(self.classes):
+        names = self.classes
+        if not names or len(set(names)) != len(names) or any(not n.strip() or "+" in n or "," in n for n in names):
+            raise UserError(
+                f"model.classes needs distinct names without '+' and ',', which join names; got {_commas(names)!r}."
+            )
+        if self.experts > len(names):
             raise UserError(
                 f"The number of degradation classes K must be at least the number of experts E, or a pin would have no "
-                f"anchor; got K = {len(self.classes)}, E = {self.experts}. Lower model.experts or add classes."
+                f"anchor; got K = {len(names)}, E = {self.experts}. Lower model.experts or add classes."
+            )
+        if self.embedding < len(names) - 1:
+            raise UserError(
+                f"model.embedding must be at least the number of classes minus one for a simplex; "
+                f"got {self.embedding} for {len(names)} classes."
+            )
+        self._check_tokens()
+        if self.block == "restormer":
+            self._check_heads()
+        if self.tlc_window % 24:
+            raise UserError(
+                f"model.tlc_window must be 0 or a multiple of 24 (3 cells, a multiple of 8 pixels each); "
+                f"got {self.tlc_window}."
+            )
+
+    def _check_tokens(self) -> None:
+        if not self.strides or any(stride % 2 for stride in self.strides):
+            raise UserError(
+                f"model.strides needs at least one stride, and even ones, so that tokens and pixels line up; "
+                f"got {_commas(self.strides)!r}. Try 2,2,2."
             )
         if self.token_width % self.encoder_heads:
             raise UserError(
                 f"model.token_width must be divisible by model.encoder_heads; "
                 f"got {self.token_width} and {self.encoder_heads}."
             )
-        if any(stride < 2 or stride % 2 for stride in self.strides):
-            raise UserError(f"model.strides must be even, so that tokens and pixels line up; got {self.strides}.")
         if self.token_width >> (len(self.strides) - 1) < 1:
             raise UserError(
                 f"model.token_width is halved before each of the strides but the last, and must leave a channel; "
                 f"got {self.token_width} for {len(self.strides)} strides. Raise it, or use fewer strides."
             )
-        if self.tlc_window < 0 or self.tlc_window % 24:
+        if self.context % self.stride:
             raise UserError(
-                f"model.tlc_window must be 0 or a multiple of 24 (3 cells, a multiple of 8 pixels each); "
-                f"got {self.tlc_window}."
+                f"model.context must be a multiple of the token pitch of {self.stride} pixels (product of "
+                f"model.strides); got {self.context}."
             )
 
     def _check_heads(self) -> None:
         widths = [self.width << level for level in range(4)]
         if self.width % 2:
             raise UserError(f"model.block=restormer halves its channels on the way down; got model.width={self.width}.")
-        if len(self.heads) != 4 or any(n < 1 or w % n for n, w in zip(self.heads, widths, strict=True)):
+        if len(self.heads) != 4 or any(w % n for n, w in zip(self.heads, widths, strict=True)):
             raise UserError(
                 f"model.heads needs 4 numbers, each of which divides the channels of its level "
-                f"({', '.join(map(str, widths))}); got {','.join(map(str, self.heads))}."
+                f"({', '.join(map(str, widths))}); got {_commas(self.heads)}."
             )
 
     @property
     def stride(self) -> int:
         """Pixels per token, side."""
-        product = 1
-        for stride in self.strides:
-            product *= stride
-        return product
+        return math.prod(self.strides)
 
 
 def require(cfg: ModelConfig, who: str, **allowed: Sequence) -> None:
@@ -143,26 +193,19 @@ class DataConfig:
     protocol: str = "slerlib"  # slerlib: balanced over degradations | promptir: by repeats, cut as the peers cut
 
     def __post_init__(self):
-        _check_options(self)
+        check(self, "data", OPTIONS, RANGES["data"])
         self.repeat_counts()
-        if not 0 <= self.real_share <= 1:
-            raise UserError(f"data.real_share must lie in 0..1; got {self.real_share}.")
-        if not 0 <= self.composite_share < 1:
-            raise UserError(f"data.composite_share must lie in 0..1 (1 excluded); got {self.composite_share}.")
         if self.composite_share and self.protocol == "promptir":
             raise UserError(
                 f"data.protocol=promptir has no composites; got data.composite_share={self.composite_share}. "
                 "Set it to 0, or use data.protocol=slerlib."
             )
-        if len(self.severity) != 2 or not 0 <= self.severity[0] <= self.severity[1] <= 1:
+        if len(self.severity) != 2 or self.severity[0] > self.severity[1]:
             raise UserError(
-                f"data.severity is a range low,high within 0..1, such as 0.5,0.5; "
-                f"got {','.join(map(str, self.severity))}."
+                f"data.severity is a range low,high within [0, 1], such as 0.5,0.5; got {_commas(self.severity)}."
             )
-        if self.crop < 16 or self.crop % 8:
-            raise UserError(f"data.crop must be a multiple of 8, at least 16; got {self.crop}.")
-        if not 0 <= self.clean_share < 1:
-            raise UserError(f"data.clean_share must lie in 0..1 (1 excluded); got {self.clean_share}.")
+        if self.crop % 8:
+            raise UserError(f"data.crop must be a multiple of 8; got {self.crop}.")
 
     def repeat_counts(self) -> dict[str, int]:
         """`repeats` by name."""
@@ -213,34 +256,16 @@ class TrainConfig:
     compile: bool = False  # torch.compile for experts and encoder
 
     def __post_init__(self):
-        _check_options(self)
-        for name in ("steps", "save_every", "batch", "accumulate", "grid_scenes"):
-            if getattr(self, name) < 1:
-                raise UserError(f"train.{name} must be at least 1; got {getattr(self, name)}.")
+        check(self, "train", OPTIONS, RANGES["train"])
         if self.accumulate > 1 and self.learn_pins:
             raise UserError(
                 f"train.learn_pins balances the experts over the whole batch, which must then be one piece; "
                 f"got train.accumulate={self.accumulate}. Use more processes instead, or a smaller train.batch."
             )
-        if not (min(self.stage_a, self.stage_c) >= 0 and self.stage_a + self.stage_c <= 1):
+        if self.stage_a + self.stage_c > 1:
             raise UserError(
                 f"train.stage_a and train.stage_c are shares of train.steps with a sum of at most 1; "
                 f"got {self.stage_a} and {self.stage_c}."
-            )
-        for name in ("lr", "lr_encoder", "clip", "tau"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"train.{name} must be above 0; got {getattr(self, name)}.")
-        for name in ("lr_min", "warmup", "weight_decay", "margin", *(n for n in vars(self) if n.endswith("_weight"))):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise UserError(f"train.{name} must be 0 or above, and finite; got {getattr(self, name)}.")
-        if not 0 <= self.seed < 2**63:
-            raise UserError(f"train.seed must be a whole number from 0 to 2^63 - 1; got {self.seed}. Use train.seed=0.")
-        for name in ("upcycle", "exploration", "context_share", "counterfactual", "triplet_start", "ema"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"train.{name} is a share and must lie in 0..1; got {getattr(self, name)}.")
-        if self.grid_scenes < 2:
-            raise UserError(
-                f"train.grid_scenes must be at least 2, since a positive pair needs two scenes; got {self.grid_scenes}."
             )
 
     def stage_steps(self) -> tuple[int, int, int]:
@@ -260,16 +285,14 @@ class RunConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self):
+        check(self, "", {}, {})
         crop, context, pitch = self.data.crop, self.model.context, self.model.stride
-        if crop > context or crop % pitch or context % pitch:
+        if crop > context or crop % pitch:
             raise UserError(
-                f"data.crop must not exceed model.context, and both must be multiples of the token pitch of {pitch} "
-                f"pixels (product of model.strides); got crop {crop} and context {context}."
+                f"data.crop must not exceed model.context, and must be a multiple of the token pitch of {pitch} pixels "
+                f"(product of model.strides); got crop {crop} and context {context}."
             )
 
 
-def _check_options(cfg) -> None:
-    for name, allowed in _OPTIONS.items():
-        value = getattr(cfg, name, allowed[0])
-        if value not in allowed:
-            raise UserError(f"{name} must be one of {', '.join(allowed)}; got {value!r}.")
+def _commas(values: Sequence) -> str:
+    return ",".join(map(str, values))

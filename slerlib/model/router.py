@@ -67,11 +67,6 @@ class Router(nn.Module):
         self.pin_init, self.linear_space = cfg.pin_init, cfg.sude == "linear"
         self.experts = cfg.experts
         k, dim = len(cfg.classes), cfg.embedding
-        if dim < k - 1:
-            raise UserError(
-                f"model.embedding must be at least the number of classes minus one for a simplex; "
-                f"got {dim} for {k} classes."
-            )
         generator = torch.Generator().manual_seed(0)
         rotation = torch.linalg.qr(torch.randn(dim, dim, generator=generator, dtype=torch.float64))[0]
         # before stage A no class mean is known: a randomly turned simplex stands in (and stays, for sude = "anchored")
@@ -110,10 +105,10 @@ class Router(nn.Module):
                 pins = torch.stack([self.anchors[group].mean(dim=0) for group in groups])
                 self.pins[layer] = pins if self.linear_space else sphere.normalise(pins)
                 continue
-            noise = torch.randn(dim, dim, generator=generator, dtype=torch.float64)
+            noise = torch.randn(max(dim, self.experts), dim, generator=generator, dtype=torch.float64)
             rows = noise[: self.experts]
             if self.pin_init == "simplex":
-                rows = sphere.simplex(self.experts, dim) @ torch.linalg.qr(noise)[0]
+                rows = sphere.simplex(self.experts, dim) @ torch.linalg.qr(noise[:dim])[0]
             self.pins[layer] = sphere.normalise(rows).to(self.pins) * (scale if self.linear_space else 1)
         if hasattr(self, "pin_bias"):  # of a warm start: learned for other pins
             self.pin_bias.zero_()
