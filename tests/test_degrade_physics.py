@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from slerlib import UserError, degrade
-from slerlib.data import camera
+from slerlib.data import camera, weather
 from slerlib.data.degrade import SCENE_MEDIAN, read_depth, read_kernel
 from slerlib.data.scenes import photographs
 
@@ -68,6 +68,19 @@ def test_air_light_is_grey_or_coloured_and_differs():
     assert airs.mean(1).min() < 0.76 and airs.mean(1).max() > 0.94
     colour = airs.max(1).values - airs.min(1).values
     assert colour.median() < 0.03 and colour.max() > 0.06
+
+
+def test_one_solver_finds_the_density_of_streaks_and_of_flakes():
+    """Campbell: n energy + (n mass)^2 of the marks, and the square of the veil, make the error that is wanted."""
+
+    def moments(bright):
+        return 0.3 * bright**2, 0.5 * bright
+
+    most, part = weather._density(moments, 0.2, (0.05, 0.1), (0.6, 0.9), (0.01, 0.02))
+    for number, error, bright, veil in ((most, 0.1, 0.9, 0.02), (most * part, 0.05, 0.6, 0.01)):
+        energy, mass = moments(bright)
+        assert number * energy + (number * mass) ** 2 + veil**2 == pytest.approx(error**2 / 0.2, rel=1e-9)
+    assert weather._density(moments, 0.2, (0.1, 0.1), (0.5, 0.9), (0.0, 0.0))[1] == 1  # never more than at severity 1
 
 
 # --- depth files ------------------------------------------------------------------------------------------------------
