@@ -66,7 +66,8 @@ def _doctor(args) -> int:
 def _restore(args) -> int:
     from ..inference.folders import restore_files
 
-    return restore_files(args.input, args.output, args.checkpoint, args.tile, args.trace)
+    options = {name: getattr(args, name) for name in ("tile", "trace", "path", "one_path", "overwrite")}
+    return restore_files(args.input, args.output, args.checkpoint, **options)
 
 
 def _train(args) -> int:

@@ -47,14 +47,21 @@ def build_parser() -> argparse.ArgumentParser:
     sub = add(
         "restore", "restore an image or a folder of images",
         "Restore IN and write the result to OUT, in the same size. For a folder, sub-folders included, OUT is one too\n"
-        "and takes the same names; a file that cannot be read is named at the end and the rest is done.",
+        "and takes the same names. A picture keeps its format where Pillow writes that without loss to the eye, else\n"
+        "it becomes a PNG. A picture that cannot be read is named at the end and the rest is done.\n"
+        "A result that exists is left as it is, so that the same command goes on where it stopped.",
         "slerlib restore rainy.png clear.png --trace how.json",
     )  # fmt: skip
     sub.add_argument("input", metavar="IN", type=Path, help="image file or folder")
     sub.add_argument("output", metavar="OUT", type=Path, help="file or folder to write; never IN itself")
+    sub.add_argument("--overwrite", action="store_true", help="replace files in OUT that exist")
     sub.add_argument("--checkpoint", default="tiny", help="name of a shipped checkpoint, or a path (default: tiny)")
     sub.add_argument("--tile", type=int, metavar="PIXELS",
                      help="side of the tiles, 0 = whole image (default: 512 above 1.5 million pixels)")  # fmt: skip
+    one = sub.add_mutually_exclusive_group()
+    one.add_argument("--path", metavar="DIGITS", help="experts for every picture, such as 01201120 (default: routed)")
+    one.add_argument("--one-path", action="store_true",
+                     help="one path for all, that of their mean embedding: for the frames of a film")  # fmt: skip
     sub.add_argument(
         "--trace", type=Path, metavar="T.json", help="write how each image was routed, and reasons for doubt"
     )

@@ -19,7 +19,8 @@ import torch
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from ..errors import UserError
-from ..files import write_atomic
+from ..files import unwritable, write_atomic
+from . import formats
 from .formats import FORMATS, KINDS, SUFFIXES, Meta, arguments, carried
 from .orientation import orientation, upright
 from .sixteen_bit import png16, read_samples16, tiff, tiff_profile
@@ -48,7 +49,7 @@ def read_image(source: str | os.PathLike | Image.Image) -> tuple[torch.Tensor, M
         raise UserError(f"{path}: {error}") from None
     except UnidentifiedImageError:
         step = "Convert it to PNG, JPEG, WebP or TIFF."
-        if path.suffix.lower() in (".heic", ".heif", ".hif"):
+        if path.suffix.lower() in (".heic", ".heif", ".hif") and formats.pillow_heif is None:
             step = "Install pillow-heif (python -m pip install pillow-heif), or convert it to JPEG."
         raise UserError(
             f"A picture must be of a kind that Pillow reads here; {path} is not ({len(data)} bytes, starting with "
@@ -217,10 +218,7 @@ def write_image(path: str | os.PathLike, x_CHW: torch.Tensor, meta: Meta | None 
     try:
         write_atomic(path, data)
     except OSError as error:
-        raise UserError(
-            f"The output folder must be writable; writing {path} failed: {error.strerror}. "
-            "Choose another folder or free some space."
-        ) from error
+        raise unwritable("A picture is written to a folder", path, error) from error
     return notes
 
 

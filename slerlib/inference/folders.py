@@ -1,152 +1,135 @@
-"""`slerlib restore`: a file or a folder of images, one by one, with a progress bar and a record of every route."""
+"""`slerlib restore`: a file or a folder of pictures, one by one, with a progress bar and a record of every route."""
 
 from __future__ import annotations
 
+import errno
 import json
-import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
+import torch
+
+from .. import sphere
 from ..checkpoint import weights_file
+from ..config import STAGE_NAMES
 from ..errors import UserError
-from ..files import check_json_output, sha256_file, write_atomic
+from ..files import sha256_file, unwritable, write_atomic
+from ..images.files import read_image, write_image
+from ..images.formats import KINDS
+from ..model.network import SLERIR
+from ..model.paths import path_digits, read_path
+from .jobs import Plan, check_trace, make_folder, plan, refuse_existing
+
+DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # one picture's fault is that of all that follow
 
 
 def restore_files(
-    source: Path, target: Path, checkpoint: str, tile: int | None = None, trace: Path | None = None
+    source: Path,
+    target: Path,
+    checkpoint: str,
+    tile: int | None = None,
+    trace: Path | None = None,
+    path: str | None = None,
+    one_path: bool = False,
+    overwrite: bool = False,
 ) -> int:
-    """Restore `source` into `target`; returns the exit code, 1 if any file of a folder failed.
+    """Restore `source` into `target`; returns the exit code, 1 if any picture of a folder was not restored.
 
     Arguments:
-        source: an image file, or a folder whose images (sub-folders included) are restored.
+        source: a picture, or a folder whose pictures (sub-folders included) are restored.
         target: the file to write, or a folder, which is made if it is missing and takes the same relative names.
         checkpoint: as for `slerlib.load`.
         tile: side of the tiles in pixels, 0 = whole image, None = by size.
         trace: JSON file to write: checkpoint, expert and anchor names, and per image path, margins, similarities,
-            anchor angles in degrees and flags (reasons to distrust the route).
+            anchor angles in degrees and flags (reasons to distrust the route); what failed, was left or passed over.
+        path: 8 expert digits for every picture.
+        one_path: one path for all pictures of the folder, that of the mean of their embeddings.
+        overwrite: replace results that exist; without it they are left as they are.
     Raises: UserError for a missing input, a clash of input and output, and a single file that cannot be restored.
     """
-    from tqdm import tqdm
-
-    from ..images import SUFFIXES
     from .load import load
     from .restore import tile_side
 
     tile_side(tile, 0)  # refused once, not for each image
-    jobs, passed_over = _jobs(source, target)
+    work = plan(source, target, overwrite)
     if trace is not None:
-        check_json_output(trace, "--trace", SUFFIXES)
-        if trace.exists() and any(os.path.samefile(trace, read) for read, _ in jobs):
-            raise UserError(
-                f"--trace must not be the input, which would be lost; both are {trace}. Choose another name."
-            )
+        check_trace(trace, work, overwrite)
     model = load(checkpoint)
-    _made(target.parent if source.is_file() else target)
-    device = next(model.parameters()).device
-    done, broken = [], []
-    # a bar for a person; in a log file it would be one long line
-    with tqdm(jobs, unit="image", disable=len(jobs) < 2 or not sys.stderr.isatty()) as bar:
-        for read, write in bar:
-            bar.set_postfix_str(read.name)
-            try:
-                done.append(_restore_one(model, read, write, tile))
-            except UserError as error:
-                if read == source:
-                    raise
-                broken.append(f"{read}: {error}" if str(read) not in str(error) else str(error))
-            except (MemoryError, RuntimeError) as error:  # torch reports a lack of memory by the second
-                if read == source:
-                    raise
-                reason = " ".join([type(error).__name__, *str(error).splitlines()[:1]])
-                broken.append(f"{read}: {reason}. Restore it alone with a smaller --tile.")
+    path_L = None if path is None else read_path(path, 1, model.cfg.experts)[0]
+    if one_path:
+        path_L = common_path(model, [read for read, _ in work.jobs])
+    make_folder(target if source.is_dir() or target.is_dir() else target.absolute().parent)
+    done, left = _restore_all(model, work, {"tile": tile, "path": path_L}, overwrite, source)
+    if left and source.is_file():
+        refuse_existing(left[0], overwrite)
+    _report(done, left, work, f"{next(model.parameters()).device}: {target}")
     if trace is not None:
-        _write_trace(trace, model, checkpoint, done, broken)
-    print(f"Restored {len(done)} of {len(jobs)} images on {device}: {target}")
-    if passed_over:
-        print(f"Passed over {len(passed_over)} other files, such as {passed_over[0]}.")
-    noted = [entry for entry in done if entry["notes"]]
-    if noted:
-        first = noted[0]
-        print(f"Of {len(noted)} not all was kept, such as {first['input']} ({first['notes'][0]}) See --trace.")
-    doubtful = [entry for entry in done if entry["flags"]]
-    if doubtful:
-        first = doubtful[0]
-        print(f"Doubtful routes: {len(doubtful)}, such as {first['input']} ({first['flags'][0]}). See --trace.")
-    if broken:
-        print(f"slerlib: {len(broken)} of {len(jobs)} images could not be restored:", file=sys.stderr)
-        for line in broken:
-            print(f"  {line}", file=sys.stderr)
-    return 1 if broken else 0
+        _write_trace(trace, _record(model, checkpoint, path_L, done, left, work))
+    return 1 if work.failed else 0
 
 
-def _jobs(source: Path, target: Path) -> tuple[list[tuple[Path, Path]], list[Path]]:
-    """(input, output) pairs, and the files of a folder that are no images."""
-    from ..data.pairing import is_hidden
-    from ..images import SUFFIXES
+def common_path(model: SLERIR, files: list[Path]) -> torch.Tensor | None:
+    """(8,) int64: the path that the router gives to the mean embedding of the pictures that can be read, or None.
 
-    if not source.exists():
-        raise UserError(
-            f"The input must exist, and {source} does not. Check the spelling and the current folder ({Path.cwd()})."
-        )
-    if source.is_file():
-        if target.is_dir():
-            target = target / source.name
-        if target.exists() and os.path.samefile(source, target):
-            raise UserError(
-                f"The output must not be the input, which would be lost; both are {source}. Choose another name."
-            )
-        if not target.absolute().parent.is_dir():
-            raise UserError(
-                f"The output must be in an existing folder; {target.parent} does not exist. Create it first."
-            )
-        return [(source, target)], []
-    if target.exists() and not target.is_dir():
-        raise UserError(f"A folder is restored into a folder, and {target} is a file. Choose another output.")
-    inside, outside = source.resolve(), target.resolve()
-    if inside == outside:
-        raise UserError(
-            f"The output folder must not be the input folder, or the originals would be lost; both are {source}."
-        )
-    if inside.is_relative_to(outside):
-        raise UserError(
-            f"The output folder must not hold the input folder, or results and originals would mix; {source} lies in "
-            f"{target}. Choose another output, such as {target / (inside.name + '_restored')}."
-        )
-    files = [path for path in sorted(source.rglob("*")) if path.is_file() and not is_hidden(path, source)]
-    files = [path for path in files if not path.resolve().is_relative_to(outside)]  # results of an earlier run
-    images = [path for path in files if path.suffix.lower() in SUFFIXES]
-    if not images:
-        raise UserError(
-            f"The folder must hold images ({', '.join(SUFFIXES)}), and {source} holds none. Check the path."
-        )
-    others = [path for path in files if path.suffix.lower() not in SUFFIXES]
-    jobs, originals = [(path, target / path.relative_to(source)) for path in images], set(map(os.path.realpath, images))
-    if clash := next((write for _, write in jobs if os.path.realpath(write) in originals), None):
-        raise UserError(
-            f"The output must not be an input, which would be lost; {clash} is a link to {os.path.realpath(clash)}. "
-            "Remove the link or choose another output folder."
-        )
-    return jobs, others
+    One path for the frames of a film: neighbouring frames then pass through the same experts and do not flicker where
+    the own path of a frame would jump. [ours]
+    """
+    from .restore import embedding
+
+    total = torch.zeros(())
+    for file in _with_bar(files, "looking"):
+        try:
+            total = total + embedding(model, read_image(file)[0])
+        except UserError:
+            pass  # named when its turn to be restored comes
+    if not total.ndim:
+        return None
+    with torch.inference_mode():
+        z_1D = (total if model.router.linear_space else sphere.normalise(total))[None]
+        return model.router.route(z_1D.to(model.router.anchors)).path[0].cpu().clone()
 
 
-def _made(folder: Path) -> None:
-    """Make a folder, before the work whose result it takes."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"The output folder must be one that can be made; {folder} cannot: {error.strerror}. Choose another."
-        ) from None
+def _restore_all(model, work: Plan, options: dict, overwrite: bool, source: Path) -> tuple[list[dict], list[Path]]:
+    """(records of the restored pictures, results that existed); what fails is added to `work.failed`."""
+    done, left = [], []
+    for number, (read, write) in enumerate(_with_bar(work.jobs, "restoring"), 1):
+        if write.exists() and not overwrite and write.suffix.lower() in KINDS:
+            left.append(write)
+            continue
+        try:
+            record = _restore_one(model, work, read, write, options, overwrite)
+            left.append(record) if isinstance(record, Path) else done.append(record)
+        except (UserError, MemoryError, RuntimeError) as error:  # torch reports a lack of memory by the last
+            if read == source:
+                raise
+            work.failed.append(_fault(read, error))
+            if getattr(error.__cause__, "errno", None) in DISK_FAULTS:
+                if rest := len(work.jobs) - number:
+                    work.failed.append(f"{rest} further pictures were not tried. Run the command again to go on.")
+                break
+    return done, left
 
 
-def _restore_one(model, read: Path, write: Path, tile: int | None) -> dict:
-    from ..images.files import read_image, write_image
+def _fault(read: Path, error: Exception) -> str:
+    if isinstance(error, UserError):
+        return f"{read}: {error}" if str(read) not in str(error) else str(error)
+    reason = " ".join([type(error).__name__, *str(error).splitlines()[:1]])
+    return f"{read}: {reason}. Restore it alone with a smaller --tile."
+
+
+def _restore_one(model, work: Plan, read: Path, write: Path, options: dict, overwrite: bool) -> dict | Path:
+    """The record of a restored picture, or the place of a result that exists."""
     from .restore import restore
 
     x_CHW, meta = read_image(read)
-    _made(write.parent)
-    y_CHW, trace = restore(model, x_CHW, return_trace=True, tile=tile)
-    write_image(write, y_CHW, meta)
+    write, notes = work.place(write, meta)
+    if write.exists() and not overwrite:
+        return write
+    if not write.absolute().parent.is_dir():
+        make_folder(write.parent)
+    y_CHW, trace = restore(model, x_CHW, return_trace=True, **options)
+    notes += write_image(write, y_CHW, meta)
     return {
         "input": str(read),
         "output": str(write),
@@ -158,7 +141,7 @@ def _restore_one(model, read: Path, write: Path, tile: int | None) -> dict:
         "anchor_angle": dict(zip(trace.anchor_names, _rounded(trace.anchor_angle[0].tolist()), strict=True)),
         "nearest_anchor": trace.nearest_anchor()[0],
         "flags": trace.flags()[0],
-        "notes": list(meta.notes),
+        "notes": [*meta.notes, *notes],
     }
 
 
@@ -166,14 +149,43 @@ def _rounded(values):
     return [_rounded(value) if isinstance(value, list) else round(value, 5) for value in values]
 
 
-def _write_trace(path: Path, model, checkpoint: str, done: list[dict], broken: list[str]) -> None:
-    from ..config import STAGE_NAMES
+def _with_bar(jobs: list, verb: str) -> Iterable:
+    """The jobs, with a bar for a person; in a log file it would be one long line."""
+    from tqdm import tqdm
 
-    content = {
+    return tqdm(jobs, verb, unit="image", disable=len(jobs) < 2 or not sys.stderr.isatty())
+
+
+def _report(done: list[dict], left: list[Path], work: Plan, where: str) -> None:
+    """Print what was done, what was not, and an example of each."""
+    print(f"Restored {len(done)} of {len(work.jobs)} images on {where}")
+    if left:
+        print(f"Results that exist, left as they are: {len(left)}, such as {left[0]}. --overwrite restores them again.")
+    if work.others:
+        print(f"Files that are not pictures, passed over: {len(work.others)}, such as {work.others[0]}.")
+    for title, key in (("Images of which a part was not kept", "notes"), ("Images with a doubtful route", "flags")):
+        if entries := [entry for entry in done if entry[key]]:
+            example = entries[0][key][0].rstrip(".")
+            print(f"{title}: {len(entries)}, such as {entries[0]['input']} ({example}). See --trace.")
+    if work.failed:
+        print(f"slerlib: could not be restored: {len(work.failed)}", *work.failed, sep="\n  ", file=sys.stderr)
+
+
+def _record(model, checkpoint: str, path_L, done: list[dict], left: list[Path], work: Plan) -> dict:
+    return {
         "checkpoint": {"name": checkpoint, "sha256": sha256_file(weights_file(checkpoint))},
         "layers": list(STAGE_NAMES),
         "units": {"anchor_angle": "degrees", "similarity": "cosine", "margin": "best minus second-best similarity"},
+        "path": None if path_L is None else path_digits(path_L),
         "images": done,
-        "failed": broken,
+        "failed": work.failed,
+        "left": [str(path) for path in left],
+        "passed_over": [str(path) for path in work.others],
     }
-    write_atomic(path, json.dumps(content, indent=2) + "\n")
+
+
+def _write_trace(path: Path, record: dict) -> None:
+    try:
+        write_atomic(path, json.dumps(record, indent=2) + "\n")
+    except OSError as error:
+        raise unwritable("The results are written; --trace is a further file", path, error) from None

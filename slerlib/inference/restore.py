@@ -123,8 +123,7 @@ def restore_batch(
     if weight.device.type == "cpu":
         keep_freed_memory()
     with evaluating(model), torch.inference_mode():
-        x = x_BCHW.to(weight.device)  # in float32: the network computes in the type of its weights
-        x = _reflected(_reflected(x, -2, model.multiple), -1, model.multiple)
+        x = _padded(model, x_BCHW)
         path_BL = None if path is None else read_path(path, len(x), model.cfg.experts)
         if side:
             y, trace = restore_tiled(model, x, side, path_BL, route)
@@ -139,6 +138,19 @@ def restore_batch(
             f"({weight.dtype}) is too low. Load the checkpoint again, in float32."
         )
     return y.clamp_(0, 1), trace
+
+
+def embedding(model: SLERIR, x_CHW: Tensor) -> Tensor:
+    """(3, H, W) in [0, 1] -> (D,) float32 on the CPU: where the picture lies on the sphere."""
+    with evaluating(model), torch.inference_mode():
+        x_BCHW = _padded(model, x_CHW[None])
+        return model.encode(x_BCHW).embedding[0].float().cpu()
+
+
+def _padded(model: SLERIR, x_BCHW: Tensor) -> Tensor:
+    """On the network's device, in a size that it takes. In float32: the network computes in the type of its weights."""
+    x = x_BCHW.to(next(model.parameters()).device)
+    return _reflected(_reflected(x, -2, model.multiple), -1, model.multiple)
 
 
 def tile_side(tile: int | None, pixels: int) -> int:
