@@ -186,7 +186,7 @@ def test_names_that_are_no_utf_8(untrained, tmp_path):
     """Photographs of an old disk: restored, scored, hashed for a training, and named."""
     folder = tmp_path / "photos"
     folder.mkdir()
-    for n in range(2):
+    for n in range(4):
         pixels = np.random.default_rng(n).integers(0, 256, (40, 40, 3), dtype=np.uint8)
         with open(os.fsencode(folder) + b"/\xe4%d.png" % n, "wb") as file:
             Image.fromarray(pixels).save(file, "PNG")
@@ -200,7 +200,7 @@ def test_names_that_are_no_utf_8(untrained, tmp_path):
         command = [sys.executable, "-m", "slerlib", *map(str, args)]
         done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0 and expected in done.stdout and not done.stderr, done.stderr
-    assert len(list((tmp_path / "out").iterdir())) == 2
+    assert len(list((tmp_path / "out").iterdir())) == 4
 
 
 def test_restore_refuses_what_cannot_work(run, picture, untrained, tmp_path):
