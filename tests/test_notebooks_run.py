@@ -220,7 +220,7 @@ def test_the_report_of_the_sphere_draws_maps_with_their_quality(run):
 
 def test_the_lesson_on_maps_runs_with_its_solution(run, tmp_path):
     _, page, text = run(solved("06_embeddings_umap", tmp_path), redraws=1, **SPHERE)
-    assert "Yes. Trustworthiness" in text and "nothing of the scene: not shown" in text and "nan to" not in text
+    assert "Yes. Trustworthiness" in text and "not on the scene: not shown" in text and "nan to" not in text
     assert re.search(r"The claim (fails|is open) for this", text)
     assert len(alt_texts(page)) == 4
 
