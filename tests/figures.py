@@ -28,9 +28,9 @@ def marks(ax) -> set[tuple[float, str, str]]:
     found = set()
     for dots in ax.collections:
         if isinstance(dots, PathCollection) and len(dots.get_edgecolor()) == len(dots.get_offsets()):
-            colours = zip(dots.get_edgecolor(), dots.get_facecolor()[:, 3], strict=True)
-            for (x, _), (edge, full) in zip(dots.get_offsets(), colours, strict=True):
-                found.add((round(float(x), 3), to_hex(edge).upper(), "full" if full else "hollow"))
+            for (x, _), *colours in zip(dots.get_offsets(), dots.get_edgecolor(), dots.get_facecolor(), strict=True):
+                edge, face = (to_hex(colour).upper() for colour in colours)
+                found.add((round(float(x), 3), edge, "hollow" if face == "#FFFFFF" else "full"))
     return found
 
 

@@ -20,23 +20,27 @@ from ..model.network import SLERIR
 from .chance import mean_interval, modal_route
 
 
+def check_choice(model: SLERIR) -> None:
+    """Raises UserError for a network without a choice of experts."""
+    if model.cfg.experts < 2 or model.cfg.router == "dense":
+        raise UserError(
+            "A path can be changed where each image takes one of several experts; this network has "
+            f"{model.cfg.experts} and router {model.cfg.router!r}. Load a routed checkpoint, such as 'tiny'."
+        )
+
+
 class PathBench:
     """Images ready to be restored along any path: encoded once, scored on demand, no (image, path) twice.
 
-    cases: as `slerlib.evaluation.cases` makes them. side: so many central pixels are used, so that images share a
-    batch and a run takes a minute. batch: images of one size restored at once.
+    cases: as `slerlib.evaluation.cases` makes them. side: central pixels used, so that images share a batch and a run
+    takes a minute. batch: images of one size restored at once.
     Attributes, one row per image: label, scene, psnr_input, path (N, L) its own route, similarity (N, L, E), psnr
-    (along the own route), anchor_angle (N, K). For a router that decides on the way (`sphere_stage`) a forced layer
-    leaves later decisions as they were. Raises UserError for a single expert, for `dense`, which has no route, and
-    without cases.
+    (along the own route), anchor_angle (N, K). With a router that decides inside the backbone (`sphere_stage`) a forced
+    layer does not change later decisions. Raises UserError without cases, and for a network without a choice.
     """
 
     def __init__(self, model: SLERIR, cases: Iterable[Case | LoadedCase], side: int = 128, batch: int = 16):
-        if model.cfg.experts < 2 or model.cfg.router == "dense":
-            raise UserError(
-                "Paths can be exchanged where each image takes one of several experts; this network has "
-                f"{model.cfg.experts} and router {model.cfg.router!r}. Load a routed checkpoint, such as 'tiny'."
-            )
+        check_choice(model)
         cases = list(cases)
         if not cases:
             raise UserError("An experiment needs at least one image; got none. Check the data.")
@@ -50,7 +54,7 @@ class PathBench:
         self.path = np.zeros((len(cases), LAYERS), dtype=int)
         self.similarity = np.zeros((len(cases), LAYERS, self.experts))
         self.anchor_angle = np.zeros((len(cases), len(model.router.names)))
-        self._known: dict[tuple[int, bytes], float] = {}
+        self._scores: dict[tuple[int, bytes], float] = {}
         self._encode()
         self.psnr = self.along(self.path)
 
@@ -71,7 +75,7 @@ class PathBench:
                     self._embeddings[n] = trace.embedding[b]
                 for name in ("path", "similarity", "anchor_angle"):
                     getattr(self, name)[rows] = getattr(trace, name).cpu().numpy()
-        if self.model.cfg.router == "oracle":  # told the degradation, as in `evaluate`
+        if self.model.cfg.router == "oracle":  # it is given the degradation, as in `evaluate`
             for n, task in enumerate(self.label):
                 if (parts := self.model.router.told([task])) is not None:
                     self.path[n] = self.model.router.label_paths(parts)[0].cpu().numpy()
@@ -102,22 +106,18 @@ class PathBench:
         return list(y[..., :height, :width].clamp(0, 1).float().cpu())
 
     def along(self, path, rows: Sequence[int] | None = None) -> np.ndarray:
-        """PSNR in dB of the images `rows` (all by default) along a path for all, (L,), or for each, (n, L)."""
+        """PSNR in dB of `rows` (different images, all by default) along a path for all, (L,), or for each, (n, L)."""
         rows = np.arange(len(self.label)) if rows is None else np.asarray(rows)
         paths = np.broadcast_to(np.asarray(path, dtype=int), (len(rows), LAYERS))
         if paths.min(initial=0) < 0 or paths.max(initial=0) >= self.experts:
             raise UserError(f"Experts are numbered 0 to {self.experts - 1}; got {path}. Correct the path.")
         keys = [(int(n), p.tobytes()) for n, p in zip(rows, paths, strict=True)]
-        wanted: dict[int, list[np.ndarray]] = {}
-        for key, p in {key: p for key, p in zip(keys, paths, strict=True) if key not in self._known}.items():
-            wanted.setdefault(key[0], []).append(p)
-        for n in range(max(map(len, wanted.values()), default=0)):  # each round at most one path per image
-            round_ = {row: paths[n] for row, paths in wanted.items() if n < len(paths)}
-            for group in self._groups(round_):
-                chosen = np.stack([round_[row] for row in group])
-                for row, p, y in zip(group, chosen, self.restored(group, chosen), strict=True):
-                    self._known[row, p.tobytes()] = psnr(y, self._target[row])
-        return np.array([self._known[key] for key in keys])
+        todo = {key[0]: p for key, p in zip(keys, paths, strict=True) if key not in self._scores}
+        for group in self._groups(todo):
+            chosen = np.stack([todo[n] for n in group])
+            for n, p, y in zip(group, chosen, self.restored(group, chosen), strict=True):
+                self._scores[n, p.tobytes()] = psnr(y, self._target[n])
+        return np.array([self._scores[key] for key in keys])
 
     def rows(self, label: str) -> np.ndarray:
         """Row numbers of a degradation."""

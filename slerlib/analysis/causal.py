@@ -4,8 +4,8 @@
     knock_out(bench); path_swap(bench); single_expert(bench); route_rules(bench); geodesic_walk(bench)
     arc_routes(model.router, "rain", "blur")               # the routes alone, without an image
 
-Use says which expert is chosen, not whether the choice matters. So here the choice is changed and nothing else: the
-guide map, the image and all other layers stay. "dB lost" is the PSNR along the image's own route minus that along the
+Usage shows which expert is chosen, not whether the choice matters. So here only the choice is changed: the image, the
+guide map and all other layers stay. "dB lost" is the PSNR along the image's own route minus that along the
 other, paired by image; means carry 95 % bootstrap intervals over photographs, NaN for fewer than 5. Positive = the own
 route is better.
 Legend: N images, K anchors, L layers, E experts.
@@ -59,11 +59,7 @@ def knock_out(bench: PathBench) -> DataFrame:
                 cell["p"] = sign_flip(lost, bench.scene[part]) if taken.any() else np.nan
                 rows.append(cell)
     table = pd.DataFrame(rows)
-    tested = table.p.notna()
-    table["p_corrected"] = np.nan
-    if tested.any():
-        table.loc[tested, "p_corrected"] = corrected(table.p[tested].to_numpy())
-    return table
+    return table.assign(p_corrected=corrected(table.p.to_numpy()))
 
 
 def path_swap(bench: PathBench) -> DataFrame:
@@ -80,8 +76,7 @@ def path_swap(bench: PathBench) -> DataFrame:
         for name in bench.names:
             part = bench.rows(name)
             row = {"degradation": name, "path_of": path_of, "path": path_digits(path), "n": len(part)}
-            row["differ"] = (bench.path[part] != path).sum(axis=1).mean()
-            rows.append(row | bench.mean(lost[part], part))
+            rows.append(row | {"differ": (bench.path[part] != path).sum(axis=1).mean()} | bench.mean(lost[part], part))
     return pd.DataFrame(rows)
 
 
@@ -102,19 +97,19 @@ def route_rules(bench: PathBench, seed: int = 0) -> DataFrame:
     """Is the learned, layer-wise route more than a table from degradation to path?
 
     Rules that replace it: "modal" = the most frequent path of the image's degradation among *other* photographs;
-    "oracle" = the path of that degradation's anchor, "modal" where it has none (both are told the degradation);
-    "anchor" = the path of the nearest anchor (told nothing: a classifier with a table); "one path" = the most frequent
-    path of all; "random".
-    Columns: rule, degradation (the last "all", which leaves clean out), n, differ (images whose route changes), lost,
+    "oracle" = the path of that degradation's anchor, or "modal" without an anchor (these two know the degradation);
+    "anchor" = the path of the nearest anchor (a classifier with a table); "one path" = the most frequent path of all;
+    "random".
+    Columns: rule, degradation (the last one "all", without clean), n, differ (images whose route changes), lost,
     lost_low, lost_high (dB, own route minus rule, mean over all n), lost_if_differ, _low, _high (over those alone).
     """
     import pandas as pd
 
     table_KL = bench.model.router.class_paths().cpu().numpy()
     anchors = bench.model.router.names
-    told = np.array([anchors.index(name) if name in anchors else -1 for name in bench.label])
+    own = np.array([anchors.index(name) if name in anchors else -1 for name in bench.label])
     modal = np.stack([_modal_elsewhere(bench, n) for n in range(len(bench.label))])
-    rules = {"modal": modal, "oracle": np.where(told[:, None] >= 0, table_KL[told], modal)}
+    rules = {"modal": modal, "oracle": np.where(own[:, None] >= 0, table_KL[own], modal)}
     rules["anchor"] = table_KL[bench.anchor_angle.argmin(axis=1)]
     rules["one path"] = np.broadcast_to(modal_route(bench.path), bench.path.shape)
     rules["random"] = np.random.default_rng(seed).integers(0, bench.experts, bench.path.shape)

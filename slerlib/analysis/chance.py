@@ -203,10 +203,13 @@ def p_values(measured: np.ndarray, drawn: np.ndarray) -> np.ndarray:
 
 
 def corrected(p: np.ndarray) -> np.ndarray:
-    """p-values of any shape, corrected for their number: false discovery rate, Benjamini and Hochberg."""
+    """p-values of any shape, corrected for their number: false discovery rate, Benjamini and Hochberg. NaN stay NaN."""
     from scipy.stats import false_discovery_control
 
-    return false_discovery_control(p.ravel()).reshape(p.shape)
+    result, tested = np.full(np.shape(p), np.nan), np.isfinite(p)
+    if tested.any():
+        result[tested] = false_discovery_control(np.asarray(p)[tested])
+    return result
 
 
 def clustered_mean(values, scenes=None, draws: int = 2000, seed: int = 0) -> tuple[float, float, float]:

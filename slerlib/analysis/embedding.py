@@ -4,8 +4,8 @@
     sphere_map = make_map(traces, "umap_sphere")                   # the same points, anchors, pins and quality
     sphere_map.quality["trustworthiness"]; sphere_map.warnings
 
-Umap is fitted once on everything pooled, for it has no other way to place points: the map of a part is not the part of
-the map, and transform(X[:50]) is not transform(X)[:50]. Coordinates repeat bit by bit within one installation only.
+UMAP places all points in one fit: the map of some points is not that part of the map of all, and transform(X[:50]) is
+not transform(X)[:50]. Coordinates repeat bit by bit within one installation only.
 Legend: n points, D dimensions of the data, m of the map (2; 3 on a sphere), K anchors, L layers, E experts.
 """
 
@@ -37,8 +37,8 @@ FIT_LIMIT = 50_000  # above it umap is fitted on so many seeded rows, and one ca
 QUALITY_LIMIT = 2_000  # quality and stability are measured on at most so many seeded rows
 SPHERE_STEP = 0.03  # learning rate in radians; umap's own, 1, throws points around the sphere and forgets the start
 SEEDS = 3  # fits compared for the stability
-#: A map below one of these is drawn with a warning [ours]: in words, one neighbour in ten or so drawn near is not, the
-#: same for near ones drawn far, and a second seed gives another arrangement.
+#: A map below one of these is drawn with a warning [ours]: about one neighbour in ten is drawn near but is not near, or
+#: is near but drawn far, or another seed gives another arrangement.
 TRUSTED = {"trustworthiness": 0.9, "continuity": 0.9, "stability": 0.5}
 
 Points = Traces | Trace | np.ndarray | Tensor | Sequence
@@ -57,13 +57,12 @@ class Map:
 
     @property
     def warnings(self) -> list[str]:
-        """Reasons to distrust this map; an empty list means none was found."""
+        """Reasons to distrust this map; an empty list means no reason was found."""
         if self.quality is None:
             return ["its quality was not measured"]
+        numbers = {name: self.quality[name] for name in TRUSTED}
         return [
-            f"{name} {self.quality[name]:.2f} is below {limit}"
-            for name, limit in TRUSTED.items()
-            if not np.isnan(self.quality[name]) and self.quality[name] < limit
+            f"{name} {value:.2f} is below {TRUSTED[name]}" for name, value in numbers.items() if value < TRUSTED[name]
         ]
 
 
@@ -73,8 +72,8 @@ def embed(traces: Points, method: str = "pca", seed: int | None = 0) -> np.ndarr
     traces: `Traces`, a `Trace`, a list of either, pooled in one fit; or an (n, D) array or tensor.
     method: "pca" at once; "umap_plane" and "umap_sphere" take seconds, and half a minute the first time.
     seed: the same seed repeats the map on this machine, on one core; None uses all cores and does not repeat.
-    Raises UserError for other methods and for points that are too few or not finite. No map shows distances as they
-    are: `make_map` says how many neighbours survive.
+    Raises UserError for other methods and for points that are too few or not finite. No map keeps all distances:
+    `make_map` measures how many neighbours stay neighbours.
     """
     return _fit(_rows(traces), method, seed)
 
@@ -99,20 +98,17 @@ def make_map(
     if isinstance(first, Traces):
         marks = [first.anchors, first.pins.reshape(-1, first.pins.shape[-1])]
     pooled = np.concatenate([rows, *marks])
-    kept = cache is not False and seed is not None
-    file = cache_folder(cache) / f"map-{_key(pooled, method, seed, n, measure)}.npz" if kept else None
-    known = _load(file)
-    if known is None:
+    use_cache = cache is not False and seed is not None
+    file = cache_folder(cache) / f"map-{_key(pooled, method, seed, n, measure)}.npz" if use_cache else None
+    points, numbers = _load(file) or (None, None)
+    if points is None:
         points = _fit(pooled, method, seed)
         numbers = quality(rows, points[:n], method, seed) if measure else None
         keep(file, lambda path: _save(path, points, numbers or {}))
-    else:
-        points, numbers = known
-    k = len(first.anchors) if marks else 0
-    anchors, pins = (
-        (points[n : n + k], points[n + k :].reshape(*first.pins.shape[:2], points.shape[1])) if marks else (None, None)
-    )
-    return Map(points[:n], method, seed, anchors, pins, numbers)
+    if not marks:
+        return Map(points[:n], method, seed, quality=numbers)
+    k, shape = len(first.anchors), (*first.pins.shape[:2], points.shape[1])
+    return Map(points[:n], method, seed, points[n : n + k], points[n + k :].reshape(shape), numbers)
 
 
 def quality(rows: np.ndarray, points: np.ndarray, method: str, seed: int | None = 0) -> dict[str, float]:
@@ -125,11 +121,11 @@ def quality(rows: np.ndarray, points: np.ndarray, method: str, seed: int | None 
     """
     from sklearn.manifold import trustworthiness
 
-    chosen = _draw(len(rows), QUALITY_LIMIT)
+    chosen = _seeded_rows(len(rows), QUALITY_LIMIT)
     rows, points = _unit(rows[chosen]), points[chosen]
     k = min(NEIGHBOURS, (len(rows) - 1) // 2)
     near, drawn = _nearest(rows, k), _nearest(points, k)
-    kept = np.mean([len(np.intersect1d(a, b)) / k for a, b in zip(near, drawn, strict=True)])
+    share = np.mean([len(np.intersect1d(a, b)) / k for a, b in zip(near, drawn, strict=True)])
     stability = 1.0
     if method != "pca":
         start = seed or 0
@@ -138,7 +134,7 @@ def quality(rows: np.ndarray, points: np.ndarray, method: str, seed: int | None 
     return {
         "trustworthiness": float(trustworthiness(rows, points, n_neighbors=k)),
         "continuity": float(trustworthiness(points, rows, n_neighbors=k)),
-        "neighbours_kept": float(kept),
+        "neighbours_kept": float(share),
         "stability": stability,
     }
 
@@ -157,8 +153,8 @@ def compare_maps(
 ) -> tuple[list[Map], np.ndarray]:
     """The same images in several networks or training steps, in one map: (a Map for each, degrees each row moved).
 
-    Every network has a sphere of its own, turned at random, so each is first turned onto the last by its matching rows;
-    then one fit places all. The second result is (stages, n): angle between each row and the same row of the last.
+    Every network has its own sphere, turned at random. So each is first turned onto the last by its matching rows, then
+    one fit places all. The second result is (stages, n): angle between each row and the same row of the last.
     Raises UserError unless all have the same rows.
     """
     keys = ["scene", "label", "severity", "seed", "view"]
@@ -195,7 +191,7 @@ def _fit(rows: np.ndarray, method: str, seed: int | None) -> np.ndarray:
         from sklearn.decomposition import PCA
 
         return PCA(2, svd_solver="full").fit_transform(rows).astype(np.float32)
-    chosen = _draw(len(rows), FIT_LIMIT)
+    chosen = _seeded_rows(len(rows), FIT_LIMIT)
     options = {}
     if method == "umap_sphere":
         options = {"output_metric": "haversine", "init": _sphere_start(rows[chosen]), "learning_rate": SPHERE_STEP}
@@ -203,13 +199,8 @@ def _fit(rows: np.ndarray, method: str, seed: int | None) -> np.ndarray:
         warnings.simplefilter("ignore")
         import umap
 
-        reducer = umap.UMAP(
-            n_neighbors=min(NEIGHBOURS, len(chosen) - 1),
-            metric="cosine",
-            random_state=seed,
-            n_jobs=-1 if seed is None else 1,
-            **options,
-        ).fit(rows[chosen])
+        options |= {"n_neighbors": min(NEIGHBOURS, len(chosen) - 1), "metric": "cosine"}
+        reducer = umap.UMAP(random_state=seed, n_jobs=-1 if seed is None else 1, **options).fit(rows[chosen])
         points = np.empty((len(rows), 2), dtype=np.float32)
         points[chosen] = reducer.embedding_
         rest = np.setdiff1d(np.arange(len(rows)), chosen)
@@ -225,9 +216,9 @@ def _fit(rows: np.ndarray, method: str, seed: int | None) -> np.ndarray:
 def _sphere_start(rows: np.ndarray) -> np.ndarray:
     """(n, 2) colatitude and longitude of the first three principal components, for umap to start from.
 
-    Umap stretches any start to 0..10 along each axis, which would wind it around the sphere. Angles being periodic, the
-    start can be written with exactly that range: two rows get an equal name for their place that lies 10 from the least
-    (the one at colatitude 4 pi - 10 is also at 10, half a turn further), after which the stretching is a mere shift.
+    Umap stretches any start to 0..10 along each axis, which would wind it around the sphere. Angles are periodic, so
+    two rows get another name for the same place, 10 away from the smallest angle (colatitude 4 pi - 10 is the same
+    place as colatitude 10, half a turn further). The start then has the range 10, and the stretching only shifts it.
     """
     from sklearn.decomposition import PCA
 
@@ -262,7 +253,7 @@ def _unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
-def _draw(n: int, limit: int) -> np.ndarray:
+def _seeded_rows(n: int, limit: int) -> np.ndarray:
     """Row numbers in order: all, or `limit` of them drawn with the seed 0."""
     return np.arange(n) if n <= limit else np.sort(np.random.default_rng(0).choice(n, limit, replace=False))
 
@@ -293,8 +284,8 @@ def _load(file: Path | None) -> tuple[np.ndarray, dict[str, float] | None] | Non
     if file is None or not file.is_file():
         return None
     try:
-        with open(file, "rb") as handle, np.load(handle, allow_pickle=False) as known:
-            return known["points"], dict(zip(known["names"].tolist(), known["values"].tolist(), strict=True)) or None
+        with open(file, "rb") as handle, np.load(handle, allow_pickle=False) as arrays:
+            return arrays["points"], dict(zip(arrays["names"].tolist(), arrays["values"].tolist(), strict=True)) or None
     except Exception as error:  # zipfile, numpy and zlib each have their own for a damaged file
         warnings.warn(f"The cached map {file} is damaged ({error}); it is made again.", stacklevel=3)
         return None

@@ -3,7 +3,7 @@
     table = measures(traces)          # one row per measure: value, interval, shuffled labels, what to compare it with
 
 Every class weighs the same, whatever its number of images. Intervals are 95 % bootstrap intervals over scenes
-(photographs), because images of one photograph are no independent samples; the neighbours of a row stay as they are.
+(photographs), because images of one photograph are not independent; the neighbours of a row stay as they are.
 Legend: n rows, D embedding dimension, K classes, S scenes.
 """
 
@@ -46,11 +46,10 @@ def measures(traces: Traces, seed: int = 0) -> DataFrame:
     intra_cosine          mean cosine to rows of the own class and other scenes
     inter_cosine          mean cosine between class centroids
     centroid_uniformity   log mean exp(-2 |c_i - c_j|^2) (Wang & Isola 2020); the optimum is that of a simplex
-    scene_leakage         the nearest row of the same class shows the same scene. Only damage drawn anew may answer:
-                          rows of the same scene and seed - its crop, another severity - share damage, not only the
-                          scene, and are left out. NaN without a second seed; clean, which has none, does not count.
-                          Other classes are no candidates, for nearness to them is decided by the class. It says how
-                          often, not how far: in a tight class the smallest trace of the scene decides
+    scene_leakage         the nearest row of the same class shows the same scene. Rows of the same scene and seed (its
+                          crop, another severity) share their damage too and are left out, as are rows of other
+                          classes. NaN without a second seed; clean, which has one seed, does not count. The measure
+                          counts how often, not how far: in a tight class the smallest trace of the scene decides
     view_alignment        mean squared distance of a crop to its whole image (Wang & Isola 2020)
     Raises UserError for fewer than two classes.
     """
@@ -64,22 +63,17 @@ def measures(traces: Traces, seed: int = 0) -> DataFrame:
         raise UserError(
             f"The sphere is measured between classes; these traces have {len(classes)}. Collect more tasks."
         )
-    cosine_nn = z_nD @ z_nD.T
+    cosine_nn, k = z_nD @ z_nD.T, len(classes)
     rng = np.random.default_rng(seed)
-    shuffles = [rng.permutation(label_n) for _ in range(SHUFFLES)]
-    k = len(classes)
-
-    rows = {}
+    shuffles, rows = [rng.permutation(label_n) for _ in range(SHUFFLES)], {}
 
     def add(name: str, of_rows: Callable, reference: float, meaning: str) -> None:
-        value, low, high = _interval(of_rows(label_n), label_n, scene_n, seed)
-        shuffled = [_weighted(of_rows(labels), labels) for labels in shuffles]
-        rows[name] = (value, low, high, float(np.mean(shuffled)), reference, meaning)
+        base = np.mean([_weighted(of_rows(labels), labels) for labels in shuffles])
+        rows[name] = (*_interval(of_rows(label_n), label_n, scene_n, seed), base, reference, meaning)
 
     def add_centroids(name: str, of_centroids: Callable, reference: float, meaning: str) -> None:
-        value, low, high = _centroid_interval(of_centroids, z_nD, label_n, scene_n, seed)
-        shuffled = [of_centroids(_centroids(z_nD, labels, k)) for labels in shuffles]
-        rows[name] = (value, low, high, float(np.mean(shuffled)), reference, meaning)
+        base = np.mean([of_centroids(_centroids(z_nD, labels, k)) for labels in shuffles])
+        rows[name] = (*_centroid_interval(of_centroids, z_nD, label_n, scene_n, seed), base, reference, meaning)
 
     add("silhouette", lambda y: _silhouette(cosine_nn, y), 0.0, "0: classes overlap; 1: points")
     add("knn_accuracy", lambda y: _knn(cosine_nn, y, scene_n), 1 / k, "chance")
@@ -90,7 +84,7 @@ def measures(traces: Traces, seed: int = 0) -> DataFrame:
     draw_n = traces.table.seed.to_numpy(dtype=str)
     leaks, chance = _leakage(cosine_nn, label_n, scene_n, draw_n)
     mixed = [_within(scene_n, label_n, rng) for _ in range(SHUFFLES)]
-    base = float(np.mean([_weighted(_leakage(cosine_nn, label_n, y, draw_n)[0], label_n) for y in mixed]))
+    base = np.mean([_weighted(_leakage(cosine_nn, label_n, y, draw_n)[0], label_n) for y in mixed])
     rows["scene_leakage"] = (*_interval(leaks, label_n, scene_n, seed), base, _weighted(chance, label_n), "chance")
     apart, base = _views(traces, z_nD, rng)
     rows["view_alignment"] = (*_interval(apart, label_n, scene_n, seed), base, 0.0, "optimum")
@@ -207,38 +201,40 @@ def _weighted(value_n: np.ndarray, label_n: np.ndarray) -> float:
 
 def _interval(value_n, label_n, scene_n, seed: int) -> tuple[float, float, float]:
     """`_weighted` with a bootstrap interval over scenes."""
-    s, k = scene_n.max() + 1, label_n.max() + 1
-    known = ~np.isnan(value_n)
-    total_SK, count_SK = np.zeros((s, k)), np.zeros((s, k))
-    np.add.at(total_SK, (scene_n[known], label_n[known]), value_n[known])
-    np.add.at(count_SK, (scene_n[known], label_n[known]), 1)
-    value = _weighted(value_n, label_n)
-    if _fewest(count_SK) < FEWEST_SCENES:
-        return value, math.nan, math.nan
-    drawn_RS = scene_draws(s, DRAWS, seed)
+    valid = ~np.isnan(value_n)
+    drawn = _drawn(value_n[valid], label_n[valid], scene_n[valid], scene_n.max() + 1, label_n.max() + 1, seed)
+    if drawn is None:
+        return _weighted(value_n, label_n), math.nan, math.nan
+    total_RK, count_RK = drawn
     with np.errstate(invalid="ignore"):
-        means_RK = (drawn_RS @ total_SK) / (drawn_RS @ count_SK)
+        means_RK = total_RK / count_RK
     usable = ~np.isnan(means_RK).all(axis=1)
-    return value, *(float(q) for q in np.quantile(np.nanmean(means_RK[usable], axis=1), [0.025, 0.975]))
+    return _weighted(value_n, label_n), *_quantiles(np.nanmean(means_RK[usable], axis=1))
 
 
 def _centroid_interval(of_centroids, z_nD, label_n, scene_n, seed: int) -> tuple[float, float, float]:
-    s, k = scene_n.max() + 1, label_n.max() + 1
-    value = of_centroids(_centroids(z_nD, label_n, k))
-    count_SK = np.zeros((s, k))
-    np.add.at(count_SK, (scene_n, label_n), 1)
-    if _fewest(count_SK) < FEWEST_SCENES:
+    value = of_centroids(_centroids(z_nD, label_n, label_n.max() + 1))
+    drawn = _drawn(z_nD, label_n, scene_n, scene_n.max() + 1, label_n.max() + 1, seed)
+    if drawn is None:
         return value, math.nan, math.nan
-    sum_SKD = np.zeros((s, k, z_nD.shape[1]))
-    np.add.at(sum_SKD, (scene_n, label_n), z_nD)
-    drawn = np.einsum("rs,skd->rkd", scene_draws(s, DRAWS, seed), sum_SKD, optimize=True)
-    length = np.linalg.norm(drawn, axis=-1, keepdims=True)
+    length = np.linalg.norm(drawn[0], axis=-1, keepdims=True)
     full = (length > 0).all(axis=(1, 2))  # a class may lack all its scenes in a draw
-    values = [of_centroids(c) for c in drawn[full] / length[full]]
-    return value, *(float(q) for q in np.quantile(values, [0.025, 0.975]))
+    return value, *_quantiles([of_centroids(c) for c in drawn[0][full] / length[full]])
 
 
-def _fewest(count_SK: np.ndarray) -> int:
-    """Scenes of the class that was seen on the fewest; classes without any value do not count."""
+def _drawn(value_n, label_n, scene_n, scenes: int, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Sums (draws, K, ...) and numbers (draws, K) of the values of each class; None if a class has too few scenes."""
+    count_SK = np.zeros((scenes, classes))
+    np.add.at(count_SK, (scene_n, label_n), 1)
     scenes_K = (count_SK > 0).sum(axis=0)
-    return int(scenes_K[scenes_K > 0].min()) if scenes_K.any() else 0
+    if scenes_K[scenes_K > 0].min(initial=FEWEST_SCENES) < FEWEST_SCENES or not len(value_n):
+        return None
+    total_SK = np.zeros((scenes, classes, *value_n.shape[1:]))
+    np.add.at(total_SK, (scene_n, label_n), value_n)
+    weight_RS = scene_draws(scenes, DRAWS, seed)
+    return np.einsum("rs,sk...->rk...", weight_RS, total_SK, optimize=True), weight_RS @ count_SK
+
+
+def _quantiles(values) -> tuple[float, float]:
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(low), float(high)

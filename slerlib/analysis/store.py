@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from .. import config
 from ..config import LAYERS
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("scene", "dataset", "label", "severity", "seed", "view", "psnr_input", "psnr")
 TEXT = ("scene", "dataset", "label", "view")
+PER_ROW = ("embedding", "path", "similarity", "margin", "anchor_angle")
 
 
 @dataclass(frozen=True)
@@ -67,18 +67,10 @@ class Traces:
             raise UserError(f"A table needs one row per image of the trace; got {len(table)} and {len(trace.path)}.")
         router = model.router
         pins = router.pins if router.experts > 1 else torch.empty(LAYERS, 0, router.anchors.shape[1])
-        return cls(
-            table,
-            _numbers(trace.embedding),
-            _numbers(trace.path, np.int8),
-            _numbers(trace.similarity),
-            _numbers(trace.margin),
-            _numbers(trace.anchor_angle),
-            trace.anchor_names,
-            _numbers(router.anchors),
-            _numbers(pins),
-            network_hash(model),
-        )
+        rows = (trace.embedding, trace.path, trace.similarity, trace.margin, trace.anchor_angle)
+        arrays = [x.detach().cpu().numpy().astype(np.int8 if x is trace.path else np.float32) for x in rows]
+        anchors, pins = (x.detach().cpu().numpy().astype(np.float32) for x in (router.anchors, pins))
+        return cls(table, *arrays, trace.anchor_names, anchors, pins, network_hash(model))
 
     @classmethod
     def concatenate(cls, parts: Sequence[Traces]) -> Traces:
@@ -87,12 +79,12 @@ class Traces:
 
         if not parts:
             raise UserError("Traces are joined from at least one part; got none. Check that the data have images.")
-        if len({part.checkpoint for part in parts}) > 1:
+        if (networks := len({part.checkpoint for part in parts})) > 1:
             raise UserError(
-                "Traces are joined within one network, for its sphere is its own; got traces of "
-                f"{len({part.checkpoint for part in parts})} networks. Compare them with slerlib.embed([a, b])."
+                "Traces are joined within one network, because each network has its own sphere; got traces of "
+                f"{networks} networks. Compare them with slerlib.embed([a, b])."
             )
-        rows = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _per_row()}
+        rows = {name: np.concatenate([getattr(part, name) for part in parts]) for name in PER_ROW}
         return replace(parts[0], table=pd.concat([part.table for part in parts], ignore_index=True), **rows)
 
     def append(self, other: Traces) -> Traces:
@@ -103,7 +95,7 @@ class Traces:
         """The rows of a Boolean mask or of row numbers."""
         mask = np.asarray(mask)
         mask = mask if mask.size else mask.astype(int)  # an empty list has no type of its own
-        rows = {name: getattr(self, name)[mask] for name in _per_row()}
+        rows = {name: getattr(self, name)[mask] for name in PER_ROW}
         chosen = mask.nonzero()[0] if mask.dtype == bool else mask
         return replace(self, table=self.table.iloc[chosen].reset_index(drop=True), **rows)
 
@@ -120,7 +112,7 @@ class Traces:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Traces:
-        """Raises UserError for a file that is missing, damaged or no traces."""
+        """Raises UserError for a file that is missing, damaged or not written by `save`."""
         import pandas as pd
 
         try:
@@ -135,7 +127,7 @@ class Traces:
             return cls(table=pd.DataFrame(columns), anchor_names=names, checkpoint=checkpoint, **arrays)
         except Exception as error:  # zipfile, numpy and zlib each have their own for a damaged file
             raise UserError(
-                f"Traces are read from a file that Traces.save wrote; {path} is none or is damaged "
+                f"Traces are read from a file that Traces.save wrote; {path} is missing, damaged or another file "
                 f"({type(error).__name__}: {error}). Delete it and collect again."
             ) from None
 
@@ -148,14 +140,6 @@ def network_hash(model: SLERIR) -> str:
         total.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
         total.update(value.detach().cpu().float().contiguous().numpy().tobytes())
     return total.hexdigest()
-
-
-def _per_row() -> tuple[str, ...]:
-    return ("embedding", "path", "similarity", "margin", "anchor_angle")
-
-
-def _numbers(x: Tensor, dtype=np.float32) -> np.ndarray:
-    return x.detach().cpu().numpy().astype(dtype)
 
 
 def _digest(arrays: dict[str, np.ndarray]) -> str:

@@ -48,10 +48,10 @@ BELOW += ("provenance.py", "sharding.py", "sphere.py")
 
 @dataclass(frozen=True)
 class Grid:
-    """The cases of one pass, by their parameters, so that what is known already need not be made again.
+    """The cases of one pass, by their parameters, so that the cache can recognise them.
 
-    root, setting, images and crop as in `slerlib.evaluate`; where it is not "demo" the other fields have no meaning.
-    Noise levels and clean have no severity: they come once for each seed, clean once in all.
+    root, setting, images and crop as in `slerlib.evaluate`; a setting other than "demo" ignores the other fields.
+    Noise levels and clean have no severity: noise levels come once for each seed, clean comes once.
     """
 
     root: str = "demo"
@@ -118,20 +118,20 @@ def collect(
         raise UserError(f"Traces are collected over a Grid or over cases; got {cases!r}. Pass Grid({str(cases)!r}).")
     if not isinstance(cases, Grid):
         return _collected(model, _shown(cases, progress), math.nan, math.nan, **options)
-    network, found = network_hash(model), []
+    network, parts = network_hash(model), []
     for part in cases.parts():
         file = None if cache is False else cache_folder(cache) / f"traces-{_key(network, part, options)}.npz"
-        traces = _known(file)
+        traces = _cached(file)
         if traces is None:
             images = _shown(part.cases(), progress)
             traces = _collected(model, images, part.severities[0], part.seeds[0], **options)
             keep(file, traces.save)
-        found.append(traces)
-    return Traces.concatenate(found)
+        parts.append(traces)
+    return Traces.concatenate(parts)
 
 
-def _known(file: Path | None) -> Traces | None:
-    """What the cache holds; a damaged file is as good as none."""
+def _cached(file: Path | None) -> Traces | None:
+    """The traces of a file of the cache; None where it is missing or damaged."""
     try:
         return Traces.load(file) if file is not None and file.is_file() else None
     except UserError:
@@ -139,7 +139,7 @@ def _known(file: Path | None) -> Traces | None:
 
 
 def keep(file: Path | None, save: Callable[[Path], object]) -> None:
-    """Write to the cache, if there is one. A disk that is full or read-only costs the cache, not the result."""
+    """Write to the cache, if there is one. A full or read-only disk gives a warning; the result stays."""
     try:
         if file is not None:
             save(file)
@@ -165,32 +165,34 @@ def encode(model: SLERIR, x_BCHW: Tensor, labels: Tensor | None = None) -> Trace
 
 def _collected(model: SLERIR, cases: Iterable[Case], severity, seed, restore, views, side, batch) -> Traces:
     """Rows in the order of the cases. Waiting images of a view have one size, so that at most two batches are held."""
-    parts, order, waiting = [], [], {view: [] for view in views}
-
-    def told(case: LoadedCase) -> bool:
-        """Whether the router is the oracle and knows the classes of the case."""
-        return model.cfg.router == "oracle" and model.router.told([case.task]) is not None
+    parts, order, waiting, row = [], [], {view: [] for view in views}, 0
 
     def run(view: str) -> None:
         if waiting[view]:
             numbers, group = zip(*waiting[view], strict=True)
-            parts.append(_run(model, view, group, restore, told(group[0]), severity, seed))
+            parts.append(_run(model, view, group, restore, severity, seed))
             order.extend(numbers)
             waiting[view].clear()
 
-    row = 0
+    def kind(case: LoadedCase) -> tuple:
+        """Cases of one kind share a batch: their size, and whether an oracle router gets their labels."""
+        return case.input.shape, _oracle_labels(model, [case]) is None
+
     for case in loaded(cases):
         for view in views:
             seen = _cut(case, side) if view == "crop" else case
-            key = (seen.input.shape, told(seen))
-            held = waiting[view]
-            if held and (len(held) == batch or key != (held[0][1].input.shape, told(held[0][1]))):
+            if waiting[view] and (len(waiting[view]) == batch or kind(seen) != kind(waiting[view][0][1])):
                 run(view)
-            held.append((row, seen))
+            waiting[view].append((row, seen))
             row += 1
     for view in views:
         run(view)
     return Traces.concatenate(parts).select(np.argsort(order))
+
+
+def _oracle_labels(model: SLERIR, cases: Sequence[LoadedCase]) -> Tensor | None:
+    """The classes of the cases where the router is the oracle and has them all as in `evaluate`, else None."""
+    return model.router.told([case.task for case in cases]) if model.cfg.router == "oracle" else None
 
 
 def _cut(case: LoadedCase, side: int) -> LoadedCase:
@@ -202,12 +204,12 @@ def _cut(case: LoadedCase, side: int) -> LoadedCase:
     return replace(case, input=case.input[window], target=case.target[window])
 
 
-def _run(model, view, cases: Sequence[LoadedCase], restore, told, severity, seed) -> Traces:
+def _run(model: SLERIR, view: str, cases: Sequence[LoadedCase], restore: bool, severity, seed) -> Traces:
     import pandas as pd
 
     x_BCHW = torch.stack([case.input for case in cases])
     scores = np.full((len(cases), 2), math.nan)
-    labels = model.router.told([case.task for case in cases]) if told else None  # as in evaluate
+    labels = _oracle_labels(model, cases)
     if restore:
         path = None if labels is None else model.router.label_paths(labels)
         y_BCHW, trace = restore_batch(model, x_BCHW, path=path, tile=0 if model.cfg.router == "sphere_stage" else None)
@@ -227,8 +229,8 @@ def _key(network: str, part: Grid, options: dict) -> str:
     sets = None if part.setting == "demo" else sha256_file(registry_file())
     data = None if part.root == "demo" else sha256_of(part.root)
     packages = provenance.versions((*provenance.SCORING_PACKAGES, "scipy", "scikit-learn"))  # depth; photographs
-    known = [network, str(part), data, options, code, sets, packages]
-    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:24]
+    parameters = [network, str(part), data, options, code, sets, packages]
+    return hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:24]
 
 
 def cache_folder(cache: str | os.PathLike | bool | None = None) -> Path:

@@ -59,12 +59,12 @@ def knockout_matrix(table: DataFrame, ax: Axes | None = None) -> Figure:
     values, names, stages = expert_cube(table.assign(shown=table.lost.where(table.chosen > 0)), "shown")
     ax = canvas(ax, 0.36 * len(names) + 1.35)
     expert_matrix(ax, values, names, stages, _short, **SHADES)
-    sure, cells = int((table.p_corrected < 0.05).sum()), int((table.chosen > 0).sum())
+    sure = f"{(table.p_corrected < 0.05).sum()} of {(table.chosen > 0).sum()} cells are shown to differ from 0"
     ax.set_xlabel("expert that is forbidden; mean dB lost over all images of the degradation\n"
-                  f"{sure} of {cells} cells differ from 0 (corrected p < 0.05); {SCALE}", labelpad=8)  # fmt: skip
+                  f"{sure} (corrected p < 0.05); {SCALE}", labelpad=8)  # fmt: skip
     worst = table.loc[table.lost.idxmax()]
     alt = f"dB lost when an expert is forbidden. Most: {worst.lost:.1f} dB for {worst.degradation} without expert "
-    return finished(ax.figure, f"{alt}{worst.expert} of {worst.stage}. {sure} of {cells} cells differ from 0.")
+    return finished(ax.figure, f"{alt}{worst.expert} of {worst.stage}. {sure}.")
 
 
 @styled
@@ -130,8 +130,8 @@ def walk_chart(table: DataFrame, start: str, end: str) -> Figure:
     from matplotlib.figure import Figure
 
     with_rows(table, "A walk")
-    fig = Figure((WIDTH, 5.2), dpi=DPI, layout="constrained")
-    top, ax = fig.subplots(2, 1, sharex=True, height_ratios=(2.2, 3))
+    fig = Figure((WIDTH, 6.2), dpi=DPI, layout="constrained")
+    top, ax = fig.subplots(2, 1, sharex=True, height_ratios=(3.1, 3))
     steps = table.drop_duplicates("t")
     _experts_on_the_way(top, steps)
     names = list(dict.fromkeys(table.degradation))
@@ -139,7 +139,7 @@ def walk_chart(table: DataFrame, start: str, end: str) -> Figure:
     palette, markers = ({name: look[key] for name, look in looks.items()} for key in ("color", "marker"))
     seaborn.lineplot(table.assign(gained=-table.lost), x="t", y="gained", hue="degradation", style="degradation",
                      palette=palette, markers=markers, dashes=False, errorbar=None,
-                     drawstyle="steps-mid", ax=ax)  # fmt: skip
+                     mew=0, drawstyle="steps-mid", ax=ax)  # fmt: skip
     for name, part in table.groupby("degradation"):
         ax.fill_between(part.t, -part.lost_high, -part.lost_low, color=palette[name], alpha=0.15, lw=0, step="mid")
     ax.axhline(0, color=GREY, linewidth=1)

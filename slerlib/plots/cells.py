@@ -3,8 +3,8 @@
     plots.cell_view(sphere_map, traces)              # the whole map, equal-area for a sphere
     plots.cell_view(sphere_map, traces, turn=120)    # a globe from one side
 
-Pins and their Voronoi cells lie on a sphere of many dimensions, where no map can draw their borders. Drawn is what the
-images say: a place of the map has the colour of the expert that most of the images next to it were sent to.
+Pins and their Voronoi cells lie on a sphere of many dimensions; no map can draw their borders. A place of the map has
+the colour of the expert that most of the images next to it take.
 Legend: n images, L layers, E experts, m dimensions of the map, H W places of the picture.
 """
 
@@ -19,9 +19,10 @@ from .. import sphere
 from ..config import LAYERS, STAGE_NAMES
 from ..errors import UserError
 from .sphere import TILT, _emptiest, _unrolled, _view, belief
-from .style import BLACK, DPI, EXPERT_COLOURS, SMALL, VERMILLION, WIDTH, finished, styled, tint
+from .style import BLACK, DPI, SMALL, VERMILLION, WIDTH, expert_colour, finished, ink, styled, tint
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from ..analysis.embedding import Map
@@ -51,62 +52,59 @@ def cell_view(chart: Map, traces: Traces, turn: float | None = None) -> Figure:
             f"Cells need the traces that the map was made from, of a network with pins; got {len(points)} points, "
             f"{len(traces)} traces, pins {None if pins is None else pins.shape}. Use make_map(traces, ...)."
         )
-    on_sphere = points.shape[1] == 3
-    if turn is not None and not on_sphere:
+    if turn is not None and points.shape[1] == 2:
         raise UserError(f"A globe needs points on a sphere; this map is {chart.method!r}. Leave out turn.")
-    whole = on_sphere and turn is None
+    whole = points.shape[1] == 3 and turn is None
     rows, columns, height = (4, 2, 8.6) if whole else (2, 4, 5.0)
     fig = Figure((WIDTH, height), dpi=DPI)
     axes = fig.subplots(rows, columns, subplot_kw={"projection": "mollweide"} if whole else {}).ravel()
-    strip = 1.08 / height
-    fig.subplots_adjust(left=0.01, right=0.99, bottom=strip, top=1 - 0.3 / height, wspace=0.04, hspace=0.22)
+    fig.subplots_adjust(left=0.01, right=0.99, bottom=1.08 / height, top=1 - 0.3 / height, wspace=0.04, hspace=0.22)
     draw_HW2, places_HWm, flat = _places(points, pins, turn)
     near, inside = _neighbours(points, places_HWm.reshape(-1, points.shape[1]))
     others, _ = _neighbours(points)
-    experts, kept_by = pins.shape[1], []
+    experts, shares = pins.shape[1], []
     for layer, ax in enumerate(axes[:LAYERS]):
-        cell = np.where(inside, _vote(path_nL[:, layer], near, experts), -1).reshape(draw_HW2.shape[:2])
-        kept = float((_vote(path_nL[:, layer], others, experts) == path_nL[:, layer]).mean())
-        colours = np.ones((*cell.shape, 3))
-        for expert in range(experts):
-            colours[cell == expert] = tint(EXPERT_COLOURS[expert % len(EXPERT_COLOURS)], 0.45)
-        ax.pcolormesh(*np.moveaxis(draw_HW2, -1, 0), colours, shading="nearest", rasterized=True)
-        spots, front = flat(points)
-        for expert in range(experts):
-            colour = EXPERT_COLOURS[expert % len(EXPERT_COLOURS)]
-            took = (path_nL[:, layer] == expert) & front
-            ax.plot(*spots[took].T, ".", color=colour, markersize=3, rasterized=True)
-            place, shown = flat(pins[layer, expert : expert + 1])
-            if shown[0]:
-                star = {"markersize": 20, "markeredgecolor": BLACK, "markeredgewidth": 1, "zorder": 4, "clip_on": False}
-                ax.plot(*place[0], "*", color=colour, **star)
-                digit = {"ha": "center", "va": "center", "fontsize": SMALL - 0.5, "weight": "bold", "zorder": 5}
-                ax.annotate(str(expert), place[0], color="white" if expert == 0 else BLACK, **digit)
-        ax.set_title(f"{STAGE_NAMES[layer]}  {kept:.0%}", fontsize=10.5, loc="center", pad=5)
-        kept_by.append(f"{STAGE_NAMES[layer]} {kept:.0%}")
-        ax.set(xticks=[], yticks=[])
+        took = path_nL[:, layer]
+        cell_HW = np.where(inside, _vote(took, near, experts), -1).reshape(draw_HW2.shape[:2])
+        share = (_vote(took, others, experts) == took).mean()
+        shares.append(f"{STAGE_NAMES[layer]} {share:.0%}")
+        _cells(ax, draw_HW2, cell_HW, flat(points), took, [flat(pins[layer, e][None]) for e in range(experts)])
+        ax.set_title(f"{STAGE_NAMES[layer]}  {share:.0%}", fontsize=10.5, loc="center", pad=5)
         if not whole:
             ax.set_aspect("equal")
             ax.spines[:].set_visible(False)
         if turn is not None:
             ax.add_patch(Circle((0, 0), 1, fill=False, edgecolor="#999999", linewidth=1))
             ax.set(xlim=(-1.08, 1.08), ylim=(-1.08, 1.08))
-    handles = [Line2D([], [], linestyle="", marker="*", markersize=13, markeredgecolor=BLACK, label=f"expert {e}",
-                      color=EXPERT_COLOURS[e % len(EXPERT_COLOURS)]) for e in range(experts)]  # fmt: skip
+    handles = [Line2D([], [], ls="", marker="*", markersize=13, markeredgecolor=BLACK, color=expert_colour(e),
+                      label=f"expert {e}") for e in range(experts)]  # fmt: skip
     fig.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 0.63 / height), ncols=experts,
                handletextpad=0.1)  # fmt: skip
-    told, warning = belief(chart)
-    note = "star: pin; %: images whose neighbours on the map take the same expert"
-    note = note if turn is None else f"turned {turn:.0f}°; {note}"
-    grey = {"ha": "center", "fontsize": SMALL, "color": "#333333"}
-    fig.text(0.5, 0.46 / height, note, **grey)
-    fig.text(0.5, 0.27 / height, told, **grey)
-    fig.text(0.5, 0.08 / height, warning, ha="center", fontsize=SMALL, color=VERMILLION, weight="bold")
-    alt = (
-        f"Regions of each layer's experts on a map{'' if turn is None else f' turned by {turn:.0f} degrees'}. {told}. "
-    )
-    alt += f"{warning}. " if warning else ""
-    return finished(fig, f"{alt}Images whose nearest others on the map take the same expert: {', '.join(kept_by)}.")
+    quality, warning = belief(chart)
+    turned = "" if turn is None else f"turned {turn:.0f}°; "
+    note = f"{turned}star: pin; %: images whose neighbours on the map take the same expert"
+    for y, line, look in ((0.46, note, {"color": "#333333"}), (0.27, quality, {"color": "#333333"}),
+                          (0.08, warning, {"color": VERMILLION, "weight": "bold"})):  # fmt: skip
+        fig.text(0.5, y / height, line, ha="center", fontsize=SMALL, **look)
+    alt = f"Regions of each layer's experts on a map{'' if turn is None else f' turned by {turn:.0f} degrees'}. "
+    alt += f"{quality}. {warning + '. ' if warning else ''}"
+    return finished(fig, f"{alt}Images whose nearest others on the map take the same expert: {', '.join(shares)}.")
+
+
+def _cells(ax: Axes, draw_HW2: np.ndarray, cell_HW: np.ndarray, spots, took_n: np.ndarray, stars: list) -> None:
+    """One layer: coloured regions, the images as dots, the pins as stars; spots and stars are (places, in front)."""
+    colours = np.ones((*cell_HW.shape, 3))
+    for expert in range(len(stars)):
+        colours[cell_HW == expert] = tint(expert_colour(expert), 0.45)
+    ax.pcolormesh(*np.moveaxis(draw_HW2, -1, 0), colours, shading="nearest", rasterized=True)
+    for expert, (place, shown) in enumerate(stars):
+        colour = expert_colour(expert)
+        ax.plot(*spots[0][(took_n == expert) & spots[1]].T, ".", color=colour, markersize=3, rasterized=True)
+        if shown[0]:
+            ax.plot(*place[0], "*", color=colour, markersize=20, mec=BLACK, mew=1, zorder=4, clip_on=False)
+            ax.annotate(str(expert), place[0], color=ink(colour), ha="center", va="center", fontsize=SMALL - 0.5,
+                        weight="bold", zorder=5)  # fmt: skip
+    ax.set(xticks=[], yticks=[])
 
 
 def _places(points: np.ndarray, pins: np.ndarray, turn: float | None):

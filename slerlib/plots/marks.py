@@ -101,7 +101,7 @@ def expert_matrix(ax: Axes, values_KLE: np.ndarray, names: Sequence[str], stages
     matrix(ax, values_KLE.reshape(rows, -1), names, numbers, text, size=SMALL - 0.5, **shades)
     ax.tick_params(axis="x", labelsize=SMALL)
     for layer, stage in enumerate(stages):
-        ax.axvline(layer * experts, color="white", linewidth=7 if layer else 0)
+        ax.axvline(layer * experts, color="white", linewidth=4 if layer else 0)
         ax.annotate(stage, ((layer + 0.5) * experts, 0), (0, 21), textcoords="offset points", ha="center", fontsize=10)
 
 
@@ -124,6 +124,8 @@ def mean_marks(ax: Axes, rows: DataFrame, looks: Mapping[str, tuple[str, str, bo
     plot = so.Plot(rows, **{along: "mean", across: "place"}, color="look", marker="look", fill="look")
     plot = plot.add(so.Range(linewidth=2.2), legend=False, orient=across, **ends)
     plot.add(so.Dot(pointsize=size, stroke=1.6), legend=False).scale(**scales).on(ax).plot()
+    dots = ax.collections[-1]  # hollow marks are transparent: white hides the interval behind them
+    dots.set_facecolor(np.where(dots.get_facecolor()[:, 3:] == 0, 1.0, dots.get_facecolor()))
 
 
 def row_labels(ax: Axes, labels: Sequence[str], xlabel: str, notes: Sequence[str] = (), head: str = "") -> None:
@@ -147,14 +149,17 @@ def number(mean: float, low: float, high: float, form: str) -> str:
 # --- pictures ---------------------------------------------------------------------------------------------------------
 
 
-def show(ax: Axes, x: Tensor | None, below: str = "", title: str = "", size: float = 10.5) -> None:
-    """A (3, H, W) picture in [0, 1] or an (H, W) map on its own scale, without axes; None leaves the place empty."""
+def show(ax: Axes, x: Tensor | None, below: str = "", title: str = "", size: float = 10.5, smooth=False) -> None:
+    """A (3, H, W) picture in [0, 1] or an (H, W) map on its own scale, without axes; None leaves the place empty.
+
+    smooth: for pictures with more pixels than are drawn; else every pixel is a square.
+    """
     if x is None:
         ax.text(0.5, 0.5, "none", ha="center", va="center", transform=ax.transAxes)
     else:
         x = x.detach().cpu().float()
-        ax.imshow((x.clamp(0, 1).permute(1, 2, 0) if x.ndim == 3 else x).numpy(), cmap="cividis",
-                  interpolation="antialiased")  # fmt: skip
+        pixels = (x.clamp(0, 1).permute(1, 2, 0) if x.ndim == 3 else x).numpy()
+        ax.imshow(pixels, cmap="cividis", interpolation="antialiased" if smooth else "nearest")
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
     ax.set_title(title, loc="center", fontsize=size)
@@ -167,10 +172,12 @@ def picture_table(rows: Sequence[tuple[str, Sequence, Sequence[str]]], titles: S
 
     cell = (WIDTH - 0.55) / len(titles)
     tall = sum(cell * images[0].shape[-2] / images[0].shape[-1] + 0.28 for _, images, _ in rows)
-    fig = Figure((WIDTH, tall + 0.3), dpi=DPI if len(rows) < 3 else PICTURE_DPI, layout="constrained")
+    dpi = DPI if len(rows) < 3 else PICTURE_DPI
+    fig = Figure((WIDTH, tall + 0.3), dpi=dpi, layout="constrained")
     fig.get_layout_engine().set(w_pad=0.03, h_pad=0.03, hspace=0, wspace=0)
     for axes, (label, images, notes) in zip(fig.subplots(len(rows), len(titles), squeeze=False), rows, strict=True):
         for ax, image, note, title in zip(axes, images, notes, titles, strict=True):
-            show(ax, image, note, title if ax.get_subplotspec().is_first_row() else "", size)
+            smooth = image is not None and image.shape[-1] > 1.1 * cell * dpi
+            show(ax, image, note, title if ax.get_subplotspec().is_first_row() else "", size, smooth)
         axes[0].set_ylabel(label, fontsize=10.5, labelpad=6)
     return fig

@@ -24,6 +24,7 @@ from .style import (
     DPI,
     GREY,
     SMALL,
+    STYLE,
     VERMILLION,
     WIDTH,
     canvas,
@@ -154,54 +155,45 @@ def path_flow(path_NL: np.ndarray, labels: Sequence[str], ax: Axes | None = None
     label_N = np.array([names.index(label) for label in labels])
     ax = canvas(ax, 4.6)
     columns = np.concatenate([label_N[:, None], path_NL], axis=1)  # the first column is the degradation
-    gap, total = 0.09 * len(labels), len(labels)
+    gap, total, width = 0.09 * len(labels), len(labels), 0.16
     spans = []
     for n, column in enumerate(columns.T):
         apart = min(gap if n else 0.035 * total, 2 * gap / max(1, column.max()))  # so that all stay in the picture
-        spans.append(_stack(column, label_N, apart, total + 2 * gap))
-    width = 0.16
+        spans.append(_edges(column, label_N, apart, total + 2 * gap))
     for n in range(layers):
-        for k, colour in enumerate(looks[name]["color"] for name in names):
-            for a in np.unique(columns[label_N == k, n]):
-                used = 0
-                for b in np.unique(columns[(label_N == k) & (columns[:, n] == a), n + 1]):
-                    members = (label_N == k) & (columns[:, n] == a) & (columns[:, n + 1] == b)
-                    before = ((label_N == k) & (columns[:, n + 1] == b) & (columns[:, n] < a)).sum()
-                    y0, y1 = spans[n][a, k] + used, spans[n + 1][b, k] + before
-                    ribbon = _ribbon(n + width / 2, n + 1 - width / 2, y0, y1, members.sum())
-                    ax.add_patch(PathPatch(ribbon, facecolor=colour, alpha=0.62, edgecolor="white", linewidth=0.4))
-                    used += members.sum()
+        moves, counts = np.unique(np.stack([label_N, columns[:, n], columns[:, n + 1]]), axis=1, return_counts=True)
+        left, right = dict(spans[n]), dict(spans[n + 1])
+        for (k, a, b), count in zip(moves.T.tolist(), counts, strict=True):
+            ribbon = _ribbon(n + width / 2, n + 1 - width / 2, left[a, k], right[b, k], count)
+            look = {"facecolor": looks[names[k]]["color"], "alpha": 0.62, "edgecolor": "white", "linewidth": 0.4}
+            ax.add_patch(PathPatch(ribbon, **look))
+            left[a, k] += count
+            right[b, k] += count
     for n, column in enumerate(columns.T):
-        for a in np.unique(column):
+        for a, height in zip(*np.unique(column, return_counts=True), strict=True):
             low = min(spans[n][a, k] for k in np.unique(label_N[column == a]))
-            height = (column == a).sum()
-            if n == 0:
-                ax.text(-width / 2 - 0.04, low + height / 2, names[a], ha="right", va="center")
-                face = looks[names[a]]["color"]
-            else:
-                face = expert_colour(a) if height > 0 else "white"
-            ax.add_patch(Rectangle((n - width / 2, low), width, height, facecolor=face if n == 0 else "#333333"))
-            if n:
-                ax.text(n, low + height / 2, a, ha="center", va="center", color="white", weight="bold")
+            colour = "#333333" if n else looks[names[a]]["color"]
+            ax.add_patch(Rectangle((n - width / 2, low), width, height, facecolor=colour))
+            words = {"ha": "center", "color": "white", "weight": "bold"} if n else {"ha": "right"}
+            ax.text(n if n else -width / 2 - 0.04, low + height / 2, a if n else names[a], va="center", **words)
     ax.set(xlim=(-width / 2, layers + width / 2), ylim=(total + 2.2 * gap, -0.2 * gap), yticks=[])
     ax.set_xticks(range(1, layers + 1), STAGE_NAMES if layers == len(STAGE_NAMES) else range(layers))
     ax.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
     ax.spines[:].set_visible(False)
     ax.set_xlabel("layer; dark bars are experts, their height is the number of images", labelpad=6)
-    words = []
+    modal = []
     for k, name in enumerate(names):
         paths, times = np.unique(path_NL[label_N == k], axis=0, return_counts=True)
         digits = path_digits(paths[times.argmax()])
-        words.append(f"{name} {digits} ({times.max()} of {times.sum()} images, {len(paths)} paths)")
-    return finished(ax.figure, f"Flow of images through the experts of the layers. Most frequent: {'; '.join(words)}.")
+        modal.append(f"{name} {digits} ({times.max()} of {times.sum()} images, {len(paths)} paths)")
+    return finished(ax.figure, f"Flow of images through the experts of the layers. Most frequent: {'; '.join(modal)}.")
 
 
-def _stack(column: np.ndarray, label_N: np.ndarray, gap: float, height: float) -> dict[tuple[int, int], float]:
+def _edges(column: np.ndarray, label_N: np.ndarray, gap: float, height: float) -> dict[tuple[int, int], float]:
     """Upper edge of each (expert, degradation) of a column, experts apart by `gap`, the whole centred in `height`."""
-    values = np.arange(column.max() + 1)
-    y = (height - len(column) - gap * (len(values) - 1)) / 2
+    y = (height - len(column) - gap * column.max()) / 2
     edges = {}
-    for a in values:
+    for a in range(column.max() + 1):
         for k in np.unique(label_N):
             edges[a, k] = y
             y += ((column == a) & (label_N == k)).sum()
@@ -212,11 +204,10 @@ def _stack(column: np.ndarray, label_N: np.ndarray, gap: float, height: float) -
 def _ribbon(x0: float, x1: float, y0: float, y1: float, height: float):
     from matplotlib.path import Path
 
-    middle = (x0 + x1) / 2
-    points = [(x0, y0), (middle, y0), (middle, y1), (x1, y1), (x1, y1 + height), (middle, y1 + height)]
-    points += [(middle, y0 + height), (x0, y0 + height), (x0, y0)]
+    middle, low0, low1 = (x0 + x1) / 2, y0 + height, y1 + height
+    points = [(x0, y0), (middle, y0), (middle, y1), (x1, y1), (x1, low1), (middle, low1), (middle, low0), (x0, low0)]
     codes = [Path.MOVETO, *[Path.CURVE4] * 3, Path.LINETO, *[Path.CURVE4] * 3, Path.CLOSEPOLY]
-    return Path(points, codes)
+    return Path([*points, (x0, y0)], codes)
 
 
 @styled
@@ -250,6 +241,7 @@ def severity_chart(table: DataFrame, experts: int = 3) -> Figure:
         out. Bands: 95 % bootstrap intervals over photographs.
     """
     import pandas as pd
+    import seaborn
     import seaborn.objects as so
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -267,7 +259,7 @@ def severity_chart(table: DataFrame, experts: int = 3) -> Figure:
                                   high=100 * table[f"{key}_high"]) for key in looks), ignore_index=True)  # fmt: skip
     fig = Figure((WIDTH, 2.3 * -(-len(names) // 3) + 0.75), dpi=DPI, layout="constrained")
     plot = so.Plot(long, x="severity", y="share", color="path", marker="path", linestyle="path")
-    plot = plot.facet("degradation", wrap=min(3, len(names)))
+    plot = plot.facet("degradation", wrap=min(3, len(names))).theme(seaborn.axes_style("ticks") | STYLE)
     plot = plot.add(so.Band(alpha=0.18, edgewidth=0), legend=False, ymin="low", ymax="high")
     plot = plot.add(so.Line(pointsize=5), legend=False).scale(**scales).limit(x=(0, 1.02), y=(-3, 105))
     plot.label(x="", y="", title=lambda name: "noise (path of noise25)" if name == "noise" else name).on(fig).plot()

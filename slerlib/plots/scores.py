@@ -97,9 +97,9 @@ def delta_chart(rows: DataFrame, means: DataFrame) -> Figure:
     labels = [f"{mean.dataset} {mean.task}".strip() if several else mean.task for mean in means.itertuples()]
     notes = [number(mean.delta, mean.low, mean.high, "+.2f") for mean in means.itertuples()]
     each = [rows[(rows.dataset == mean.dataset) & (rows.task == mean.task)].delta for mean in means.itertuples()]
-    ax = canvas(None, 0.95 + 0.42 * len(means))
+    ax = canvas(None, 1.15 + 0.42 * len(means))
     _differences(ax, list(zip(each, means.delta, means.low, means.high, strict=True)))
-    xlabel = "B minus A, PSNR in dB; each picture in grey, means in colour"
+    xlabel = "B minus A, PSNR in dB; grey: each picture; means blue: B is better,\norange: B is worse, black: not shown"
     row_labels(ax, labels, xlabel, notes, "B − A in dB (95 %)")
     words = (f"{label} {note} dB, n = {n}" for label, note, n in zip(labels, notes, means.n, strict=True))
     return finished(ax.figure, f"PSNR of B minus that of A, per task. {'; '.join(words)}.")
@@ -122,10 +122,11 @@ def ablation_gaps(rows: DataFrame) -> Figure:
     table = ablations.compared(rows)
     table = table[table.variant != REFERENCE].reset_index(drop=True)
     each = [average.loc[REFERENCE] - average.loc[variant] for variant in table.variant]
-    ax = canvas(None, 0.9 + 0.42 * len(table))
+    ax = canvas(None, 1.1 + 0.42 * len(table))
     _differences(ax, list(zip(each, table.sler_minus, table.low, table.high, strict=True)))
     labels = [textwrap.fill(f"{row.variant}: {row.meaning}", 46) for row in table.itertuples()]
-    row_labels(ax, labels, "SLER-IR minus the variant, average PSNR (dB)")
+    row_labels(ax, labels, "SLER-IR minus the variant, average PSNR (dB)\n"
+               "blue: SLER-IR is better, orange: worse, black: not shown")  # fmt: skip
     ax.tick_params(axis="y", labelsize=SMALL)
     words = (f"{row.variant} {row.sler_minus:+.2f} dB "
              + (f"({row.low:.2f} to {row.high:.2f})" if np.isfinite(row.low) else "(one seed)")
@@ -161,8 +162,8 @@ def training_curves(log: DataFrame, validation: DataFrame | None = None) -> Figu
     for stage, first in starts.items():
         for ax in (top, *below):
             ax.axvline(first, color=GREY, lw=0.8, ls=":")
-        top.annotate(f"stage {stage}", (first, 1), xytext=(4, -4), xycoords=("data", "axes fraction"),
-                     textcoords="offset points", va="top", fontsize=SMALL, color="#333333")  # fmt: skip
+        top.annotate(f"stage {stage}", (first, 1), xytext=(0, 3), xycoords=("data", "axes fraction"),
+                     textcoords="offset points", fontsize=SMALL, color="#333333")  # fmt: skip
     fig.axes[-1].set_xlabel("step")
     last = f"on average {log.loss.tail(window).mean():.3g} at the end"
     stages = ", ".join(f"{stage} from step {int(first)}" for stage, first in starts.items())
@@ -183,7 +184,9 @@ def _held_out(ax: Axes, validation: DataFrame) -> str:
               for key, value in (("palette", "color"), ("markers", "marker"))}  # fmt: skip
     dashes = {name: (4, 2) if name.endswith("(real)") else "" for name in names}
     long = validation.melt("step", var_name="class", value_name="psnr")
-    seaborn.lineplot(long, x="step", y="psnr", hue="class", style="class", dashes=dashes, **styles, lw=1.2, ax=ax)
+    seaborn.lineplot(
+        long, x="step", y="psnr", hue="class", style="class", dashes=dashes, **styles, lw=1.2, mew=0, ax=ax
+    )
     ax.set(xlabel="step", ylabel="PSNR of held-out\nviews (dB)")
     ax.legend(ncols=4, fontsize=SMALL, loc="upper center", bbox_to_anchor=(0.5, -0.25))
     final = validation.iloc[-1]

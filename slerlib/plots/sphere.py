@@ -69,16 +69,16 @@ def globe_view(chart: Map, labels: Sequence[str], names: Sequence[str] = (), fra
     if chart.points.shape[1] != 3:
         raise UserError(f"A globe needs points on a sphere; this map is {chart.method!r}. Use map_view for it.")
     fig, panel = _paper(4.4)
-    looks = class_looks(names, labels)
+    looks, kinds = class_looks(names, labels), np.array(labels)
     for k, ax in enumerate(np.atleast_1d(panel.subplots(1, frames))):
         turn = 2 * np.pi * k / frames
         _globe(ax, turn)
         seen, depth = _view(chart.points, turn)
-        _draw(ax, seen[depth < 0], _pick(labels, depth < 0), looks, size=4, alpha=0.15)
-        _draw(ax, seen[depth >= 0], _pick(labels, depth >= 0), looks, size=6)
+        _draw(ax, seen[depth < 0], kinds[depth < 0], looks, size=4, alpha=0.15)
+        _draw(ax, seen[depth >= 0], kinds[depth >= 0], looks, size=6)
         if chart.anchors is not None:
             there, near = _view(chart.anchors, turn)
-            _rings(ax, there[near > 0], _pick(names, near > 0), looks, inside=0.7)
+            _rings(ax, there[near > 0], np.array(names)[near > 0], looks, inside=0.7)
         ax.set(aspect="equal", xlim=(-1.1, 1.1), ylim=(-1.25, 1.25), xticks=[], yticks=[])
         ax.text(0, -1.2, f"turned {np.degrees(turn):.0f}°", ha="center", fontsize=SMALL)
         ax.spines[:].set_visible(False)
@@ -108,10 +108,11 @@ def _paper(height: float):
     return fig, panel
 
 
-def _draw(ax: Axes, points: np.ndarray, labels: list[str], looks: dict, size: float = 6, alpha: float = 0.85) -> None:
-    kinds = np.array(labels, dtype=str)
+def _draw(
+    ax: Axes, points: np.ndarray, labels: Sequence[str], looks: dict, size: float = 6, alpha: float = 0.85
+) -> None:
     for kind, look in looks.items():
-        own = points[kinds == kind]
+        own = points[np.asarray(labels) == kind]
         edge = BLACK if "markerfacecolor" in look else "white"
         ax.plot(*own.T, **look, linestyle="", markersize=size, markeredgewidth=0.5, markeredgecolor=edge, alpha=alpha,
                 rasterized=len(points) > MANY, clip_on=False)  # fmt: skip
@@ -121,44 +122,44 @@ def _rings(ax: Axes, anchors: np.ndarray, names: Sequence[str], looks: dict, ins
     """Rings with names; a name farther than `inside` from the middle leans inwards, not into the next globe."""
     from matplotlib.patheffects import withStroke
 
-    halo = [withStroke(linewidth=2.5, foreground="white")]
+    halo, boxes = [withStroke(linewidth=2.5, foreground="white")], []
+    ax.apply_aspect()
     for name, place in zip(names, anchors, strict=True):
         ring = {**looks[name], "markerfacecolor": "none", "markeredgewidth": 2.2, "markersize": 14, "clip_on": False}
         ax.plot(*place, **ring, path_effects=[withStroke(linewidth=4.5, foreground="white")])
         side = "center" if abs(place[0]) < inside else "right" if place[0] > 0 else "left"
-        ax.annotate(name, place, (0, 10), textcoords="offset points", ha=side, va="bottom", fontsize=SMALL + 0.5,
-                    weight="bold", path_effects=halo, zorder=5, annotation_clip=False)  # fmt: skip
+        words = ax.annotate(name, place, (0, 10), textcoords="offset points", ha=side, va="bottom", weight="bold",
+                            fontsize=SMALL + 0.5, path_effects=halo, zorder=5, annotation_clip=False)  # fmt: skip
+        if any(words.get_window_extent().overlaps(box) for box in boxes):  # below the ring then
+            words.xyann = (0, -10)
+            words.set_verticalalignment("top")
+        boxes.append(words.get_window_extent())
 
 
 def _described(fig: Figure, chart: Map, labels, names, looks: dict, what: str) -> Figure:
     """Legend, quality and warning in the strip, and the alt text."""
     from matplotlib.lines import Line2D
 
-    handles = []
-    for kind, look in looks.items():
-        edge = look["color"] if kind in names else BLACK
-        handles.append(Line2D([], [], linestyle="", markersize=7, label=kind, markeredgecolor=edge, **look))
-    for most in range(6, 0, -1):  # at most 6 in a row, fewer where names are long; rows alike
-        columns = -(-len(handles) // -(-len(handles) // most))
-        legend = fig.strip.legend(handles=handles, loc="upper center", ncols=columns, handletextpad=0.1,
-                                  columnspacing=1.2)  # fmt: skip
-        if legend.get_window_extent().width <= fig.bbox.width or most == 1:
-            break
-        legend.remove()
-    told, warning = belief(chart)
-    fig.strip.text(0.5, 0.32, told, ha="center", fontsize=SMALL, color="#333333")
+    edges = {kind: look["color"] if kind in names else BLACK for kind, look in looks.items()}
+    handles = [Line2D([], [], linestyle="", markersize=7, label=kind, markeredgecolor=edges[kind], **look)
+               for kind, look in looks.items()]  # fmt: skip
+    most = min(6, max(1, 80 // (max(map(len, looks)) + 5)))  # in a row: fewer where names are long; rows alike
+    columns = -(-len(handles) // -(-len(handles) // most))
+    fig.strip.legend(handles=handles, loc="upper center", ncols=columns, handletextpad=0.1, columnspacing=1.2)
+    quality, warning = belief(chart)
+    fig.strip.text(0.5, 0.32, quality, ha="center", fontsize=SMALL, color="#333333")
     fig.strip.text(0.5, 0.25, textwrap.fill(warning, 76), ha="center", va="top", fontsize=SMALL, color=VERMILLION,
                    weight="bold")  # fmt: skip
     count = ", ".join(f"{number} {kind}" for kind, number in Counter(labels).items())
     near = _nearest_kinds(chart, labels)
-    return finished(fig, f"{what}. {told}. {warning + '. ' if warning else ''}Points: {count}. {near}")
+    return finished(fig, f"{what}. {quality}. {warning + '. ' if warning else ''}Points: {count}. {near}")
 
 
 def belief(chart: Map) -> tuple[str, str]:
     """Method and quality in one line, and the warning or ""."""
     numbers = [f"{name.replace('_', ' ')} {value:.2f}" for name, value in (chart.quality or {}).items()]
-    told = f"{NAMES[chart.method]}, {len(chart.points)} points: {', '.join(numbers) or 'quality not measured'}"
-    return told, f"Not to be trusted: {'; '.join(chart.warnings)}" if chart.warnings else ""
+    line = f"{NAMES[chart.method]}, {len(chart.points)} points: {', '.join(numbers) or 'quality not measured'}"
+    return line, f"Not to be trusted: {'; '.join(chart.warnings)}" if chart.warnings else ""
 
 
 def _nearest_kinds(chart: Map, labels: list[str]) -> str:
@@ -168,12 +169,8 @@ def _nearest_kinds(chart: Map, labels: list[str]) -> str:
         return ""
     centres = np.stack([np.median(chart.points[np.array(labels) == kind], axis=0) for kind in kinds])
     gaps = np.linalg.norm(centres[:, None] - centres, axis=-1) + np.diag(np.full(len(kinds), np.inf))
-    told = "; ".join(f"{kind} to {kinds[k]}" for kind, k in zip(kinds, gaps.argmin(axis=1), strict=True))
-    return f"Drawn nearest: {told}."
-
-
-def _pick(values: Sequence, mask: np.ndarray) -> list:
-    return [value for value, wanted in zip(values, mask, strict=True) if wanted]
+    pairs = "; ".join(f"{kind} to {kinds[k]}" for kind, k in zip(kinds, gaps.argmin(axis=1), strict=True))
+    return f"Drawn nearest: {pairs}."
 
 
 def _emptiest(points: np.ndarray) -> float:

@@ -6,9 +6,12 @@
     widgets.walk(model, "rain", "blur")                # along the sphere from anchor to anchor
 
 Where nobody sits at the front end - reports, papermill, nbconvert - the same line shows figures for a few fixed values
-instead, those of `.static()`. ipywidgets loads when live controls are shown.
+instead, those of `.static()`. ipywidgets loads when live controls are shown. Read in this order:
 
-explorer.py holds what all share; degrading.py, routing.py and walking.py one explorer each.
+    explorer.py     what all share: controls, a line of numbers, figures, the still twin
+    degrading.py    degrade and restore a photograph
+    routing.py      force a path
+    walking.py      walk between two anchors
 """
 
 from .degrading import degrade_and_restore

@@ -33,14 +33,14 @@ def degrade_and_restore(
     seed: int = 0,
     side: int = SIDE,
 ) -> Explorer:
-    """Explorer of one photograph: what is done to it, what comes back, along which path and from which place.
+    """Explorer of one photograph: degraded, restored, with its path and its angles to the anchors.
 
     image: a clean photograph, a (3, H, W) float32 tensor in [0, 1] or what `read_image` takes; its central side x side
         pixels are used. degradation, severity, seed: where to start, as in `slerlib.degrade`, but one degradation. The
         noise levels of the training are severities of noise here: noise15 is 0.3, noise25 0.5, noise50 1; clean is
         severity 0 of any.
     Controls: degradation, severity, seed. Values: degraded, restored, psnr_input, psnr, trace.
-    Raises UserError for what is no photograph or no network, and for a start that `slerlib.degrade` does not take.
+    Raises UserError without a photograph or a network, and for a start that `slerlib.degrade` does not take.
     """
     network(model)
     clean_CHW = central(image, side)
@@ -50,17 +50,12 @@ def degrade_and_restore(
     def make_controls():
         from ipywidgets import BoundedIntText
 
-        return {
-            "degradation": dropdown("degradation", DEGRADATIONS, degradation),
-            "severity": slider("severity", severity, 0.05),
-            "seed": BoundedIntText(
-                value=seed, min=0, max=max(seed, 2**31 - 1), description="seed", layout={"width": "11em"}
-            ),
-        }
+        number = BoundedIntText(seed, min=0, max=max(seed, 2**31 - 1), description="seed", layout={"width": "11em"})
+        lists = {"degradation": dropdown("degradation", DEGRADATIONS, degradation)}
+        return lists | {"severity": slider("severity", severity, 0.05), "seed": number}
 
-    return Explorer(
-        make_controls, partial(_look, model, clean_CHW), partial(_still, model, clean_CHW, degradation, seed)
-    )
+    still = partial(_still, model, clean_CHW, degradation, seed)
+    return Explorer(make_controls, partial(_look, model, clean_CHW), still)
 
 
 def kind_and_severity(degradation: str, severity: float) -> tuple[str, float]:
@@ -74,7 +69,7 @@ def kind_and_severity(degradation: str, severity: float) -> tuple[str, float]:
     return degradation, severity
 
 
-def named(degradation: str, severity: float) -> str:
+def label(degradation: str, severity: float) -> str:
     """ "rain 0.50", and for noise its level in 0..255: "noise 25"."""
     return f"noise {sigma_of(severity):g}" if degradation == "noise" else f"{degradation} {severity:.2f}"
 
@@ -83,16 +78,16 @@ def decibels(value: float) -> str:
     return "identical" if math.isinf(value) else f"{value:.2f} dB"
 
 
-def scored(model: SLERIR, clean_CHW: Tensor, degraded_CHW: Tensor) -> dict[str, object]:
+def scores(model: SLERIR, clean_CHW: Tensor, degraded_CHW: Tensor) -> dict[str, object]:
     """Restored along its own path: degraded, restored, psnr_input, psnr, trace."""
     restored_CHW, trace = restore(model, degraded_CHW, return_trace=True)
-    scores = {"psnr_input": psnr(degraded_CHW, clean_CHW), "psnr": psnr(restored_CHW, clean_CHW)}
-    return {"degraded": degraded_CHW, "restored": restored_CHW, "trace": trace} | scores
+    values = {"psnr_input": psnr(degraded_CHW, clean_CHW), "psnr": psnr(restored_CHW, clean_CHW)}
+    return {"degraded": degraded_CHW, "restored": restored_CHW, "trace": trace} | values
 
 
 def _look(model: SLERIR, clean_CHW: Tensor, degradation: str, severity: float, seed: int) -> Look:
-    seen = scored(model, clean_CHW, degrade(clean_CHW, degradation, severity, seed))
-    trace, name = seen["trace"], named(degradation, severity)
+    seen = scores(model, clean_CHW, degrade(clean_CHW, degradation, severity, seed))
+    trace, name = seen["trace"], label(degradation, severity)
     line = f"{name}: input {decibels(seen['psnr_input'])}, restored {decibels(seen['psnr'])}; "
     line += f"path {trace.path_strings()[0]}; nearest anchor {trace.nearest_anchor()[0]}, "
     line += f"{trace.anchor_angle.min():.0f} degrees away"
@@ -105,14 +100,10 @@ def _look(model: SLERIR, clean_CHW: Tensor, degradation: str, severity: float, s
 def _still(model: SLERIR, clean_CHW: Tensor, degradation: str, seed: int) -> list[Figure]:
     import torch
 
-    names = [named(degradation, severity) for severity in STILL]
-    looks = [scored(model, clean_CHW, degrade(clean_CHW, degradation, severity, seed)) for severity in STILL]
+    names = [label(degradation, severity) for severity in STILL]
+    looks = [scores(model, clean_CHW, degrade(clean_CHW, degradation, severity, seed)) for severity in STILL]
     rows = [(name, clean_CHW, look["degraded"], look["restored"]) for name, look in zip(names, looks, strict=True)]
     traces = [look["trace"] for look in looks]
     angles_BK = torch.cat([trace.anchor_angle for trace in traces])
-    paths = [trace.path_strings()[0] for trace in traces]
-    return [
-        plots.picture_grid(rows),
-        plots.path_chart(paths, names),
-        plots.angle_table(angles_BK, names, traces[0].anchor_names),
-    ]
+    paths = plots.path_chart([trace.path_strings()[0] for trace in traces], names)
+    return [plots.picture_grid(rows), paths, plots.angle_table(angles_BK, names, traces[0].anchor_names)]

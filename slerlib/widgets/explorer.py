@@ -4,8 +4,8 @@
     explorer.now.values["psnr"]     # the numbers that are shown
     explorer.static()               # figures for a few fixed values
 
-Live controls need someone who moves them. Whether there is one is told by the request that runs the cell: its field
-`allow_stdin` says whether the front end can answer `input()`. JupyterLab, Jupyter Notebook and VS Code can; nbclient,
+Live controls need someone who moves them. The request that runs the cell shows whether there is someone: its field
+`allow_stdin` is true where the front end can answer `input()`. JupyterLab, Jupyter Notebook and VS Code can; nbclient,
 which runs notebooks for papermill, nbconvert and the reports of this package, cannot.
 """
 
@@ -55,14 +55,8 @@ class Explorer:
     the line that is shown instead, or "".
     """
 
-    def __init__(
-        self,
-        make_controls: Callable[[], dict[str, ValueWidget]],
-        look: Callable[..., Look],
-        still: Callable[[], Sequence[Figure]],
-        buttons: Mapping[str, dict] | None = None,
-    ):
-        self._make_controls, self._look, self._still, self._buttons = make_controls, look, still, dict(buttons or {})
+    def __init__(self, make_controls: Callable, look: Callable[..., Look], still: Callable, buttons: Mapping = None):
+        self._make_controls, self._look, self._still, self._buttons = make_controls, look, still, buttons or {}
         self.now: Look | None = None
         self.error = ""
         self._held = False
@@ -88,8 +82,8 @@ class Explorer:
         for button, settings in zip(buttons, self._buttons.values(), strict=True):
             button.on_click(lambda button, settings=settings: self.set(**settings))
             button.layout.width = "auto"
-        side_by_side = {"flex_flow": "row wrap", "grid_gap": "0 14px"}
-        rows = [Box(row, layout=side_by_side) for row in (buttons, list(self.controls.values())) if row]
+        in_a_row = {"flex_flow": "row wrap", "grid_gap": "0 14px"}
+        rows = [Box(row, layout=in_a_row) for row in (buttons, list(self.controls.values())) if row]
         return VBox([*rows, self._line, self._figures])
 
     def set(self, **settings) -> None:
@@ -106,7 +100,7 @@ class Explorer:
         try:
             for name, value in settings.items():
                 self.controls[name].value = value
-                if self.controls[name].value != value:  # a number out of range is not refused but moved into it
+                if self.controls[name].value != value:  # a number out of range is moved into it, without an error
                     raise TraitError(f"it would become {self.controls[name].value!r}")
         except TraitError as error:
             for earlier, old in before.items():
@@ -117,7 +111,7 @@ class Explorer:
         self.refresh()
 
     def refresh(self) -> None:
-        """Look again, unless `set` is not through yet. What goes wrong is said in one line, in place."""
+        """Look again, unless `set` is still at work. An error is shown as one line in the same place."""
         if self._held:
             return
         self.panel  # noqa: B018 - made now if it was not yet
@@ -161,7 +155,7 @@ def dropdown(name: str, options: Sequence, value, width: str = "13em"):
 
 
 def slider(name: str, value: float, step: float):
-    """From 0 to 1; it speaks when it is let go, so that no look is taken for the places on its way."""
+    """From 0 to 1; it reports when it is let go, so that the places on the way are not looked at."""
     from ipywidgets import FloatSlider
 
     options = {"min": 0.0, "max": 1.0, "step": step, "continuous_update": False}

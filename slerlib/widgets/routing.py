@@ -10,13 +10,13 @@ from PIL import Image
 from torch import Tensor
 
 from .. import plots
+from ..analysis.bench import check_choice
 from ..config import STAGE_NAMES
 from ..data.degrade import degrade
-from ..errors import UserError
 from ..evaluation.metrics import psnr
 from ..inference.restore import restore
 from ..model.router import path_digits
-from .degrading import decibels, kind_and_severity, named, scored
+from .degrading import decibels, kind_and_severity, label, scores
 from .explorer import SIDE, Explorer, Look, central, dropdown, network
 
 if TYPE_CHECKING:
@@ -40,15 +40,10 @@ def route(
     Values: degraded, restored, path, psnr, gain (dB against the own path).
     Raises UserError as `degrade_and_restore`, and for a network that has no choice of experts.
     """
-    network(model)
-    if model.cfg.experts < 2 or model.cfg.router == "dense":
-        raise UserError(
-            "A path can be forced where there are several experts to choose from; this network has "
-            f"{model.cfg.experts} and router {model.cfg.router!r}. Load a routed checkpoint, such as 'tiny'."
-        )
+    check_choice(network(model))
     clean_CHW = central(image, side)
     degradation, severity = kind_and_severity(degradation, severity)
-    own = scored(model, clean_CHW, degrade(clean_CHW, degradation, severity, seed))
+    own = scores(model, clean_CHW, degrade(clean_CHW, degradation, severity, seed))
     paths = {"own path": own["trace"].path[0].tolist()}
     classes = model.router.class_paths().tolist()
     paths |= {f"path of {name}": path for name, path in zip(model.router.names, classes, strict=True)}
@@ -59,7 +54,7 @@ def route(
         return {stage: dropdown(stage, experts, expert, "8em") for stage, expert in first}
 
     buttons = {words: dict(zip(STAGE_NAMES, path, strict=True)) for words, path in paths.items()}
-    fixed = (model, clean_CHW, named(degradation, severity), own)
+    fixed = (model, clean_CHW, label(degradation, severity), own)
     return Explorer(make_controls, partial(_look, *fixed), partial(_still, *fixed, paths), buttons)
 
 

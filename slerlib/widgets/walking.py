@@ -41,7 +41,7 @@ def walk(model: SLERIR, start: str = "rain", end: str = "blur", t: float = 0.0) 
 def _look(router: Router, start: str, end: str, t: float) -> Look:
     table = arc_routes(router, start, end, STEPS + 1)
     here = table.iloc[round(t * STEPS)]
-    t = float(here.t)  # what is told is true of this step
+    t = float(here.t)  # the numbers are those of this step
     first, last = table.path.iloc[0], table.path.iloc[-1]
     both = sum(a == b == c for a, b, c in zip(first, here.path, last, strict=True))
     as_start = sum(a == b for a, b in zip(first, here.path, strict=True)) - both
