@@ -13,22 +13,9 @@ import numpy as np
 
 from ..config import STAGE_NAMES
 from ..errors import UserError
+from . import style
 from .marks import expert_cube, expert_matrix, matrix, mean_marks, minus, number, row_labels, slant, with_rows
-from .style import (
-    BLACK,
-    BLUE,
-    DPI,
-    GREY,
-    SMALL,
-    VERMILLION,
-    WIDTH,
-    canvas,
-    class_looks,
-    expert_colour,
-    finished,
-    ink,
-    styled,
-)  # fmt: skip
+from .style import canvas, class_looks, expert_colour, finished, ink, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,7 +65,7 @@ def swap_matrix(table: DataFrame, ax: Axes | None = None) -> Figure:
     values = table.pivot(index="degradation", columns="path_of", values="lost").loc[names, columns]
     ax = canvas(ax, 0.42 * len(names) + 1.5 + slant(columns))
     frames = [(names.index(name), columns.index(name)) for name in names if name in columns]
-    matrix(ax, values.to_numpy(), names, columns, _number, frames, BLACK, **SHADES)
+    matrix(ax, values.to_numpy(), names, columns, _number, frames, style.BLACK, **SHADES)
     ax.set_xlabel("column: most frequent path of which degradation (framed: its own)\n"
                   f"mean dB lost against each image's own route; {SCALE}", labelpad=8)  # fmt: skip
     ax.set_ylabel("degradation")
@@ -104,11 +91,11 @@ def rules_chart(table: DataFrame, degradation: str = "all", ax: Axes | None = No
     ax = canvas(ax, 0.42 * len(part) + 1.2)
     rows = part.assign(place=range(len(part)), mean=part.lost, low=part.lost_low, high=part.lost_high,
                        look=np.where(part.lost_high < 0, "better", "not better"))  # fmt: skip
-    mean_marks(ax, rows, {"better": (VERMILLION, "v", True), "not better": (BLUE, "o", True)}, size=8)
+    mean_marks(ax, rows, {"better": (style.VERMILLION, "v", True), "not better": (style.BLUE, "o", True)}, size=8)
     notes = [number(row.lost, row.lost_low, row.lost_high, "+z.2f") for row in part.itertuples()]
     row_labels(ax, list(part.rule), "dB lost by the rule against the learned route (left of 0: the rule is better)\n"
                "axis: linear from −1 to 1, logarithmic beyond", notes)  # fmt: skip
-    ax.axvline(0, color=GREY, linewidth=1)
+    ax.axvline(0, color=style.GREY, linewidth=1)
     ax.set_xscale("symlog", linthresh=1)
     left, right = part[["lost", "lost_low"]].min(axis=None), part[["lost", "lost_high"]].max(axis=None)
     ticks = [t for t in (-10, -3, -1, -0.5, 0, 0.5, 1, 3, 10) if left - 2 < t < right + 2]
@@ -130,7 +117,7 @@ def walk_chart(table: DataFrame, start: str, end: str) -> Figure:
     from matplotlib.figure import Figure
 
     with_rows(table, "A walk")
-    fig = Figure((WIDTH, 6.2), dpi=DPI, layout="constrained")
+    fig = Figure((style.WIDTH, 6.2), dpi=style.DPI, layout="constrained")
     top, ax = fig.subplots(2, 1, sharex=True, height_ratios=(3.1, 3))
     steps = table.drop_duplicates("t")
     _experts_on_the_way(top, steps)
@@ -142,7 +129,7 @@ def walk_chart(table: DataFrame, start: str, end: str) -> Figure:
                      mew=0, drawstyle="steps-mid", ax=ax)  # fmt: skip
     for name, part in table.groupby("degradation"):
         ax.fill_between(part.t, -part.lost_high, -part.lost_low, color=palette[name], alpha=0.15, lw=0, step="mid")
-    ax.axhline(0, color=GREY, linewidth=1)
+    ax.axhline(0, color=style.GREY, linewidth=1)
     _the_way(ax, start, end)
     ax.set(ylabel="dB gained over own route")
     columns = -(-len(names) // -(-len(names) // 5))  # at most 5 in a row, rows alike
@@ -162,7 +149,7 @@ def arc_chart(table: DataFrame, start: str, end: str, t: float | None = None, ax
     ax = canvas(ax, 3.2)
     _experts_on_the_way(ax, table)
     _the_way(ax, start, end)
-    beside = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": SMALL + 0.5}
+    beside = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": style.SMALL + 0.5}
     for layer, stage in enumerate(STAGE_NAMES):
         places = [f"{row.t:.2f}" for row in table.itertuples() if stage in row.switched.split("+")]
         ax.text(1.01, layer, ", ".join(places) or "never", **beside)
@@ -170,7 +157,7 @@ def arc_chart(table: DataFrame, start: str, end: str, t: float | None = None, ax
     here = ""
     if t is not None:
         ax.axvline(t, color="white", linewidth=4.5, zorder=2)
-        ax.axvline(t, color=BLACK, linewidth=2, zorder=2)  # behind the numbers
+        ax.axvline(t, color=style.BLACK, linewidth=2, zorder=2)  # behind the numbers
         here = f" At {t:.2f} the path is {table.path.iloc[(table.t - t).abs().argmin()]}."
     return finished(ax.figure, f"Experts on the way from {start} to {end}: {_switches(table)}.{here}")
 
@@ -185,7 +172,7 @@ def _experts_on_the_way(ax: Axes, steps: DataFrame) -> None:
             colour = expert_colour(column[a])
             ax.barh(layer, edges[b] - edges[a], left=edges[a], height=0.86, color=colour, edgecolor="white")
             ax.text((edges[a] + edges[b]) / 2, layer, column[a], ha="center", va="center", color=ink(colour),
-                    fontsize=SMALL + 0.5, weight="bold",
+                    fontsize=style.SMALL + 0.5, weight="bold",
                     bbox={"facecolor": colour, "edgecolor": "none", "pad": 1})  # fmt: skip
     layers = paths.shape[1]
     ax.set(yticks=range(layers), yticklabels=STAGE_NAMES if layers == len(STAGE_NAMES) else range(layers))

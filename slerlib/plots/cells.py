@@ -18,8 +18,9 @@ import torch
 from .. import sphere
 from ..config import LAYERS, STAGE_NAMES
 from ..errors import UserError
+from . import style
 from .sphere import TILT, _emptiest, _unrolled, _view, belief
-from .style import BLACK, DPI, SMALL, VERMILLION, WIDTH, expert_colour, finished, ink, styled, tint
+from .style import expert_colour, finished, ink, styled, tint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +57,7 @@ def cell_view(chart: Map, traces: Traces, turn: float | None = None) -> Figure:
         raise UserError(f"A globe needs points on a sphere; this map is {chart.method!r}. Leave out turn.")
     whole = points.shape[1] == 3 and turn is None
     rows, columns, height = (4, 2, 8.6) if whole else (2, 4, 5.0)
-    fig = Figure((WIDTH, height), dpi=DPI)
+    fig = Figure((style.WIDTH, height), dpi=style.DPI)
     axes = fig.subplots(rows, columns, subplot_kw={"projection": "mollweide"} if whole else {}).ravel()
     fig.subplots_adjust(left=0.01, right=0.99, bottom=1.08 / height, top=1 - 0.3 / height, wspace=0.04, hspace=0.22)
     draw_HW2, places_HWm, flat = _places(points, pins, turn)
@@ -76,7 +77,7 @@ def cell_view(chart: Map, traces: Traces, turn: float | None = None) -> Figure:
         if turn is not None:
             ax.add_patch(Circle((0, 0), 1, fill=False, edgecolor="#999999", linewidth=1))
             ax.set(xlim=(-1.08, 1.08), ylim=(-1.08, 1.08))
-    handles = [Line2D([], [], ls="", marker="*", markersize=13, markeredgecolor=BLACK, color=expert_colour(e),
+    handles = [Line2D([], [], ls="", marker="*", markersize=13, markeredgecolor=style.BLACK, color=expert_colour(e),
                       label=f"expert {e}") for e in range(experts)]  # fmt: skip
     fig.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 0.63 / height), ncols=experts,
                handletextpad=0.1)  # fmt: skip
@@ -84,8 +85,8 @@ def cell_view(chart: Map, traces: Traces, turn: float | None = None) -> Figure:
     turned = "" if turn is None else f"turned {turn:.0f}°; "
     note = f"{turned}star: pin; %: images whose neighbours on the map take the same expert"
     for y, line, look in ((0.46, note, {"color": "#333333"}), (0.27, quality, {"color": "#333333"}),
-                          (0.08, warning, {"color": VERMILLION, "weight": "bold"})):  # fmt: skip
-        fig.text(0.5, y / height, line, ha="center", fontsize=SMALL, **look)
+                          (0.08, warning, {"color": style.VERMILLION, "weight": "bold"})):  # fmt: skip
+        fig.text(0.5, y / height, line, ha="center", fontsize=style.SMALL, **look)
     alt = f"Regions of each layer's experts on a map{'' if turn is None else f' turned by {turn:.0f} degrees'}. "
     alt += f"{quality}. {warning + '. ' if warning else ''}"
     return finished(fig, f"{alt}Images whose nearest others on the map take the same expert: {', '.join(shares)}.")
@@ -101,8 +102,8 @@ def _cells(ax: Axes, draw_HW2: np.ndarray, cell_HW: np.ndarray, spots, took_n: n
         colour = expert_colour(expert)
         ax.plot(*spots[0][(took_n == expert) & spots[1]].T, ".", color=colour, markersize=3, rasterized=True)
         if shown[0]:
-            ax.plot(*place[0], "*", color=colour, markersize=20, mec=BLACK, mew=1, zorder=4, clip_on=False)
-            ax.annotate(str(expert), place[0], color=ink(colour), ha="center", va="center", fontsize=SMALL - 0.5,
+            ax.plot(*place[0], "*", color=colour, markersize=20, mec=style.BLACK, mew=1, zorder=4, clip_on=False)
+            ax.annotate(str(expert), place[0], color=ink(colour), ha="center", va="center", fontsize=style.SMALL - 0.5,
                         weight="bold", zorder=5)  # fmt: skip
     ax.set(xticks=[], yticks=[])
 

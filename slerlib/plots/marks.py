@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..evaluation.metrics import with_interval
-from .style import DPI, GREY, ORANGE, PICTURE_DPI, SMALL, WIDTH, ink
+from . import style
+from .style import ink
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +53,7 @@ def matrix(
     columns: Sequence[str],
     text: Callable[[float], str],
     frames: Iterable[tuple[int, int]] = (),
-    frame: str = ORANGE,
+    frame: str = style.ORANGE,
     size: float = 10.5,
     **shades,
 ) -> None:
@@ -71,7 +72,7 @@ def matrix(
     for note, face in zip(ax.texts, ax.collections[0].get_facecolor()[~missing.ravel()], strict=True):
         note.set_color(ink(face[:3]))  # seaborn writes white on colours of middle lightness
     for y, x in np.argwhere(missing):
-        ax.text(x + 0.5, y + 0.5, notes[y, x], ha="center", va="center", color=GREY, fontsize=size)
+        ax.text(x + 0.5, y + 0.5, notes[y, x], ha="center", va="center", color=style.GREY, fontsize=size)
     for y, x in frames:
         ax.add_patch(Rectangle((x + 0.04, y + 0.06), 0.92, 0.88, fill=False, edgecolor=frame, linewidth=2.5))
     slanted = {"rotation": 40, "ha": "left", "rotation_mode": "anchor"} if slant(columns) else {}
@@ -98,8 +99,8 @@ def expert_matrix(ax: Axes, values_KLE: np.ndarray, names: Sequence[str], stages
     """`matrix` whose columns are the experts of each layer side by side, with the layer's name above them."""
     rows, layers, experts = values_KLE.shape
     numbers = [str(expert) for expert in range(experts)] * layers
-    matrix(ax, values_KLE.reshape(rows, -1), names, numbers, text, size=SMALL - 0.5, **shades)
-    ax.tick_params(axis="x", labelsize=SMALL)
+    matrix(ax, values_KLE.reshape(rows, -1), names, numbers, text, size=style.SMALL - 0.5, **shades)
+    ax.tick_params(axis="x", labelsize=style.SMALL)
     for layer, stage in enumerate(stages):
         ax.axvline(layer * experts, color="white", linewidth=4 if layer else 0)
         ax.annotate(stage, ((layer + 0.5) * experts, 0), (0, 21), textcoords="offset points", ha="center", fontsize=10)
@@ -130,7 +131,7 @@ def mean_marks(ax: Axes, rows: DataFrame, looks: Mapping[str, tuple[str, str, bo
 
 def row_labels(ax: Axes, labels: Sequence[str], xlabel: str, notes: Sequence[str] = (), head: str = "") -> None:
     """A chart of one row per label: the label at the left, a note at the right, below `head`; light lines upright."""
-    beside = {"transform": ax.get_yaxis_transform(), "fontsize": SMALL + 0.5}
+    beside = {"transform": ax.get_yaxis_transform(), "fontsize": style.SMALL + 0.5}
     for y, note in enumerate(notes):
         ax.text(1.02, y, note, va="center", weight="bold" if labels[y] == "average" else "normal", **beside)
     ax.text(1.02, -0.72, head, va="bottom", **beside)
@@ -170,10 +171,10 @@ def picture_table(rows: Sequence[tuple[str, Sequence, Sequence[str]]], titles: S
     """A figure of pictures in rows (label, pictures, text below each), with titles above the columns."""
     from matplotlib.figure import Figure
 
-    cell = (WIDTH - 0.55) / len(titles)
+    cell = (style.WIDTH - 0.55) / len(titles)
     tall = sum(cell * images[0].shape[-2] / images[0].shape[-1] + 0.28 for _, images, _ in rows)
-    dpi = DPI if len(rows) < 3 else PICTURE_DPI
-    fig = Figure((WIDTH, tall + 0.3), dpi=dpi, layout="constrained")
+    dpi = style.DPI if len(rows) < 3 else style.PICTURE_DPI
+    fig = Figure((style.WIDTH, tall + 0.3), dpi=dpi, layout="constrained")
     fig.get_layout_engine().set(w_pad=0.03, h_pad=0.03, hspace=0, wspace=0)
     for axes, (label, images, notes) in zip(fig.subplots(len(rows), len(titles), squeeze=False), rows, strict=True):
         for ax, image, note, title in zip(axes, images, notes, titles, strict=True):

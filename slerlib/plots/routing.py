@@ -17,24 +17,9 @@ from torch import Tensor
 from ..config import LAYERS, STAGE_NAMES
 from ..errors import UserError
 from ..model.router import path_digits
+from . import style
 from .marks import expert_cube, expert_matrix, labels_of, matrix, mean_marks, slant
-from .style import (
-    BLACK,
-    BLUE,
-    DPI,
-    GREY,
-    SMALL,
-    STYLE,
-    VERMILLION,
-    WIDTH,
-    canvas,
-    class_looks,
-    expert_colour,
-    finished,
-    ink,
-    styled,
-    tint,
-)  # fmt: skip
+from .style import canvas, class_looks, expert_colour, finished, ink, styled, tint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,14 +54,14 @@ def path_chart(paths: Sequence[str] | Tensor, labels: Sequence[str], ax: Axes | 
             text, all_agree = {"ha": "center", "va": "center", "color": ink(colour)}, count == len(group_BL)
             ax.text(x, y - (0 if all_agree else 0.15), expert, weight="bold", **text)
             if not all_agree:
-                ax.text(x, y + 0.25, f"{share:.0%}", fontsize=SMALL - 0.5, **text)
+                ax.text(x, y + 0.25, f"{share:.0%}", fontsize=style.SMALL - 0.5, **text)
         whole = int((group_BL == [expert for expert, _ in modal]).all(axis=1).sum())
         if len(paths_BL) > len(names):
-            ax.text(LAYERS - 0.4, y, f"{whole} of {len(group_BL)}", va="center", fontsize=SMALL + 0.5)
+            ax.text(LAYERS - 0.4, y, f"{whole} of {len(group_BL)}", va="center", fontsize=style.SMALL + 0.5)
         digits = path_digits(expert for expert, _ in modal)
         words.append(f"{name} {digits}" + (f" ({whole} of {len(group_BL)} images)" if len(group_BL) > 1 else ""))
     if len(paths_BL) > len(names):
-        ax.text(LAYERS - 0.4, -0.62, "same path", va="bottom", fontsize=SMALL + 0.5)
+        ax.text(LAYERS - 0.4, -0.62, "same path", va="bottom", fontsize=style.SMALL + 0.5)
     ax.set(xlim=(-0.5, LAYERS - 0.5), ylim=(len(names) - 0.5, -0.5), yticks=range(len(names)), yticklabels=names)
     ax.set_xticks(range(LAYERS), STAGE_NAMES)
     ax.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
@@ -116,19 +101,19 @@ def _percent(value: float) -> str:
 
 @styled
 def nmi_chart(layers: DataFrame, ax: Axes | None = None) -> Figure:
-    """How much the expert says about the degradation, per layer, with ceiling and both baselines.
+    """How much the expert reveals about the degradation, per layer, with ceiling and both baselines.
 
     layers: from `slerlib.analysis.routing.layer_table`.
     """
     ax, x = canvas(ax, 3.3), np.arange(len(layers))
-    ax.hlines(layers.nmi_ceiling, x - 0.4, x + 0.4, color=BLACK, linewidth=1.6, label="ceiling")
+    ax.hlines(layers.nmi_ceiling, x - 0.4, x + 0.4, color=style.BLACK, linewidth=1.6, label="ceiling")
     rows = layers.assign(place=x, mean=layers.nmi, low=layers.nmi_low, high=layers.nmi_high, look="measured")
-    mean_marks(ax, rows, {"measured": (BLUE, "o", True)}, size=8, upright=True)
-    ax.plot([], [], "o-", color=BLUE, markersize=8, label="measured")
-    ax.plot(x - 0.12, layers.nmi_shuffled, "s", color=VERMILLION, markerfacecolor="white", label="shuffled labels")
-    ax.plot(x + 0.12, layers.nmi_random, "^", color=GREY, markerfacecolor="white", label="random router")
+    mean_marks(ax, rows, {"measured": (style.BLUE, "o", True)}, size=8, upright=True)
+    ax.plot([], [], "o-", color=style.BLUE, markersize=8, label="measured")
+    ax.plot(x - 0.12, layers.nmi_shuffled, "s", color=style.VERMILLION, mfc="white", label="shuffled labels")
+    ax.plot(x + 0.12, layers.nmi_random, "^", color=style.GREY, mfc="white", label="random router")
     for place, p in zip(x, layers.p_corrected, strict=True):
-        ax.text(place, 0.015, "" if p < 0.05 else f"p {p:.2f}", ha="center", fontsize=SMALL)
+        ax.text(place, 0.015, "" if p < 0.05 else f"p {p:.2f}", ha="center", fontsize=style.SMALL)
     ax.set(xlabel="layer; bars: 95 % bootstrap interval over photographs", ylabel="NMI(degradation, expert)")
     ax.set(ylim=(0, max(0.75, 1.08 * layers.nmi_ceiling.max())), yticks=(0, 0.25, 0.5, 0.75))
     ax.set_xticks(x, layers.stage)
@@ -252,24 +237,24 @@ def severity_chart(table: DataFrame, experts: int = 3) -> Figure:
         raise UserError(
             "A severity chart needs a table with severities; got none. Collect rain, haze, blur or lowlight."
         )
-    looks = {"own": (BLUE, "o", "-"), "clean": (VERMILLION, "s", "--")}
+    looks = {"own": (style.BLUE, "o", "-"), "clean": (style.VERMILLION, "s", "--")}
     scales = dict(zip(("color", "marker", "linestyle"), (dict(zip(looks, part, strict=True))
                   for part in zip(*looks.values(), strict=True)), strict=True))  # fmt: skip
     long = pd.concat((table.assign(path=key, share=100 * table[key], low=100 * table[f"{key}_low"],
                                   high=100 * table[f"{key}_high"]) for key in looks), ignore_index=True)  # fmt: skip
-    fig = Figure((WIDTH, 2.3 * -(-len(names) // 3) + 0.75), dpi=DPI, layout="constrained")
+    fig = Figure((style.WIDTH, 2.3 * -(-len(names) // 3) + 0.75), dpi=style.DPI, layout="constrained")
     plot = so.Plot(long, x="severity", y="share", color="path", marker="path", linestyle="path")
-    plot = plot.facet("degradation", wrap=min(3, len(names))).theme(seaborn.axes_style("ticks") | STYLE)
+    plot = plot.facet("degradation", wrap=min(3, len(names))).theme(seaborn.axes_style("ticks") | style.STYLE)
     plot = plot.add(so.Band(alpha=0.18, edgewidth=0), legend=False, ymin="low", ymax="high")
     plot = plot.add(so.Line(pointsize=5), legend=False).scale(**scales).limit(x=(0, 1.02), y=(-3, 105))
     plot.label(x="", y="", title=lambda name: "noise (path of noise25)" if name == "noise" else name).on(fig).plot()
     for ax in fig.axes:
-        ax.axhline(100 / experts, color=GREY, linestyle=":", linewidth=1.3)
+        ax.axhline(100 / experts, color=style.GREY, linestyle=":", linewidth=1.3)
         ax.set(xticks=(0, 0.5, 1), yticks=(0, 50, 100))
     fig.supxlabel("severity (noise: sigma = 50 x severity)", fontsize=10.5)
     fig.supylabel("layers on that path, %", fontsize=10.5)
     handles = [Line2D([], [], color=colour, marker=marker, ls=line, ms=5) for colour, marker, line in looks.values()]
-    handles.append(Line2D([], [], color=GREY, linestyle=":", linewidth=1.3))
+    handles.append(Line2D([], [], color=style.GREY, linestyle=":", linewidth=1.3))
     fig.legend(
         handles, ("path of the degradation", "path of clean", "random router"), loc="outside upper left", ncols=3
     )

@@ -12,9 +12,10 @@ from ..ablation import tables as ablations
 from ..ablation.run import REFERENCE
 from ..errors import UserError
 from ..evaluation.metrics import bootstrap_interval
+from . import style
 from .marks import labels_of, mean_marks, number, row_labels
 from .pictures import decibels
-from .style import BLACK, BLUE, DPI, GREY, SMALL, VERMILLION, WIDTH, canvas, class_looks, finished, styled
+from .style import canvas, class_looks, finished, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,15 +23,15 @@ if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 GAINS = {
-    "input": (GREY, "o", False),
-    "restored": (BLUE, "o", True),
-    "restored, worse than the input": (VERMILLION, "v", True),
+    "input": (style.GREY, "o", False),
+    "restored": (style.BLUE, "o", True),
+    "restored, worse than the input": (style.VERMILLION, "v", True),
 }
 DIFFERENCES = {  # looks of a mean difference: its interval lies right of 0, left of it, holds it; no interval
-    "better": (BLUE, "D", True),
-    "worse": (VERMILLION, "v", True),
-    "not shown": (BLACK, "D", True),
-    "no interval": (BLACK, "D", False),
+    "better": (style.BLUE, "D", True),
+    "worse": (style.VERMILLION, "v", True),
+    "not shown": (style.BLACK, "D", True),
+    "no interval": (style.BLACK, "D", False),
 }
 
 
@@ -74,12 +75,12 @@ def _differences(ax: Axes, rows: Sequence[tuple[Series, float, float, float]]) -
     import pandas as pd
     import seaborn
 
-    ax.axvline(0, color=GREY, linewidth=0.9)
+    ax.axvline(0, color=style.GREY, linewidth=0.9)
     marks = []
     for y, (values, mean, low, high) in enumerate(rows):
         values = values[np.isfinite(values)].to_numpy()
         lines = y + 0.2 + (np.arange(len(values)) % 5 - 2) * 0.04  # five, so that equal ones do not hide each other
-        seaborn.scatterplot(x=values, y=lines, color=GREY, s=12, alpha=0.6, linewidth=0, ax=ax)
+        seaborn.scatterplot(x=values, y=lines, color=style.GREY, s=12, alpha=0.6, linewidth=0, ax=ax)
         look = "better" if low > 0 else "worse" if high < 0 else "not shown" if np.isfinite(low) else "no interval"
         marks += [(look, y - 0.12, mean, low, high)] if np.isfinite(mean) else []
     mean_marks(ax, pd.DataFrame(marks, columns=["look", "place", "mean", "low", "high"]), DIFFERENCES)
@@ -127,7 +128,7 @@ def ablation_gaps(rows: DataFrame) -> Figure:
     labels = [textwrap.fill(f"{row.variant}: {row.meaning}", 46) for row in table.itertuples()]
     row_labels(ax, labels, "SLER-IR minus the variant, average PSNR (dB)\n"
                "blue: SLER-IR is better, orange: worse, black: not shown")  # fmt: skip
-    ax.tick_params(axis="y", labelsize=SMALL)
+    ax.tick_params(axis="y", labelsize=style.SMALL)
     words = (f"{row.variant} {row.sler_minus:+.2f} dB "
              + (f"({row.low:.2f} to {row.high:.2f})" if np.isfinite(row.low) else "(one seed)")
              for row in table.itertuples())  # fmt: skip
@@ -147,13 +148,13 @@ def training_curves(log: DataFrame, validation: DataFrame | None = None) -> Figu
     if not len(log):
         raise UserError("A training curve needs a log with steps; got none. Wait for the first step.")
     looks_taken = validation is not None and len(validation) > 0
-    fig = Figure((WIDTH, 5.2 if looks_taken else 2.8), dpi=DPI, layout="constrained")
+    fig = Figure((style.WIDTH, 5.2 if looks_taken else 2.8), dpi=style.DPI, layout="constrained")
     top, *below = fig.subplots(1 + looks_taken, 1, sharex=True, squeeze=False)[:, 0]
     window = max(1, len(log) // 40)
     # a mean over the turn of a stage would mix two losses
     smooth = log.groupby("stage", sort=False).loss.transform(lambda part: part.rolling(window, min_periods=1).mean())
-    top.plot(log.step, log.loss, color=GREY, lw=0.6, alpha=0.5)
-    seaborn.lineplot(x=log.step, y=smooth, units=log.stage, estimator=None, color=BLUE, lw=1.8, ax=top)
+    top.plot(log.step, log.loss, color=style.GREY, lw=0.6, alpha=0.5)
+    seaborn.lineplot(x=log.step, y=smooth, units=log.stage, estimator=None, color=style.BLUE, lw=1.8, ax=top)
     top.set(yscale="log", ylabel="loss (logarithmic scale)")
     top.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
     top.yaxis.set_major_formatter("{x:g}")
@@ -161,9 +162,9 @@ def training_curves(log: DataFrame, validation: DataFrame | None = None) -> Figu
     starts = log.groupby("stage", sort=False).step.min()
     for stage, first in starts.items():
         for ax in (top, *below):
-            ax.axvline(first, color=GREY, lw=0.8, ls=":")
+            ax.axvline(first, color=style.GREY, lw=0.8, ls=":")
         top.annotate(f"stage {stage}", (first, 1), xytext=(0, 3), xycoords=("data", "axes fraction"),
-                     textcoords="offset points", fontsize=SMALL, color="#333333")  # fmt: skip
+                     textcoords="offset points", fontsize=style.SMALL, color="#333333")  # fmt: skip
     fig.axes[-1].set_xlabel("step")
     last = f"on average {log.loss.tail(window).mean():.3g} at the end"
     stages = ", ".join(f"{stage} from step {int(first)}" for stage, first in starts.items())
@@ -188,7 +189,7 @@ def _held_out(ax: Axes, validation: DataFrame) -> str:
         long, x="step", y="psnr", hue="class", style="class", dashes=dashes, **styles, lw=1.2, mew=0, ax=ax
     )
     ax.set(xlabel="step", ylabel="PSNR of held-out\nviews (dB)")
-    ax.legend(ncols=4, fontsize=SMALL, loc="upper center", bbox_to_anchor=(0.5, -0.25))
+    ax.legend(ncols=4, fontsize=style.SMALL, loc="upper center", bbox_to_anchor=(0.5, -0.25))
     final = validation.iloc[-1]
     ends = ", ".join(f"{name} {final[name]:.1f} dB" for name in names if np.isfinite(final[name]))
     return f" PSNR of held-out views at step {int(final.step)}: {ends}."

@@ -72,6 +72,7 @@ def globe_view(chart: Map, labels: Sequence[str], names: Sequence[str] = (), fra
     looks, kinds = class_looks(names, labels), np.array(labels)
     for k, ax in enumerate(np.atleast_1d(panel.subplots(1, frames))):
         turn = 2 * np.pi * k / frames
+        ax.set(aspect="equal", xlim=(-1.1, 1.1), ylim=(-1.25, 1.25), xticks=[], yticks=[])
         _globe(ax, turn)
         seen, depth = _view(chart.points, turn)
         _draw(ax, seen[depth < 0], kinds[depth < 0], looks, size=4, alpha=0.15)
@@ -79,7 +80,6 @@ def globe_view(chart: Map, labels: Sequence[str], names: Sequence[str] = (), fra
         if chart.anchors is not None:
             there, near = _view(chart.anchors, turn)
             _rings(ax, there[near > 0], np.array(names)[near > 0], looks, inside=0.7)
-        ax.set(aspect="equal", xlim=(-1.1, 1.1), ylim=(-1.25, 1.25), xticks=[], yticks=[])
         ax.text(0, -1.2, f"turned {np.degrees(turn):.0f}°", ha="center", fontsize=SMALL)
         ax.spines[:].set_visible(False)
         ax.patch.set_visible(False)  # or it would cover names of the globe to its left
