@@ -143,9 +143,13 @@ def _described(fig: Figure, chart: Map, labels, names, looks: dict, what: str) -
     edges = {kind: look["color"] if kind in names else BLACK for kind, look in looks.items()}
     handles = [Line2D([], [], linestyle="", markersize=7, label=kind, markeredgecolor=edges[kind], **look)
                for kind, look in looks.items()]  # fmt: skip
-    most = min(6, max(1, 80 // (max(map(len, looks)) + 5)))  # in a row: fewer where names are long; rows alike
-    columns = -(-len(handles) // -(-len(handles) // most))
-    fig.strip.legend(handles=handles, loc="upper center", ncols=columns, handletextpad=0.1, columnspacing=1.2)
+    for most in range(6, 0, -1):  # at most 6 in a row, fewer where names are long; rows alike
+        columns = -(-len(handles) // -(-len(handles) // most))
+        legend = fig.strip.legend(handles=handles, loc="upper center", ncols=columns, handletextpad=0.1,
+                                  columnspacing=1.2)  # fmt: skip
+        if legend.get_window_extent().width <= fig.bbox.width or most == 1:
+            break
+        legend.remove()
     quality, warning = belief(chart)
     fig.strip.text(0.5, 0.32, quality, ha="center", fontsize=SMALL, color="#333333")
     fig.strip.text(0.5, 0.25, textwrap.fill(warning, 76), ha="center", va="top", fontsize=SMALL, color=VERMILLION,
