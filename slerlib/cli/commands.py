@@ -1,4 +1,4 @@
-"""The `slerlib` command: doctor, restore, train, ablate, eval, data, report, compare. What each takes: cli_parser.py.
+"""What the commands of `slerlib` do. parser.py has what each takes.
 
 Exit codes: 0 done; 1 the input was wrong or a part failed (named); 2 the command line was wrong; 130 Ctrl-C.
 Errors are one paragraph on standard error, without a traceback unless --debug is given.
@@ -94,13 +94,12 @@ def _ablate(args) -> int:
     import torch
 
     from ..ablation import tables as ablations
-    from ..ablation.run import Budget, ablate
+    from ..ablation.run import VARIANTS, Budget, ablate
 
+    if unknown := [name for name in args.names if name not in VARIANTS]:
+        args.refuse(f"VARIANT is one of {', '.join(VARIANTS)}; got {', '.join(unknown)}")
     if args.show and args.names:
-        raise UserError(
-            f"--show prints a whole table and trains nothing; got --show {args.show} and {' '.join(args.names)}. "
-            "Leave one of them out."
-        )
+        args.refuse(f"--show prints a whole table; got --show {args.show} and {' '.join(args.names)}")
     if args.show:
         rows = ablations.read(args.show)
     else:
@@ -122,14 +121,21 @@ def _eval(args) -> int:
     from ..inference.load import load
     from ..sharding import take_own_gpu
 
+    if not (args.checkpoint or args.restored):
+        args.refuse("needs CHECKPOINT, or --restored with a folder of images that another program restored")
+    setting = args.setting or ("demo" if args.data == "demo" else None)
+    if setting is None:
+        args.refuse("a folder in --data needs --setting: 3, 5, cdd11, pairs or demo")
     if args.out:
         check_json_output(args.out, "--out", SUFFIXES)
     if args.published:
-        published(args.setting)  # refuses a setting without figures before the work, not after
+        published(setting)  # refuses a setting without figures before the work, not after
+    if args.checkpoint and args.restored:
+        print(f"slerlib: images from {args.restored} are scored; {args.checkpoint} is not used.", file=sys.stderr)
     take_own_gpu()
     model = None if args.restored else load(args.checkpoint)
     options = {name: getattr(args, name) for name in ("images", "seed", "restored", "crop", "noise")}
-    table = evaluate(model, args.data, args.setting, progress=sys.stderr.isatty(), sharded=True, **options)
+    table = evaluate(model, args.data, setting, progress=sys.stderr.isatty(), sharded=True, **options)
     if table is None:  # process 0 of several has the rows
         return 0
     means = summary(table)
@@ -152,18 +158,13 @@ def _data(args) -> int:
     from ..data import check
 
     if args.action == "list":
-        if args.root is not None:
-            raise UserError(
-                f"`slerlib data list` takes no folder; got {args.root}. For a folder: slerlib data check DIR"
-            )
         rows = check.list_sets()
-        for row in [] if args.json else rows:
+        if args.json:
+            print(json.dumps(rows, indent=2))
+        for row in () if args.json else rows:
             counts = ", ".join(f"{split} {count}" for split, count in row["counts"].items())
             print(f"{row['name']:14} {row['task']:9} {counts:24} {row['title']}\n    {row['source']}; {row['licence']}")
-        print(json.dumps(rows, indent=2)) if args.json else None
         return 0
-    if args.root is None:
-        raise UserError("`slerlib data check` needs a folder; none was given. Example: slerlib data check DIR")
     report = check.check(args.root, allow=args.allow, progress=sys.stderr.isatty())
     print(json.dumps(check.as_json(report), indent=2) if args.json else check.as_text(report))
     return 0 if report.ok else 1
@@ -174,9 +175,9 @@ def _compare(args) -> int:
 
     from ..comparison.compare import compare
 
-    given = [f"--{name}" for name in ("checkpoints", "data", "out") if getattr(args, name)]
-    if given and not args.page:
-        raise UserError(f"{', '.join(given)} of `slerlib compare` is for the page; got it without --page. Add --page.")
+    unused = [f"--{name}" for name in ("checkpoints", "data", "out") if getattr(args, name) and not args.page]
+    if unused:
+        args.refuse(f"{', '.join(unused)} is for the page; add --page")
     comparison = compare(args.run_a, args.run_b)
     if args.json:
         print(json.dumps(comparison.as_dict(), indent=2, allow_nan=False))
@@ -195,7 +196,7 @@ def _report(args) -> int:
     values = {}
     for pair in args.parameters:
         if len(pair) % 2:
-            raise UserError(f"-p takes pairs of a name and a value; got {' '.join(pair)!r}. Example: -p images 2")
+            args.refuse(f"-p takes pairs of a name and a value; got {' '.join(pair)!r}. Example: -p images 2")
         values |= dict(zip(pair[::2], pair[1::2], strict=True))
     return _pages(args.name, values, args.out, args.resume)
 

@@ -1,4 +1,4 @@
-"""The command line of `slerlib`: what each command takes, and its help. What the commands do is in cli.py."""
+"""The command line of `slerlib`: what each command takes, and its help. commands.py has what the commands do."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import math
 from pathlib import Path
 
 from .. import __version__
+from ..config import RECIPES
+from ..evaluation.options import ALL_SETTINGS, CROPS, NOISES
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands; `command` of what it returns is the name of the chosen one."""
+    """The parser of all commands. It returns `command`, the name of the chosen one, and `refuse`, which ends the
+    program with a message on wrong usage and exit code 2."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
@@ -24,8 +27,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"slerlib {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def add(name, short, description, example):
-        sub = commands.add_parser(
+    def add(name, short, description, example, to=commands):
+        sub = to.add_parser(
             name,
             help=short,
             description=description,
@@ -33,9 +36,15 @@ def build_parser() -> argparse.ArgumentParser:
             parents=[common],
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        sub.set_defaults(command=name)
+        sub.set_defaults(command=name, refuse=sub.error)
         return sub
 
+    for command in (_restore, _eval, _compare, _report, _data, _train, _ablate, _doctor):
+        command(add)
+    return parser
+
+
+def _doctor(add) -> None:
     sub = add(
         "doctor", "check what runs here, and why",
         "Print what slerlib uses on this machine and the reason (device, number format, threads), check the packages\n"
@@ -44,6 +53,8 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     sub.add_argument("--checkpoint", default="tiny", help="name of a shipped checkpoint, or a path (default: tiny)")
 
+
+def _restore(add) -> None:
     sub = add(
         "restore", "restore an image or a folder of images",
         "Restore IN and write the result to OUT, in the same size. For a folder, sub-folders included, OUT is one too\n"
@@ -66,6 +77,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--trace", type=Path, metavar="T.json", help="write how each image was routed, and reasons for doubt"
     )
 
+
+def _train(add) -> None:
     sub = add(
         "train", "train a network",
         "Train a recipe on a folder of photographs or of real pairs in any known layout, or on the bundled\n"
@@ -73,7 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
         "from (*.pt). Several GPUs or machines: torchrun --nproc_per_node 8 -m slerlib train ...",
         "slerlib train tiny --out runs/first --set train.steps=200 --set train.seed=1",
     )  # fmt: skip
-    sub.add_argument("recipe", metavar="RECIPE", help="tiny, small, base, paper, paper3 or paper5")
+    sub.add_argument("recipe", metavar="RECIPE", choices=RECIPES, help=", ".join(RECIPES))
     sub.add_argument(
         "--data", type=Path, metavar="DIR", help="folder of photographs or pairs (default: the bundled photographs)"
     )
@@ -89,11 +102,13 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--cache", type=_at_least(0, float), default=2.0, metavar="GIB",
                      help="memory for decoded images (default: 2)")  # fmt: skip
 
+
+def _ablate(add) -> None:
     sub = add(
         "ablate", "train variants that differ in one mechanism, at equal minutes",
-        "Train variants of a recipe that differ from SLER-IR in one mechanism, at equal minutes, with several seeds;\n"
-        "score them on clean photographs and print SLER-IR minus each, with its interval over seeds, and\n"
-        "what that says about the paper's claims. What the table in --out holds is not trained again.",
+        "Train variants of a recipe that differ from SLER-IR in one mechanism, at equal minutes, with several seeds.\n"
+        "Score them on clean photographs and print SLER-IR minus each, with its interval over seeds, and the claims\n"
+        "of the paper that follow. Trainings that the table in --out holds are not repeated.",
         "slerlib ablate sler dense oracle --data DIR --val DIR --seeds 0 1 2",
     )  # fmt: skip
     sub.add_argument("names", metavar="VARIANT", nargs="*", help="which (default: all); an unknown name lists them")
@@ -104,52 +119,74 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--show", nargs="?", const="tiny", metavar="TABLE",
                      help="train nothing, print a whole table: tiny or small, or a path (default: tiny)")  # fmt: skip
     sub.add_argument("--seeds", type=_at_least(0), nargs="+", default=[0, 1, 2], metavar="N", help="default: 0 1 2")
-    sub.add_argument("--recipe", default="tiny", help="default: tiny")
+    sub.add_argument("--recipe", default="tiny", choices=RECIPES, metavar="RECIPE", help="default: tiny")
     sub.add_argument("--stage-a", type=_at_least(1), default=600, metavar="STEPS", help="default: 600")
-    sub.add_argument("--steps", type=_at_least(1), default=1000, help="of stages B and C of SLER-IR (default: 1000)")
+    sub.add_argument("--steps", type=_at_least(1), default=1000, metavar="STEPS",
+                     help="of stages B and C of SLER-IR (default: 1000)")  # fmt: skip
     sub.add_argument("--lr", type=_above_zero, default=4e-3, help="of stages B and C (default: 4e-3)")
     sub.add_argument(
         "--images", type=_at_least(0), default=0, metavar="N", help="only the first N photographs; 0 = all"
     )
     sub.add_argument("--threads", type=_at_least(1), default=1, metavar="N", help="processor threads (default: 1)")
 
+
+def _eval(add) -> None:
     sub = add(
-        "eval", "score a checkpoint",
+        "eval", "score a checkpoint, or images that another program restored",
         "Restore every image of a setting and score it: PSNR (dB) and SSIM of the input and of the result. Prints the\n"
-        "means and, with --out, writes every image's scores. torchrun shares the images among several processes:\n"
+        "means and, with --out, writes the scores of every image. torchrun shares the images among several processes:\n"
         "torchrun --nproc_per_node 2 -m slerlib eval ...",
-        "slerlib eval tiny --data demo --setting demo --images 2 --out results.json",
+        "slerlib eval tiny --data demo --images 2 --out results.json",
     )  # fmt: skip
-    sub.add_argument("checkpoint", metavar="CHECKPOINT", help="name of a shipped checkpoint, or a path")
+    sub.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?",
+                     help="name of a shipped checkpoint, or a path; not needed with --restored")  # fmt: skip
     sub.add_argument(
         "--data", required=True, metavar="DIR|demo", help="folder of the data, or `demo`: the bundled photographs"
     )
-    sub.add_argument("--setting", required=True, help="which sets: demo, 3, 5, cdd11 or pairs")
+    sub.add_argument("--setting", choices=ALL_SETTINGS, metavar="SETTING",
+                     help="3, 5 or cdd11: the published test sets in DIR; pairs: every test set and pair of folders "
+                          "there; demo: clean photographs, degraded here (default with `--data demo`)")  # fmt: skip
     sub.add_argument(
-        "--restored", type=Path, metavar="DIR", help="score the images in this folder instead of restoring"
+        "--restored", type=Path, metavar="DIR", help="score the images in this folder; nothing is restored"
     )
     sub.add_argument("--out", type=Path, metavar="results.json", help="write rows, means, definition and versions")
     sub.add_argument(
         "--images", type=_at_least(0), default=0, metavar="N", help="only the first N images of each set; 0 = all"
     )
-    sub.add_argument("--seed", type=int, default=0, help="of the degradations (default: 0)")
-    sub.add_argument("--crop", default="center16", help="center16, as the published scores (default), or none")
-    sub.add_argument("--noise", default="slerlib", help="slerlib (default), or promptir: drawn as the peers draw it")
-    sub.add_argument("--published", action="store_true", help="show what the papers report for the setting below")
+    sub.add_argument("--seed", type=_at_least(0), default=0, metavar="N", help="of the degradations (default: 0)")
+    sub.add_argument("--crop", choices=CROPS, default="center16", help="center16 is that of the published scores")
+    sub.add_argument("--noise", choices=NOISES, default="slerlib", help="promptir: drawn as PromptIR and AdaIR draw it")
+    sub.add_argument("--published", action="store_true", help="also show what the papers report for the setting")
 
+
+def _data(add) -> None:
     sub = add(
         "data", "check a folder of data sets, or list the known ones",
-        "check DIR: recognise the data sets below DIR, open every image and name every problem with its path. Exit\n"
-        "code 1: training should not start (errors; warnings do not count).\n"
+        "check DIR: recognise the data sets below DIR, open every image and name every problem with its path.\n"
         "list: the data sets that slerlib knows: task, usual counts, source, licence and citation.",
         "slerlib data check DIR --json > check.json",
     )  # fmt: skip
-    sub.add_argument("action", choices=("check", "list"), help="check DIR, or list")
-    sub.add_argument("root", nargs="?", type=Path, metavar="DIR", help="folder of the data sets, for check")
-    sub.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    sub.add_argument("--allow", action="append", default=[], metavar="KIND",
-                     help="an error to count as a warning, such as duplicate-train-test; repeatable")  # fmt: skip
+    actions = sub.add_subparsers(title="actions", dest="action", metavar="check|list", required=True)
+    check = add(
+        "check", "name every problem of a folder of data sets",
+        "Recognise the data sets below DIR, open every image and name every problem with its path. Exit code 1:\n"
+        "training should not start (errors; warnings do not count).",
+        "slerlib data check DIR --allow duplicate-train-test", actions,
+    )  # fmt: skip
+    check.add_argument("root", type=Path, metavar="DIR", help="folder of the data sets")
+    check.add_argument("--allow", action="append", default=[], metavar="KIND",
+                       help="an error to count as a warning, such as duplicate-train-test; repeatable")  # fmt: skip
+    listed = add(
+        "list", "the data sets that slerlib knows",
+        "Print the data sets that slerlib knows: task, usual counts, source, licence and citation.",
+        "slerlib data list --json", actions,
+    )  # fmt: skip
+    for action in (check, listed):
+        action.add_argument("--json", action="store_true", help="print JSON instead of a table")
+        action.set_defaults(command="data")
 
+
+def _report(add) -> None:
     sub = add(
         "report", "run a report notebook and write its page",
         "Run a report notebook and write a page that opens without a network. A finished run with the same\n"
@@ -164,23 +201,25 @@ def build_parser() -> argparse.ArgumentParser:
         "--resume", action="store_true", help="go on in the folder of an interrupted run, keeping its files"
     )
 
+
+def _compare(add) -> None:
     sub = add(
-        "compare", "set two evaluations side by side, picture by picture",
-        "Compare what two runs scored on the same damaged pictures: what they were made with, PSNR of B minus A with\n"
-        "its interval over photographs, the largest gains and losses, and how alike they route. A run is a\n"
-        "results.json of `slerlib eval --out`, or a folder that holds one, as that of `slerlib report evaluation`.",
+        "compare", "is one run better than another? Picture by picture",
+        "Is run B better than run A? B is the newer or the larger one. Compares what both scored on the same degraded\n"
+        "pictures: PSNR of B minus A with its interval over photographs, the largest gains and losses, what the runs\n"
+        "were made with, and how alike they route. A run is a results.json of `slerlib eval --out`, or a folder that\n"
+        "holds one, such as that of `slerlib report evaluation`.",
         "slerlib compare before.json after.json --page",
     )  # fmt: skip
-    sub.add_argument("run_a", metavar="RUN_A", help="results.json or folder of the first run")
-    sub.add_argument("run_b", metavar="RUN_B", help="likewise of the second; differences are B minus A")
+    sub.add_argument("run_a", metavar="RUN_A", help="results.json or folder of the run to measure against")
+    sub.add_argument("run_b", metavar="RUN_B", help="likewise of the run in question; differences are B minus A")
     way = sub.add_mutually_exclusive_group()
     way.add_argument("--json", action="store_true", help="print one JSON object, with every picture, instead of a text")
     way.add_argument("--page", action="store_true", help="also write a page, with pictures side by side")
     sub.add_argument("--checkpoints", nargs=2, metavar=("A", "B"),
-                     help="weights, for --page (default: where the runs say, or the shipped ones)")  # fmt: skip
-    sub.add_argument("--data", metavar="DIR", help="where the images are, for --page (default: as the runs say)")
+                     help="weights, for --page (default: where the runs name them, or the shipped ones)")  # fmt: skip
+    sub.add_argument("--data", metavar="DIR", help="where the images are, for --page (default: as the runs name it)")
     sub.add_argument("--out", type=Path, metavar="DIR", help="folder for --page (default: reports/runs)")
-    return parser
 
 
 def _above_zero(text: str) -> float:

@@ -72,7 +72,7 @@ class Comparison:
         """What a terminal shows, and a last line."""
         photographs = len(self.rows[["dataset", "image"]].drop_duplicates())
         head = f"PSNR in dB of {len(self.rows)} pictures of {photographs} photographs; 95 % intervals over photographs"
-        sides = [f"{letter}  {run.name}: {run.where}" for letter, run in (("A", self.a), ("B", self.b))]
+        sides = ["Is B better than A?", f"B  {self.b.name}: {self.b.where}", f"A  {self.a.name}: {self.a.where}"]
         gains, losses = map(_list_of, self.extremes())
         extremes = [f"Largest gains: {gains}", f"Largest losses: {losses}"]
         parts = ["\n".join(sides), self._what_differs(), f"{head}\n{self.means_text().to_string(index=False)}"]
