@@ -17,7 +17,7 @@ from PIL import Image
 
 import slerlib
 from slerlib.images import SUFFIXES, read_image, write_image
-from slerlib.inference import jobs
+from slerlib.inference import jobs, restore
 
 ROOT = Path(__file__).resolve().parent.parent
 HEIC = b"\0\0\0\x18ftypheic" + bytes(500)
@@ -213,16 +213,19 @@ def test_one_path_for_the_frames_of_a_film(restored, folder, tmp_path):
     assert forced["path"] == "01201120" and all(entry["path"] == [0, 1, 2, 0, 1, 1, 2, 0] for entry in forced["images"])
 
 
-def test_the_path_of_the_mean_embedding(untrained, folder):
-    """By hand: the experts nearest to the mean of the embeddings that a trace gives."""
+def test_the_common_path_is_that_of_most_pictures(untrained, folder, monkeypatch):
     from slerlib.inference.folders import common_path
 
     model = slerlib.load(untrained, "cpu")
-    files = sorted(folder.rglob("*.png"))
-    z_ND = torch.cat([slerlib.restore(model, read_image(file)[0], return_trace=True)[1].embedding for file in files])
-    nearest_L = (model.router.pins @ z_ND.mean(0)).argmax(dim=1)
+    pictures = [read_image(file)[0] for file in sorted(folder.rglob("*.png"))]
+    own = [tuple(slerlib.restore(model, x_CHW, return_trace=True)[1].path[0].tolist()) for x_CHW in pictures]
+    assert [restore.own_path(model, x_CHW) for x_CHW in pictures] == own
     (folder / "broken.png").write_bytes(b"")
-    assert torch.equal(common_path(model, [*files, folder / "broken.png"]), nearest_L)
+    files = [folder / name for name in ("a.png", "b.png", "broken.png", "deep/c.png")]
+    for chosen, most in (("001", 0), ("010", 0), ("011", 1), ("210", 2)):
+        paths = iter(chosen)
+        monkeypatch.setattr(restore, "own_path", lambda *_, paths=paths: (int(next(paths)),) * 8)
+        assert common_path(model, files) == (most,) * 8
     assert common_path(model, [folder / "broken.png"]) is None
 
 

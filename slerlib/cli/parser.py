@@ -72,7 +72,7 @@ def _restore(add) -> None:
     one = sub.add_mutually_exclusive_group()
     one.add_argument("--path", metavar="DIGITS", help="experts for every picture, such as 01201120 (default: routed)")
     one.add_argument("--one-path", action="store_true",
-                     help="one path for all, that of their mean embedding: for the frames of a film")  # fmt: skip
+                     help="one path for all, that of most pictures: for the frames of a film")  # fmt: skip
     sub.add_argument(
         "--trace", type=Path, metavar="T.json", help="write how each image was routed, and reasons for doubt"
     )

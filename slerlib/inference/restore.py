@@ -140,11 +140,11 @@ def restore_batch(
     return y.clamp_(0, 1), trace
 
 
-def embedding(model: SLERIR, x_CHW: Tensor) -> Tensor:
-    """(3, H, W) in [0, 1] -> (D,) float32 on the CPU: where the picture lies on the sphere."""
+def own_path(model: SLERIR, x_CHW: Tensor) -> tuple[int, ...]:
+    """The 8 experts that the router chooses for (3, H, W) in [0, 1], without restoring it."""
     with evaluating(model), torch.inference_mode():
         x_BCHW = _padded(model, x_CHW[None])
-        return model.encode(x_BCHW).embedding[0].float().cpu()
+        return tuple(model.route(model.encode(x_BCHW), x_BCHW=x_BCHW).path[0].tolist())
 
 
 def _padded(model: SLERIR, x_BCHW: Tensor) -> Tensor:
