@@ -3,8 +3,8 @@
     python benchmarks/make_card.py runs/tiny data/checkpoints/tiny --val DIR --pairs ROOT --notes NOTES.md [--half]
 
 DIR is a folder of clean photographs and ROOT holds test sets of real pairs; the training saw neither. NOTES.md holds
-what no program can know: where the training images came from, what the checkpoint is for and what not; it ends up in
-CARD.md as it is. With --half the weights are rounded to float16 first, and it is these that are scored.
+the facts that no program can know: the source of the training images, the purpose of the checkpoint and its limits.
+It becomes part of CARD.md as it is. With --half the weights are rounded to float16 first; the rounded ones are scored.
 """
 
 import argparse
@@ -20,7 +20,7 @@ SCORES = ["n", "psnr_input", "psnr", "psnr_low", "psnr_high", "gain", "ssim_inpu
 
 
 def scored(table, name: str) -> dict:
-    """What the card keeps of a table of `slerlib.evaluate`."""
+    """The part of a table of `slerlib.evaluate` that the card keeps."""
     means, about = slerlib.summary(table), table.attrs
     modal = {of: slerlib.modal_paths(part)[of[1]] for of, part in table.groupby(["dataset", "task"])}
     share = {of: (part.path == modal[of]).mean() for of, part in table.groupby(["dataset", "task"])}
@@ -56,10 +56,10 @@ def markdown(card: dict, notes: str) -> str:
         "",
         "## Scores",
         "",
-        "Not comparable with published figures: where photographs are damaged it is by this project, at severity "
-        f"{' and '.join(severities)} (noise: the stated sigma), and the real pairs are small parts of their sets. 95 % "
-        "bootstrap intervals over images; for an average, photographs that several tasks share are drawn once for all "
-        "of them.",
+        "The scores cannot be compared with published figures: photographs are damaged by this project, at severity "
+        f"{' and '.join(severities)} (noise: the stated sigma), and the real pairs are small parts of their sets. "
+        "Intervals are 95 % bootstrap intervals over images; for an average, photographs that several tasks share are "
+        "drawn once for all of them.",
     ]
     header = "| set | task | n | input PSNR | restored PSNR (95 %) | gain | input SSIM | restored SSIM "
     header += "| most frequent path (its share) |"
@@ -67,7 +67,7 @@ def markdown(card: dict, notes: str) -> str:
         lines += ["", f"### {score['data']}", "", header, "|---" * 9 + "|"]
         for row in score["summary"]:
             dB = {k: "-" if row[k] is None else f"{row[k]:.2f}" for k in SCORES if k.startswith(("psnr", "gain"))}
-            path, several = row["modal_path"] or "", row["n"] > 1  # of a single image the share says nothing
+            path, several = row["modal_path"] or "", row["n"] > 1  # the share of a single image means nothing
             route = f"{path} ({row['modal_share']:.0%})" if path and several else path
             restored = dB["psnr"] + ("" if row["psnr_low"] is None else f" ({dB['psnr_low']} to {dB['psnr_high']})")
             ssim = f"{row['ssim_input']:.3f} | {row['ssim']:.3f}"
@@ -88,19 +88,19 @@ def main() -> None:
     parser.add_argument("--half", action="store_true", help="ship float16 weights")
     args = parser.parse_args()
     net, card = checkpoint.load_net(args.run)
-    if args.half:  # what is scored is what is shipped
+    if args.half:  # the weights that are scored are the ones that are shipped
         net, card = checkpoint.load_net(checkpoint.save_weights(args.out, net, card, half=True))
     log = (args.run / "log.jsonl").read_bytes()
     records = [json.loads(line) for line in log.splitlines()]
     card["name"] = card["config"]["name"]
     card["parameters"] = slerlib.parameter_counts(net)
     card["log_sha256"] = hashlib.sha256(log).hexdigest()
-    if card["config"]["train"]["stage_a"]:  # of a warm start past stage A it would tell of the weights it began with
+    if card["config"]["train"]["stage_a"]:  # without stage A it would describe the weights of the start
         card["anchor_accuracy_after_stage_a"] = next(r["anchor_accuracy"] for r in records if "anchor_accuracy" in r)
-    asked = [(args.val, "demo", args.val_name or args.val.name)] if args.val else []
-    asked += [(args.pairs, "pairs", "test sets")] if args.pairs else []
-    asked.append(("demo", "demo", "bundled photographs"))
-    card["scores"] = [scored(slerlib.evaluate(net, root, kind, progress=True), name) for root, kind, name in asked]
+    suites = [(args.val, "demo", args.val_name or args.val.name)] if args.val else []
+    suites += [(args.pairs, "pairs", "test sets")] if args.pairs else []
+    suites.append(("demo", "demo", "bundled photographs"))
+    card["scores"] = [scored(slerlib.evaluate(net, root, kind, progress=True), name) for root, kind, name in suites]
     checkpoint.save_weights(args.out, net, card, half=args.half)
     write_atomic(args.out / "CARD.md", markdown(card, args.notes.read_text()).encode())
     print((args.out / "CARD.md").read_text())
