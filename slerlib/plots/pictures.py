@@ -88,8 +88,8 @@ def picture_grid(pictures: Sequence[tuple[str, Tensor, ...]], side: int = 256) -
     return finished(picture_table(rows, titles), alt, "jpeg")
 
 
-def decibels(value: float) -> str:
-    return "identical" if math.isinf(value) else f"{value:.1f} dB"
+def decibels(value: float, digits: int = 1) -> str:
+    return "identical" if math.isinf(value) else f"{value:.{digits}f} dB"
 
 
 @styled

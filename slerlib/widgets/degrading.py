@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from ..data.degrade import DEGRADATIONS, NOISE_CLASSES, degrade, sigma_of
 from ..errors import UserError
 from ..evaluation.metrics import psnr
 from ..inference.restore import restore
+from ..plots.pictures import decibels
 from .explorer import SIDE, Explorer, Look, central, dropdown, network, slider
 
 if TYPE_CHECKING:
@@ -74,10 +74,6 @@ def label(degradation: str, severity: float) -> str:
     return f"noise {sigma_of(severity):g}" if degradation == "noise" else f"{degradation} {severity:.2f}"
 
 
-def decibels(value: float) -> str:
-    return "identical" if math.isinf(value) else f"{value:.2f} dB"
-
-
 def scores(model: SLERIR, clean_CHW: Tensor, degraded_CHW: Tensor) -> dict[str, object]:
     """Restored along its own path: degraded, restored, psnr_input, psnr, trace."""
     restored_CHW, trace = restore(model, degraded_CHW, return_trace=True)
@@ -88,7 +84,7 @@ def scores(model: SLERIR, clean_CHW: Tensor, degraded_CHW: Tensor) -> dict[str, 
 def _look(model: SLERIR, clean_CHW: Tensor, degradation: str, severity: float, seed: int) -> Look:
     seen = scores(model, clean_CHW, degrade(clean_CHW, degradation, severity, seed))
     trace, name = seen["trace"], label(degradation, severity)
-    line = f"{name}: input {decibels(seen['psnr_input'])}, restored {decibels(seen['psnr'])}; "
+    line = f"{name}: input {decibels(seen['psnr_input'], 2)}, restored {decibels(seen['psnr'], 2)}; "
     line += f"path {trace.path_strings()[0]}; nearest anchor {trace.nearest_anchor()[0]}, "
     line += f"{trace.anchor_angle.min():.0f} degrees away"
     if flags := trace.flags()[0]:

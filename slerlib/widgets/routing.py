@@ -16,7 +16,8 @@ from ..data.degrade import degrade
 from ..evaluation.metrics import psnr
 from ..inference.restore import restore
 from ..model.router import path_digits
-from .degrading import decibels, kind_and_severity, label, scores
+from ..plots.pictures import decibels
+from .degrading import kind_and_severity, label, scores
 from .explorer import SIDE, Explorer, Look, central, dropdown, network
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def _look(model: SLERIR, clean_CHW: Tensor, name: str, own: dict, **experts: int
     own_path = own["trace"].path[0].tolist()
     differ = sum(a != b for a, b in zip(seen["path"], own_path, strict=True))
     line = f"path {path_digits(seen['path'])}, which differs from the own path {path_digits(own_path)} "
-    line += f"at {differ} of {len(own_path)} layers: restored {decibels(seen['psnr'])}, "
+    line += f"at {differ} of {len(own_path)} layers: restored {decibels(seen['psnr'], 2)}, "
     line += f"{seen['gain']:+.2f} dB against the own path."
     return Look(line, (plots.picture_grid([(name, clean_CHW, seen["degraded"], seen["restored"])]),), seen)
 
