@@ -101,6 +101,11 @@ def as_array(x) -> np.ndarray:
     return x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
 
 
+def seeded_rows(n: int, limit: int) -> np.ndarray:
+    """Row numbers in order: all, or `limit` of them drawn with the seed 0."""
+    return np.arange(n) if n <= limit else np.sort(np.random.default_rng(0).choice(n, limit, replace=False))
+
+
 # --- statistics of counts (..., K, L, E); leading dimensions are draws ------------------------------------------------
 
 

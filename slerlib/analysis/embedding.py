@@ -12,7 +12,6 @@ Legend: n points, D dimensions of the data, m of the map (2; 3 on a sphere), K a
 from __future__ import annotations
 
 import hashlib
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,9 +26,9 @@ from .. import provenance, sphere
 from ..errors import UserError
 from ..files import save_arrays, sha256_of
 from ..model.router import Trace
-from .chance import as_array
+from .chance import as_array, seeded_rows
 from .store import Traces
-from .trace import cache_folder, keep
+from .trace import Cache, cache_folder, keep
 
 METHODS = ("pca", "umap_plane", "umap_sphere")
 NEIGHBOURS = 15  # of umap, and of every quality number
@@ -79,12 +78,7 @@ def embed(traces: Points, method: str = "pca", seed: int | None = 0) -> np.ndarr
 
 
 def make_map(
-    traces: Points,
-    method: str = "pca",
-    seed: int | None = 0,
-    *,
-    measure: bool = True,
-    cache: str | os.PathLike | bool | None = None,
+    traces: Points, method: str = "pca", seed: int | None = 0, *, measure: bool = True, cache: Cache = None
 ) -> Map:
     """`embed` with anchors and pins placed in the same fit, quality numbers, and a cache.
 
@@ -121,7 +115,7 @@ def quality(rows: np.ndarray, points: np.ndarray, method: str, seed: int | None 
     """
     from sklearn.manifold import trustworthiness
 
-    chosen = _seeded_rows(len(rows), QUALITY_LIMIT)
+    chosen = seeded_rows(len(rows), QUALITY_LIMIT)
     rows, points = _unit(rows[chosen]), points[chosen]
     k = min(NEIGHBOURS, (len(rows) - 1) // 2)
     near, drawn = _nearest(rows, k), _nearest(points, k)
@@ -191,7 +185,7 @@ def _fit(rows: np.ndarray, method: str, seed: int | None) -> np.ndarray:
         from sklearn.decomposition import PCA
 
         return PCA(2, svd_solver="full").fit_transform(rows).astype(np.float32)
-    chosen = _seeded_rows(len(rows), FIT_LIMIT)
+    chosen = seeded_rows(len(rows), FIT_LIMIT)
     options = {}
     if method == "umap_sphere":
         options = {"output_metric": "haversine", "init": _sphere_start(rows[chosen]), "learning_rate": SPHERE_STEP}
@@ -251,11 +245,6 @@ def _rows(traces: Points) -> np.ndarray:
 
 def _unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-
-
-def _seeded_rows(n: int, limit: int) -> np.ndarray:
-    """Row numbers in order: all, or `limit` of them drawn with the seed 0."""
-    return np.arange(n) if n <= limit else np.sort(np.random.default_rng(0).choice(n, limit, replace=False))
 
 
 def _nearest(points: np.ndarray, k: int) -> np.ndarray:

@@ -20,7 +20,7 @@ import torch
 from .. import sphere
 from ..errors import UserError
 from ..evaluation.metrics import FEWEST_SCENES
-from .chance import scene_draws
+from .chance import scene_draws, seeded_rows
 from .store import Traces
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ NEIGHBOURS = 5  # of the k-NN vote
 DRAWS = 1000  # bootstrap samples
 SHUFFLES = 5
 ROWS = 4_000  # measured on at most so many rows, drawn with the seed 0: the cosines of all pairs are held at once
-FOLDS = 5  # of the linear probe, by scene
+SPLITS = 5  # of the linear probe, by scene
 
 
 def measures(traces: Traces, seed: int = 0) -> DataFrame:
@@ -55,7 +55,7 @@ def measures(traces: Traces, seed: int = 0) -> DataFrame:
     """
     import pandas as pd
 
-    traces = traces if len(traces) <= ROWS else traces.select(_draw(len(traces)))
+    traces = traces.select(seeded_rows(len(traces), ROWS))
     z_nD = sphere.normalise(torch.from_numpy(traces.embedding)).double().numpy()
     classes, label_n = np.unique(traces.table.label.to_numpy(dtype=str), return_inverse=True)
     _, scene_n = np.unique(traces.table.scene.to_numpy(dtype=str), return_inverse=True)
@@ -91,10 +91,6 @@ def measures(traces: Traces, seed: int = 0) -> DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns="value low high shuffled reference meaning".split())
 
 
-def _draw(n: int) -> np.ndarray:
-    return np.sort(np.random.default_rng(0).choice(n, ROWS, replace=False))
-
-
 def _silhouette(cosine_nn: np.ndarray, label_n: np.ndarray) -> np.ndarray:
     from sklearn.metrics import silhouette_samples
 
@@ -122,10 +118,10 @@ def _probe(z_nD: np.ndarray, label_n: np.ndarray, scene_n: np.ndarray) -> np.nda
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold
 
-    folds, right = min(FOLDS, len(np.unique(scene_n))), np.full(len(label_n), math.nan)
-    if folds < 2:
+    splits, right = min(SPLITS, len(np.unique(scene_n))), np.full(len(label_n), math.nan)
+    if splits < 2:
         return right
-    for train, test in GroupKFold(folds).split(z_nD, label_n, scene_n):
+    for train, test in GroupKFold(splits).split(z_nD, label_n, scene_n):
         if len(np.unique(label_n[train])) < 2:
             return np.full(len(label_n), math.nan)
         with warnings.catch_warnings():  # shuffled labels may not converge, which is not the question here

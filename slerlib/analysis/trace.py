@@ -16,6 +16,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,8 @@ FIXED = ("noise15", "noise25", "noise50", "clean")  # tasks that a severity does
 #: What traces depend on: the rooms below this one (the layers in pyproject.toml). A change there makes the cache anew.
 BELOW = ("checkpoint.py", "config", "data", "errors.py", "evaluation", "files.py", "images", "inference", "model")
 BELOW += ("provenance.py", "sharding.py", "sphere.py")
+
+Cache = str | os.PathLike | bool | None  # folder; None: $SLERLIB_CACHE or the folder of the person; False: no cache
 
 
 @dataclass(frozen=True)
@@ -85,16 +88,9 @@ class Grid:
 
 
 def collect(
-    model: SLERIR,
-    cases: Grid | Iterable[Case | LoadedCase],
-    *,
-    restore: bool = True,
-    views: Sequence[str] = ("image",),
-    side: int = 128,
-    batch: int = 16,
-    cache: str | os.PathLike | bool | None = None,
-    progress: bool = False,
-) -> Traces:
+    model: SLERIR, cases: Grid | Iterable[Case | LoadedCase], *, restore: bool = True,
+    views: Sequence[str] = ("image",), side: int = 128, batch: int = 16, cache: Cache = None, progress: bool = False
+) -> Traces:  # fmt: skip
     """One pass over a data set: encode every image, and restore it if asked to.
 
     Arguments
@@ -109,6 +105,9 @@ def collect(
     Raises UserError for unknown views, unreadable data, and encoding only where the route is decided on the way
     (router "sphere_stage").
     """
+    from tqdm import tqdm
+
+    shown = partial(tqdm, unit="image", desc="collect", disable=not progress)
     if not views or set(views) - set(VIEWS):
         raise UserError(f"views are some of {VIEWS}; got {tuple(views)}. Leave it out for whole images.")
     if not restore and model.cfg.router == "sphere_stage":
@@ -117,14 +116,13 @@ def collect(
     if isinstance(cases, str | os.PathLike):
         raise UserError(f"Traces are collected over a Grid or over cases; got {cases!r}. Pass Grid({str(cases)!r}).")
     if not isinstance(cases, Grid):
-        return _collected(model, _shown(cases, progress), math.nan, math.nan, **options)
+        return _collected(model, shown(cases), math.nan, math.nan, **options)
     network, parts = network_hash(model), []
     for part in cases.parts():
         file = None if cache is False else cache_folder(cache) / f"traces-{_key(network, part, options)}.npz"
         traces = _cached(file)
         if traces is None:
-            images = _shown(part.cases(), progress)
-            traces = _collected(model, images, part.severities[0], part.seeds[0], **options)
+            traces = _collected(model, shown(part.cases()), part.severities[0], part.seeds[0], **options)
             keep(file, traces.save)
         parts.append(traces)
     return Traces.concatenate(parts)
@@ -145,14 +143,6 @@ def keep(file: Path | None, save: Callable[[Path], object]) -> None:
             save(file)
     except OSError as error:
         warnings.warn(f"Not cached in {file.parent} ({error.strerror}); set SLERLIB_CACHE.", stacklevel=3)
-
-
-def _shown(cases: Iterable[Case], progress: bool) -> Iterable[Case]:
-    if not progress:
-        return cases
-    from tqdm import tqdm
-
-    return tqdm(cases, unit="image", desc="collect")
 
 
 def encode(model: SLERIR, x_BCHW: Tensor, labels: Tensor | None = None) -> Trace:
@@ -233,7 +223,7 @@ def _key(network: str, part: Grid, options: dict) -> str:
     return hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def cache_folder(cache: str | os.PathLike | bool | None = None) -> Path:
+def cache_folder(cache: Cache = None) -> Path:
     """The given folder, else $SLERLIB_CACHE, else ~/.cache/slerlib."""
     if isinstance(cache, (str, os.PathLike)):
         return Path(cache)

@@ -47,16 +47,9 @@ def minus(text: str) -> str:
 
 
 def matrix(
-    ax: Axes,
-    values: np.ndarray,
-    rows: Sequence[str],
-    columns: Sequence[str],
-    text: Callable[[float], str],
-    frames: Iterable[tuple[int, int]] = (),
-    frame: str = style.ORANGE,
-    size: float = 10.5,
-    **shades,
-) -> None:
+    ax: Axes, values: np.ndarray, rows: Sequence[str], columns: Sequence[str], text: Callable[[float], str],
+    frames: Iterable[tuple[int, int]] = (), frame: str = style.ORANGE, size: float = 10.5, **shades
+) -> None:  # fmt: skip
     """Heat map with `text(value)` in every cell and the names of the columns above; NaN has no colour.
 
     frames: (row, column) of the cells that get a frame. shades: options of `seaborn.heatmap`: cmap, vmin, vmax.

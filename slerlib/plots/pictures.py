@@ -34,6 +34,8 @@ SHOWN = {
     "lowlight + haze + rain": ("astronaut", 0, 60),
 }
 
+SEVERITIES = (0, 0.25, 0.5, 0.75, 1)
+
 
 @styled
 def picture_row(pictures: Sequence[tuple[str, Tensor]]) -> Figure:
@@ -94,9 +96,7 @@ def decibels(value: float, digits: int = 1) -> str:
 
 @styled
 def degradation_grid(
-    pictures: Sequence[tuple[str, Tensor]] | None = None,
-    severities: Sequence[float] = (0, 0.25, 0.5, 0.75, 1),
-    seed: int = 0,
+    pictures: Sequence[tuple[str, Tensor]] | None = None, severities: Sequence[float] = SEVERITIES, seed: int = 0
 ) -> Figure:
     """One row per degradation, one column per severity, with the PSNR against the clean picture below each.
 

@@ -131,10 +131,8 @@ def path_flow(path_NL: np.ndarray, labels: Sequence[str], ax: Axes | None = None
     """
     from matplotlib.patches import PathPatch, Rectangle
 
-    labels = [str(label) for label in labels]
+    labels = labels_of(path_NL, labels, "path")
     path_NL = np.array([[int(expert) for expert in path] for path in path_NL])
-    if not labels or len(labels) != len(path_NL):
-        raise UserError(f"A flow needs a path and a label for each image; got {len(path_NL)} and {len(labels)}.")
     names, layers = list(dict.fromkeys(labels)), path_NL.shape[1]
     looks = class_looks(names, names)
     label_N = np.array([names.index(label) for label in labels])

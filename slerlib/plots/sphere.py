@@ -20,6 +20,7 @@ import torch
 
 from .. import sphere
 from ..errors import UserError
+from .marks import labels_of
 from .style import BLACK, DPI, SMALL, VERMILLION, WIDTH, class_looks, finished, styled
 
 if TYPE_CHECKING:
@@ -87,9 +88,7 @@ def globe_view(chart: Map, labels: Sequence[str], names: Sequence[str] = (), fra
 
 
 def _labels(chart: Map, labels: Sequence[str], names: Sequence[str]) -> list[str]:
-    labels = [str(label) for label in labels]
-    if len(labels) != len(chart.points):
-        raise UserError(f"A map needs a label for each point; got {len(labels)} labels for {len(chart.points)} points.")
+    labels = labels_of(chart.points, labels, "point")
     if chart.anchors is not None and len(names) != len(chart.anchors):
         raise UserError(
             f"This map holds {len(chart.anchors)} anchors, each drawn with its name; got {len(names)} names. Pass "

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from typing import TYPE_CHECKING
 
-from PIL import Image
 from torch import Tensor
 
 from .. import plots
@@ -15,7 +13,7 @@ from ..errors import UserError
 from ..evaluation.metrics import psnr
 from ..inference.restore import restore
 from ..plots.pictures import decibels
-from .explorer import SIDE, Explorer, Look, central, dropdown, network, slider
+from .explorer import SIDE, Explorer, Look, Photograph, central, dropdown, network, slider
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,12 +24,7 @@ STILL = (0.25, 0.5, 1.0)  # severities of the still twin
 
 
 def degrade_and_restore(
-    model: SLERIR,
-    image: str | os.PathLike | Image.Image | Tensor,
-    degradation: str = "rain",
-    severity: float = 0.5,
-    seed: int = 0,
-    side: int = SIDE,
+    model: SLERIR, image: Photograph, degradation: str = "rain", severity: float = 0.5, seed: int = 0, side: int = SIDE
 ) -> Explorer:
     """Explorer of one photograph: degraded, restored, with its path and its angles to the anchors.
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from ..model.network import SLERIR
 
+Photograph = str | os.PathLike | Image.Image | Tensor
 SIDE = 256  # central pixels of a photograph that are shown and restored: an answer within a second on a laptop
 
 
@@ -171,7 +172,7 @@ def network(model: SLERIR) -> SLERIR:
     return model
 
 
-def central(image: str | os.PathLike | Image.Image | Tensor, side: int) -> Tensor:
+def central(image: Photograph, side: int) -> Tensor:
     """(3, H, W) of at most side x side pixels, from the middle of a photograph. Raises UserError for no photograph."""
     from ..evaluation.cases import centre
 

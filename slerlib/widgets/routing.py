@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from typing import TYPE_CHECKING
 
-from PIL import Image
 from torch import Tensor
 
 from .. import plots
@@ -18,7 +16,7 @@ from ..inference.restore import restore
 from ..model.router import path_digits
 from ..plots.pictures import decibels
 from .degrading import kind_and_severity, label, scores
-from .explorer import SIDE, Explorer, Look, central, dropdown, network
+from .explorer import SIDE, Explorer, Look, Photograph, central, dropdown, network
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,12 +25,7 @@ if TYPE_CHECKING:
 
 
 def route(
-    model: SLERIR,
-    image: str | os.PathLike | Image.Image | Tensor,
-    degradation: str = "rain",
-    severity: float = 0.5,
-    seed: int = 0,
-    side: int = SIDE,
+    model: SLERIR, image: Photograph, degradation: str = "rain", severity: float = 0.5, seed: int = 0, side: int = SIDE
 ) -> Explorer:
     """Explorer of the 3^8 paths of one degraded photograph, beginning with the path that the network chooses.
 
