@@ -10,6 +10,7 @@ Nothing heavy loads here: pandas, matplotlib, scikit-image, umap and papermill a
 from . import config, sphere
 from .analysis.embedding import embed
 from .analysis.routing import routing_table
+from .checkpoint import save
 from .comparison.compare import compare
 from .data.degrade import DEGRADATIONS, degrade
 from .errors import UserError
@@ -45,6 +46,7 @@ __all__ = [
     "published",
     "restore",
     "routing_table",
+    "save",
     "save_results",
     "sphere",
     "ssim",

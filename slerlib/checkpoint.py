@@ -3,29 +3,38 @@
     folder/model.safetensors   weights (EMA); the metadata holds the configuration of the model
     folder/card.json           configuration, data, steps, machine, scores, sha256 of the weights
     folder/state.pt            everything needed to resume; loads with weights_only=True
-    folder/log.jsonl           one line per step, and what was found between steps
+    folder/log.jsonl           one line per step, and notes between steps
 
-Every file is written under a temporary name and renamed: a kill leaves the old file or the new one, never half of one.
+Weights of other programs (a state dict in a .pt, .pth or .safetensors file) come in beside a card, or with a recipe.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import math
 import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 from . import config
 from .errors import UserError
-from .files import PACKAGE, renamed_together, write_atomic
+from .files import PACKAGE, read_json, renamed_together, unwritable, write_atomic
 from .model.network import SLERIR
 
 WEIGHTS, CARD, STATE, LOG = "model.safetensors", "card.json", "state.pt", "log.jsonl"
 STATE_KEYS = ("config", "step", "anchored", "seconds", "averaged", "net", "ema", "optimiser", "rng")
+FOREIGN = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")  # suffixes of state dicts
+NESTED = ("params_ema", "params", "state_dict", "model")  # keys under which training programs keep theirs
+MEASURED = ("scores", "log_sha256", "anchor_accuracy_after_stage_a")  # of the very weights that a card came with
+
+
+# --- where checkpoints are
 
 
 def search_path() -> list[Path]:
@@ -34,28 +43,67 @@ def search_path() -> list[Path]:
     return [*own, PACKAGE.parent / "data" / "checkpoints", PACKAGE / "_checkpoints"]
 
 
-def find(name_or_path: str | Path) -> Path:
-    """Folder of a checkpoint given by name or path. Raises UserError that lists what there is."""
+def weights_file(name_or_path: str | os.PathLike) -> Path:
+    """The weights of a checkpoint: a shipped name, a folder or a file. Raises UserError that lists the names."""
     path = Path(name_or_path)
     if (path / WEIGHTS).is_file():
-        return path
-    if path.name == WEIGHTS and path.is_file():
-        return path.parent
+        return path.resolve() / WEIGHTS
+    if path.suffix in FOREIGN and path.is_file():
+        return path.resolve()
     for folder in search_path():
         if str(name_or_path) == path.name and (folder / path.name / WEIGHTS).is_file():
-            return folder / path.name
-    known = sorted({p.parent.name for folder in search_path() if folder.is_dir() for p in folder.glob(f"*/{WEIGHTS}")})
+            return folder.resolve() / path.name / WEIGHTS
+    names = sorted({p.parent.name for folder in search_path() if folder.is_dir() for p in folder.glob(f"*/{WEIGHTS}")})
     raise UserError(
-        f"A checkpoint is a shipped name ({', '.join(known) or 'none found'}) or a folder with {WEIGHTS} and {CARD}; "
-        f"got {str(name_or_path)!r}. Searched: {', '.join(map(str, search_path()))}."
+        f"A checkpoint is a shipped name ({', '.join(names) or 'none found'}), a folder with {WEIGHTS} and {CARD}, or "
+        f"a state dict ({', '.join(FOREIGN)}); got {str(name_or_path)!r}. "
+        f"Searched: {', '.join(map(str, search_path()))}."
     )
+
+
+def find(name_or_path: str | os.PathLike) -> Path:
+    """The folder of a checkpoint."""
+    return weights_file(name_or_path).parent
+
+
+# --- writing
+
+
+def save(model: nn.Module, folder: str | os.PathLike, overwrite: bool = False) -> Path:
+    """Write the weights and the card of a network; `slerlib.load` of the folder gives them back.
+
+    model: an `SLERIR`, also inside DataParallel, torch.compile or AveragedModel. Its card is kept, but for the scores
+    it came with, which new weights would not have. overwrite: the folder may hold files; those of the same names are
+    replaced. Raises UserError for another kind of module, for a folder that is in use, and for a full disk.
+    """
+    while not isinstance(model, SLERIR) and (inner := getattr(model, "module", getattr(model, "_orig_mod", None))):
+        model = inner
+    if not isinstance(model, SLERIR):
+        raise UserError(f"slerlib.save takes an SLERIR network; got {type(model).__name__}. Pass the network itself.")
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"slerlib.save writes into a folder; {folder} is a file. Name another one.")
+    if not overwrite and folder.is_dir() and (names := sorted(path.name for path in folder.iterdir())):
+        raise UserError(
+            f"slerlib.save writes into a new or empty folder; {folder} holds {', '.join(names[:5])}. Name another one, "
+            "or pass overwrite=True."
+        )
+    multiple = math.lcm(8, model.cfg.stride)  # of a training crop, which must fit into the context view
+    data = {"crop": model.cfg.context // multiple * multiple}
+    card = {"name": folder.name, "config": {"name": folder.name, "data": data}}
+    card |= {key: value for key, value in getattr(model, "card", {}).items() if key not in MEASURED}
+    card["config"] = {**card["config"], "model": config.to_dict(model.cfg)}
+    try:
+        return save_weights(folder, model, card)
+    except OSError as error:
+        raise unwritable("slerlib.save writes weights and a card", folder, error) from None
 
 
 def save_weights(folder: str | Path, net: SLERIR, card: dict, half: bool = False) -> Path:
     """Write weights and card. `card` holds at least `config`; the sha256 of the weights is filled in here.
 
     half: parameters as float16, half the size; those of the router (anchors, pins: unit vectors) stay float32. Loading
-    makes all float32 again.
+    makes all float32 again. Raises OSError where the disk cannot take them.
     """
     from safetensors.torch import save
 
@@ -66,70 +114,89 @@ def save_weights(folder: str | Path, net: SLERIR, card: dict, half: bool = False
         tensors |= {n: tensors[n].half() for n, _ in net.named_parameters() if not n.startswith("router.")}
     model = json.dumps(config.to_dict(net.cfg), sort_keys=True)
     # one key alone: safetensors writes several in a random order, and the same weights would have several hashes
-    content = save(tensors, metadata={"slerlib.model": model})
-    card = {**card, "weights_sha256": hashlib.sha256(content).hexdigest()}
-    text = (json.dumps(card, indent=2) + "\n").encode()
-    with renamed_together(folder / WEIGHTS, folder / CARD) as (weights, written):
-        weights.write_bytes(content)
-        written.write_bytes(text)
+    data = save(tensors, metadata={"slerlib.model": model})
+    card = {**card, "weights_sha256": hashlib.sha256(data).hexdigest()}
+    with renamed_together(folder / WEIGHTS, folder / CARD) as (weights, text):
+        weights.write_bytes(data)
+        text.write_bytes((json.dumps(card, indent=2) + "\n").encode())
     return folder
 
 
-def weights_file(checkpoint: str | os.PathLike) -> Path:
-    """The weights that a checkpoint's name or path means. Raises UserError when there are none."""
-    return find(checkpoint).resolve() / WEIGHTS
+# --- reading
 
 
 def read_card(folder: Path) -> dict:
-    try:
-        card = json.loads((folder / CARD).read_text())
-    except FileNotFoundError:
-        raise UserError(
-            f"A checkpoint needs its {CARD} beside the weights; {folder} has none. Copy the whole folder."
-        ) from None
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{folder / CARD} is not valid JSON (line {error.lineno}: {error.msg}). Copy the checkpoint again."
-        ) from None
-    except UnicodeDecodeError:
-        raise UserError(f"A card is text; {folder / CARD} is not (UTF-8). Copy the checkpoint again.") from None
-    config_ = card.get("config") if isinstance(card, dict) else None
-    if not isinstance(config_, dict) or "name" not in config_:
-        raise UserError(
-            f"A card is a JSON object with the `config` of the training; {folder / CARD} has none. "
-            "Copy the checkpoint again."
-        )
+    """The card of a checkpoint. Raises UserError for a file that is missing or damaged."""
+    repair = f"Copy the whole folder of the checkpoint again: {WEIGHTS} and {CARD} belong together."
+    card = read_json(folder / CARD, "A card", ("config",), repair)
+    if not isinstance(card["config"], dict) or "name" not in card["config"]:
+        raise UserError(f"The `config` of a card is an object with a name; that in {folder / CARD} is not. {repair}")
     return card
 
 
-def load_net(name_or_path: str | Path, device: torch.device | str = "cpu") -> tuple[SLERIR, dict]:
-    """(network in eval mode, card). Raises UserError when a file is missing, damaged, changed or does not fit."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load
+def load_net(
+    name_or_path: str | os.PathLike, device: torch.device | str = "cpu", recipe: str | config.RunConfig | None = None
+) -> tuple[SLERIR, dict]:
+    """(network in eval mode, card). Raises UserError when a file is missing, damaged, changed or does not fit.
 
-    folder = find(name_or_path)
-    card = read_card(folder)
-    content = (folder / WEIGHTS).read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != card.get("weights_sha256"):
+    recipe: name or configuration of the network, for weights without a card.
+    """
+    path = weights_file(name_or_path)
+    if recipe is not None:
+        cfg = config.recipe(recipe) if isinstance(recipe, str) else recipe
+        card = {"name": path.stem, "config": config.to_dict(cfg)}
+    elif path.name == WEIGHTS or (path.parent / CARD).is_file():
+        card = read_card(path.parent)
+    else:
         raise UserError(
-            f"The weights must have the sha256 that their card states; {folder / WEIGHTS} has {digest[:12]}..., "
-            f"the card says {str(card.get('weights_sha256'))[:12]}... The file was changed or damaged: "
-            "copy the checkpoint again."
+            f"Weights need the configuration of their network: a {CARD} beside them, or a recipe; {path} has neither. "
+            'Name the recipe, slerlib.load(path, recipe="tiny"), or build the network, net.load_state_dict(...) the '
+            "weights into it, and slerlib.save(net, folder) them as a checkpoint."
         )
-    cfg = _known(lambda: config.from_dict(config.RunConfig, card["config"]), folder / CARD)
+    cfg = _understood(lambda: config.from_dict(config.RunConfig, card["config"]), path.parent / CARD)
     net = SLERIR(cfg.model)
-    try:
-        tensors = load(content)
-    except SafetensorError as error:
-        raise UserError(
-            f"{folder / WEIGHTS} is not a readable safetensors file ({error}). Copy the checkpoint again."
-        ) from None
-    load_tensors(net, tensors, str(folder))
+    sha256 = None if recipe is not None else str(card.get("weights_sha256"))
+    load_tensors(net, _state_dict(path, sha256), str(path))
     return net.to(device).eval(), card
 
 
-def _known(read: Callable[[], config.RunConfig], where: Path) -> config.RunConfig:
+def _state_dict(path: Path, sha256: str | None) -> dict[str, Tensor]:
+    """The tensors in a file, by the names that they have in the network itself.
+
+    sha256: of a checkpoint's own weights, from its card. Prefixes of DataParallel, torch.compile and AveragedModel go.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    repair = "Copy the file again."
+    try:
+        if path.suffix == ".safetensors":
+            data = path.read_bytes()
+            digest = hashlib.sha256(data).hexdigest()
+            if path.name == WEIGHTS and sha256 is not None and digest != sha256:
+                raise UserError(
+                    f"The weights must have the sha256 that their card states; {path} has {digest[:12]}..., the card "
+                    f"states {sha256[:12]}... The file was changed or damaged: copy the checkpoint again."
+                )
+            tensors = load(data)
+        else:
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError, RuntimeError, EOFError, LookupError, pickle.UnpicklingError) as error:
+        reason = (str(error) or "no message").splitlines()[0]
+        raise UserError(f"{path} cannot be read as weights ({type(error).__name__}: {reason}). {repair}") from None
+    for key in NESTED:
+        if isinstance(tensors, dict) and isinstance(tensors.get(key), dict):
+            tensors = tensors[key]
+    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
+        raise UserError(
+            f"A file of weights holds a state dict: names and tensors; {path} holds something else. Save "
+            "net.state_dict() alone, or load_state_dict it in Python and slerlib.save the network."
+        )
+    names = {key: key.replace("_orig_mod.", "").removeprefix("module.") for key in tensors if key != "n_averaged"}
+    return {name: tensors[key] for key, name in names.items()}
+
+
+def _understood(read: Callable[[], config.RunConfig], where: Path) -> config.RunConfig:
     """The configuration that `read` returns; a UserError names the file that this version does not understand."""
     try:
         return read()
@@ -140,8 +207,12 @@ def _known(read: Callable[[], config.RunConfig], where: Path) -> config.RunConfi
         ) from None
 
 
-def load_tensors(net: SLERIR, tensors: dict[str, torch.Tensor], where: str) -> None:
-    """Copy weights into a network of the same configuration; otherwise UserError with the first differing names."""
+def load_tensors(net: SLERIR, tensors: dict[str, Tensor], where: str) -> None:
+    """Copy weights into a network of the same configuration.
+
+    Raises UserError with the names of tensors that do not fit, or that hold NaN or infinity: a network with such an
+    anchor or pin would send every image along one path.
+    """
     own = net.state_dict()
     wrong = [f"{key} is missing" for key in own if key not in tensors]
     wrong += [f"{key} is not part of this network" for key in tensors if key not in own]
@@ -153,7 +224,12 @@ def load_tensors(net: SLERIR, tensors: dict[str, torch.Tensor], where: str) -> N
     if wrong:
         raise UserError(
             f"Weights must fit the configuration; in {where}, {len(wrong)} tensors do not: {'; '.join(wrong[:3])}. "
-            f"Was {CARD} edited? Copy the checkpoint again."
+            f"Was {CARD} edited, or is it another recipe? Copy the checkpoint again, or name the recipe."
+        )
+    if bad := [key for key, value in tensors.items() if not value.isfinite().all()]:
+        raise UserError(
+            f"Weights must be finite numbers; in {where}, {', '.join(bad[:3])} holds NaN or infinity"
+            f"{f', and {len(bad) - 3} tensors more' if len(bad) > 3 else ''}. Take an earlier checkpoint."
         )
     net.load_state_dict(tensors)
 
@@ -192,9 +268,14 @@ def _is_added(key: str, blocks: tuple[int, ...]) -> bool:
     return part == "stages" and int(numbers[3]) >= blocks[int(numbers[0])]
 
 
+# --- the resumable state
+
+
 def save_state(path: Path, state: dict) -> None:
-    """Write the resumable state. Raises OSError or RuntimeError where the disk cannot take it."""
-    write_atomic(path, lambda file: torch.save(state, file))
+    """Write the resumable state. Raises OSError where the disk cannot take it."""
+    data = io.BytesIO()
+    torch.save(state, data)  # not into the file: there torch hides the reason why the disk refuses
+    write_atomic(path, data.getbuffer())
 
 
 def load_state(path: Path, cfg: config.RunConfig) -> dict:
@@ -216,7 +297,7 @@ def load_state(path: Path, cfg: config.RunConfig) -> dict:
             f"The state of a training holds {', '.join(STATE_KEYS)}; {path} lacks {', '.join(missing)}. "
             f"Delete it and start anew, or warm-start with --init {path.parent}."
         )
-    different = config.differences(_known(lambda: config.from_json(state["config"]), path), cfg)
+    different = config.differences(_understood(lambda: config.from_json(state["config"]), path), cfg)
     if different:
         raise UserError(
             f"A run resumes with the configuration it began with; in {path.parent} these differ (saved != asked): "

@@ -13,7 +13,7 @@ from slerlib.ablation import run as ablation
 from slerlib.ablation import tables as ablations
 from slerlib.cli.parser import build_parser
 from slerlib.data.sources import Sources
-from slerlib.train import loop, stages
+from slerlib.train import lock, loop, stages
 
 BUDGET = ablation.Budget(stage_a=2, steps=4, images=1, pairs=1)
 
@@ -89,7 +89,8 @@ def test_rows_and_folders(done):
     assert table.variant.tolist() == ["sler", "modal_paths", "dense", "plain_sphere"]
     assert np.isfinite(table.psnr).all() and np.isnan(table.low).all()  # one seed: no interval
     assert {p.name for p in out.iterdir()} == {
-        "ablations.csv", "budget.json", "stage_a-recipe-0", "stage_a-glgf=off_inject=none-0",
+        "ablations.csv", "budget.json", "ablations.lock", "running.lock",
+        "stage_a-recipe-0", "stage_a-glgf=off_inject=none-0",
         "sler-0", "dense-0", "plain_sphere-0",
     }  # fmt: skip
     rows = ablations.read(out)
@@ -166,6 +167,8 @@ def test_refusals(done, photographs, val):
     with pytest.raises(UserError, match="does not exist"):
         ablation.ablate(photographs, val / "nothing", out / "other", ["sler"], (0,), BUDGET)
     assert not (out / "other").exists()
+    with lock.hold(out, "Another"), pytest.raises(UserError, match="another process works in"):
+        ablation.ablate(photographs, val, out, ["sler"], (0,), BUDGET)
 
 
 def test_a_cut_off_training_is_not_taken_over_by_another_budget(photographs, val, tmp_path, monkeypatch):

@@ -1,6 +1,8 @@
 """What a table of ablations says: known differences and intervals, claims both ways, the shipped table, bad tables."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -9,7 +11,8 @@ from scipy import stats
 
 from slerlib import UserError, plots
 from slerlib.ablation import tables as ablations
-from slerlib.ablation.run import VARIANTS, Table
+from slerlib.ablation.tables import Table
+from slerlib.ablation.variants import VARIANTS
 from slerlib.cli import main
 
 HALF = 4.302653 / 3**0.5  # t(0.975, 2 degrees of freedom) x standard deviation 1 / sqrt(3 seeds)
@@ -115,6 +118,47 @@ def test_two_processes_keep_the_rows_of_each_other(tmp_path):
         table.add(rows_of({name: (30.0,)}))
     rows = ablations.read(tmp_path)
     assert rows.variant.unique().tolist() == ["sler", "dense"] and len(rows) == 6 and len(one.rows) == 6
+
+
+ADDS = """
+import sys
+from pathlib import Path
+import pandas as pd
+from slerlib.ablation.tables import Table
+
+table = Table(Path(sys.argv[1]), {"data": "abc"})
+print("ready", flush=True)
+sys.stdin.readline()
+for seed in range(40):
+    table.add(pd.DataFrame({"variant": sys.argv[2], "seed": seed, "task": "rain", "psnr": [30.0]}))
+"""
+
+
+def test_two_processes_that_add_rows_at_once_lose_none(tmp_path):
+    both = [
+        subprocess.Popen([sys.executable, "-c", ADDS, str(tmp_path / "ablations.csv"), name],
+                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for name in ("sler", "dense")
+    ]  # fmt: skip
+    for process in both:
+        assert process.stdout.readline() == "ready\n"
+    for process in both:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    assert [process.wait(timeout=120) for process in both] == [0, 0]
+    for process in both:
+        process.communicate()
+    rows = pd.read_csv(tmp_path / "ablations.csv")
+    assert sorted(zip(rows.variant, rows.seed, strict=True)) == [(v, s) for v in ("dense", "sler") for s in range(40)]
+
+
+def test_a_damaged_table_is_refused_and_kept(tmp_path):
+    for name, data in (("ablations.csv", b""), ("ablations.csv", b'a,b\n"1'), ("budget.json", b"{")):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(UserError, match=f"{name}.* (cannot be read|not valid JSON)"):
+            Table(tmp_path / "ablations.csv", {"data": "abc"})
+        assert (tmp_path / name).read_bytes() == data
+        (tmp_path / name).unlink()
 
 
 def test_a_table_is_shown_without_training(tmp_path, capsys):

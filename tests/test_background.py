@@ -1,19 +1,16 @@
 """A training in a process of its own: it begins, goes on after a kill, is left alone, and says why it ended."""
 
 import json
-import os
 import shutil
-import signal
 import time
 
+import psutil
 import pytest
 import torch
 from trainings import SMALL, write_photographs
 
 from slerlib import UserError, plots
-from slerlib.train import background
-
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="file locks are those of POSIX")
+from slerlib.train import background, lock
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +31,7 @@ def test_it_survives_a_kill_and_ends_with_every_step_once(data, tmp_path, capsys
     while not (out / "state.pt").is_file() or background.progress(out).step < 15:
         assert background.progress(out).running, (out / "console.txt").read_text()
         time.sleep(0.1)
-    os.kill(int((out / "running.lock").read_text()), signal.SIGKILL)
+    psutil.Process(int((out / "running.pid").read_text())).kill()
     while background.progress(out).running:
         time.sleep(0.05)
     steps = background.progress(out).step
@@ -101,6 +98,31 @@ def test_lookers_do_not_disturb_and_other_settings_are_refused(data, tmp_path):
             begin(out, data, 40)
     finally:
         background.stop(out)
-    looker = background._lock(out, shared=True)
     assert not background.progress(out).running and not background.progress(out).done
-    looker.close()
+
+
+def test_a_look_at_a_folder_leaves_it_as_it_is(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"train": {"steps": 9}}))
+    assert not background.progress(tmp_path).running
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_alive_is_asked_of_the_lock_and_not_of_a_number(tmp_path):
+    """The number of a process that lives, this one: the training that wrote it has ended, whatever the clocks show."""
+    (tmp_path / "config.json").write_text(json.dumps({"train": {"steps": 9}}))
+    with lock.hold(tmp_path, "A training"):
+        assert background.progress(tmp_path).running
+        with pytest.raises(UserError, match="this very process"):
+            background.stop(tmp_path)
+        number = (tmp_path / "running.pid").read_text()
+    (tmp_path / "running.pid").write_text(number)
+    assert not background.progress(tmp_path).running
+
+
+def test_a_shipped_checkpoint_is_not_trained_over(untrained, tmp_path):
+    folder = shutil.copytree(untrained, tmp_path / "weights")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(UserError, match="model.safetensors"):
+        background.start("tiny", folder, None, SMALL)
+    left = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "starting.lock"}
+    assert left == before

@@ -1,7 +1,8 @@
-"""Train variants of SLER-IR, one mechanism changed at a time, and say what each mechanism is worth.
+"""Train variants of SLER-IR, one mechanism changed at a time, and measure what each mechanism is worth.
 
 Read in this order:
 
-    run.py       the variants, the budget, training and scoring
-    tables.py    the claims, and what a table of results says about each
+    variants.py  the variants, and the budget that all of them get
+    tables.py    the table of results, and what it shows about each claim of the paper
+    run.py       training and scoring
 """

@@ -4,19 +4,16 @@
     slerlib ablate sler dense --seeds 0 --steps 200 --images 2     a first look
 
 Stage A runs once per seed and encoder: what follows it cannot change it. From there every variant trains stages B and C
-for as long as SLER-IR does on the same processor: the ratio of their steps' times is measured here, interleaved, so
-that another load of the machine changes nothing; all seeds of a variant take the steps that its first one was given.
-Results are appended to a table after each training; what the table holds is not run again, and a training that was cut
-off resumes.
+for as long as SLER-IR does on the same processor. The ratio of the times of their steps is measured here, their
+steps in turns, so that another load slows both; all seeds of a variant take as many steps as its first one.
+Each training adds its rows to the table. What the table holds is not run again, and an interrupted training goes on.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import statistics
 import time
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,98 +26,15 @@ from ..errors import UserError
 from ..evaluation.cases import cases, check_readable, data_sha256
 from ..evaluation.evaluate import evaluate
 from ..evaluation.table import modal_paths, summary
-from ..files import PACKAGE, sha256_folder, write_atomic
+from ..files import PACKAGE, sha256_folder
 from ..inference.load import load
 from ..model.network import parameter_counts
-from ..train import loop, resuming, stages
+from ..train import lock, loop, resuming, stages
+from .tables import Table
+from .variants import REFERENCE, VARIANTS, Budget, Variant
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-REFERENCE = "sler"  # what the others are compared with
-TEXT = {"data": str, "val": str, "code": str}  # columns of hashes: 123456789012 and 1234567890e1 are no numbers
-
-
-@dataclass(frozen=True)
-class Variant:
-    """What differs from SLER-IR as the recipe has it."""
-
-    meaning: str
-    encoder: tuple[str, ...] = ()  # KEY=VALUE that change stage A: encoder, fusion, embedding loss
-    rest: tuple[str, ...] = ()  # KEY=VALUE that change what follows it
-    equal: str = "minutes"  # minutes | steps: what is equal to SLER-IR in stages B and C
-    of: str = ""  # another variant, whose training is looked at in another way
-
-
-PLAIN = ("model.glgf=off", "model.inject=none")
-
-VARIANTS = {
-    REFERENCE: Variant("SLER-IR, the recipe as it is"),
-    "modal_paths": Variant("SLER-IR, each class forced onto the path most of its scored images take", of=REFERENCE),
-    "oracle": Variant("labels as routes, in training and in the test", rest=("model.router=oracle",)),
-    "dense": Variant("one expert, same encoder and guide map", rest=("model.experts=1",)),
-    "dense_steps": Variant("the same at equal steps", rest=("model.experts=1",), equal="steps"),
-    "dense_wide": Variant("one expert with as many parameters as three", rest=("model.experts=1", "model.width=26")),
-    "random": Variant("a random path for each image", rest=("model.router=random",)),
-    # from a dense network to SLER-IR, one mechanism at a time
-    "plain_dense": Variant("one expert, no guide map", encoder=PLAIN, rest=("model.experts=1",)),
-    "plain_linear": Variant(
-        "+ experts at every layer behind a learned linear gate; the encoder is a plain classifier",
-        encoder=(*PLAIN, "model.sude=ce"),
-        rest=("model.router=linear",),
-    ),
-    "plain_sphere": Variant("+ the sphere with its nearest pin (SLER-IR without its guide map)", encoder=PLAIN),
-    # the router
-    "linear_gate": Variant("a learned linear gate instead of the nearest pin", rest=("model.router=linear",)),
-    "single": Variant("one decision for all layers", rest=("model.router=single",)),
-    "sphere_stage": Variant("each layer also looks at its own features", rest=("model.router=sphere_stage",)),
-    "soft": Variant("all experts run, weighted by their probability", rest=("model.router=dense",)),
-    "experts_2": Variant("two experts at each layer", rest=("model.experts=2",)),
-    "experts_4": Variant("four experts at each layer", rest=("model.experts=4",)),
-    "random_pins": Variant("pins anywhere instead of between groups of anchors", rest=("model.pin_init=random",)),
-    "learned_pins": Variant("stage C moves the pins", rest=("train.learn_pins=true",)),
-    # the embedding
-    "emergent": Variant("anchors that emerge: contrastive, triplet and uniformity", encoder=("model.sude=emergent",)),
-    "contrastive": Variant(
-        "the contrastive term alone",
-        encoder=("model.sude=emergent", "train.triplet_weight=0", "train.uniformity_weight=0"),
-    ),
-    "no_triplet": Variant(
-        "contrastive and uniformity", encoder=("model.sude=emergent", "train.triplet_weight=0")
-    ),
-    "linear_space": Variant("Euclidean space instead of the sphere", encoder=("model.sude=linear",)),
-    "classifier": Variant("a plain classifier's features on the sphere", encoder=("model.sude=ce",)),
-    # the guide
-    "cls_only": Variant("the guide sees the global token alone", encoder=("model.glgf=cls_only",)),
-    "patch_only": Variant("the guide sees local tokens alone", encoder=("model.glgf=patch_only",)),
-    "guide_decoder": Variant("the guide acts in the decoder alone", rest=("model.inject=decoder",)),
-    # the training
-    "no_upcycling": Variant("three experts from the first step of stage B", rest=("train.upcycle=0",)),
-    "no_exploration": Variant("no random experts in stage B", rest=("train.exploration=0",)),
-    "no_fourier": Variant("L1 alone, without its Fourier term", rest=("train.fft_weight=0",)),
-    "composites": Variant(
-        "a fifth of the samples with two or three degradations at once", encoder=("data.composite_share=0.2",)
-    ),
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What every training gets. Steps of stages B and C are those of SLER-IR."""
-
-    recipe: str = "tiny"
-    stage_a: int = 600
-    steps: int = 1000
-    lr: float = 4e-3
-    images: int = 0  # of the validation folder, 0 = all
-    pairs: int = 10  # steps by which the times of two networks are compared
-
-    def configured(self, seed: int, overrides: tuple[str, ...], steps: int) -> config.RunConfig:
-        total = self.stage_a + steps
-        common = [f"train.steps={total}", f"train.stage_a={self.stage_a / total}", f"train.lr={self.lr}"]
-        last = min(0.2, 1 - self.stage_a / total)  # of a dearer variant few steps may be left
-        common += [f"train.stage_c={last}", f"train.seed={seed}", "train.save_every=250"]
-        return config.with_overrides(config.recipe(self.recipe), [*common, *overrides])
 
 
 def ablate(
@@ -134,12 +48,14 @@ def ablate(
 ) -> DataFrame:
     """Train and score the variants; returns all rows (variant, seed, task) of the table in `out`.
 
-    `slerlib.ablation.tables` says what they show. Columns code (sha256 of this package's sources) and torch tell
-    which program trained a row; only the budget and the data must be the same for all.
+    `slerlib.ablation.tables` reads what they show. Columns code (sha256 of this package's sources) and torch name the
+    program that trained a row; only the budget and the data must be the same for all.
 
-    data: training data, val: folder of clean photographs that are damaged as the demo's are. names: of VARIANTS, None
-    for all. Seeds are the outer loop: the first complete comparison is there after a third of the time.
-    Raises UserError for an unknown name, a budget without room for stage C, or a table made with another budget.
+    data: training data, val: folder of clean photographs that are degraded as the demo's are. names: of VARIANTS, None
+    for all. out: one process at a time works in it. Seeds are the outer loop: a third of the time gives the first
+    complete comparison.
+    Raises UserError for an unknown name, a budget without room for stage C, a table made with another budget, or a
+    folder in which another process works.
     """
     names, budget, out = list(names or VARIANTS), budget or Budget(), Path(out)
     unknown = sorted(set(names) - set(VARIANTS))
@@ -157,80 +73,40 @@ def ablate(
     check_readable(todo, "center16")  # what cannot be scored is refused before a training
     made_with = {**dataclasses.asdict(budget), "data": sources.fingerprint()[:12], "val": data_sha256(todo, val)[:12]}
     made_by = {"code": sha256_folder(PACKAGE, "*.py")[:12], "torch": torch.__version__}
-    table = Table(out / "ablations.csv", made_with)
-    for seed in seeds:
-        for name in sorted(names, key=list(VARIANTS).index):
-            if not table.holds(name, seed):
-                say(f"{name}, seed {seed}: {VARIANTS[name].meaning}")
-                found = _trained_and_scored(name, seed, budget, sources, Path(val), out, table.steps(name))
-                table.add(found.assign(**made_by))
-    return table.rows
+    with lock.hold(out, "A suite of ablations"):
+        lock.sweep(out)
+        table = Table(out / "ablations.csv", made_with)
+        for seed in seeds:
+            for name in sorted(names, key=list(VARIANTS).index):
+                if not table.holds(name, seed):
+                    say(f"{name}, seed {seed}: {VARIANTS[name].meaning}")
+                    rows = _train_and_score(name, seed, budget, sources, Path(val), out, table.steps(name))
+                    table.add(rows.assign(**made_by))
+        return table.rows
 
 
-class Table:
-    """Rows (variant, seed, task) in a CSV file, written whole and renamed after each training."""
-
-    def __init__(self, path: Path, made_with: dict):
-        self.path, self.made_with = path, made_with
-        self.rows = self._stored()
-        kept = path.with_name("budget.json")  # trainings that were cut off have no rows yet
-        begun = json.loads(kept.read_text()) if kept.is_file() else self.rows.iloc[0] if len(self.rows) else made_with
-        for key, value in made_with.items():
-            if (known := begun.get(key)) != value:
-                raise UserError(
-                    f"All ablations of a folder share one budget; those in {path.parent} have {key} = {known}, "
-                    f"this run asks for {value}. Choose another --out, or ask for the same."
-                )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(kept, (json.dumps(made_with, indent=1) + "\n").encode())
-
-    def holds(self, name: str, seed: int) -> bool:
-        return len(self.rows) > 0 and bool(((self.rows.variant == name) & (self.rows.seed == seed)).any())
-
-    def steps(self, name: str) -> int | None:
-        """Steps of stages B and C that another seed of this variant took, if there is one."""
-        done = self.rows[self.rows.variant == name] if len(self.rows) else self.rows
-        return int(done.steps_done.iloc[0]) - self.made_with["stage_a"] if len(done) else None
-
-    def add(self, rows: DataFrame) -> None:
-        import pandas as pd
-
-        self.rows = self._stored()  # another process may have added its rows meanwhile
-        if not self.holds(rows.variant.iloc[0], rows.seed.iloc[0]):
-            self.rows = pd.concat([self.rows, rows.assign(**self.made_with)], ignore_index=True)
-            write_atomic(self.path, self.rows.to_csv(index=False).encode())
-
-    def _stored(self) -> DataFrame:
-        import pandas as pd
-
-        return pd.read_csv(self.path, dtype=TEXT) if self.path.is_file() else pd.DataFrame()
-
-
-def _trained_and_scored(
+def _train_and_score(
     name: str, seed: int, budget: Budget, sources: Sources, val: Path, out: Path, steps: int | None
 ) -> DataFrame:
     """Rows of one variant and seed. steps: of stages B and C, None to measure how many equal minutes allow."""
     variant = VARIANTS[name]
+    folder = out / f"{variant.of}-{seed}" if variant.of else _train(name, seed, budget, sources, out, steps)
+    net, card = checkpoint.load_net(folder)
+    table = _on_own_routes(folder, card["weights_sha256"], val, budget.images)
     if variant.of:
-        trained = out / f"{variant.of}-{seed}"
-        own = _on_own_routes(trained, checkpoint.load_net(trained)[1]["weights_sha256"], val, budget.images)
-        table = evaluate(load(trained), val, images=budget.images, path=modal_paths(own))
-    else:
-        trained = _train(name, seed, budget, sources, out, steps)
-        table = _on_own_routes(trained, checkpoint.load_net(trained)[1]["weights_sha256"], val, budget.images)
-    net, card = checkpoint.load_net(trained)
+        table = evaluate(load(folder), val, images=budget.images, path=modal_paths(table))
     means = summary(table)
     rows = means[means.task != "average"][["task", "n", "psnr_input", "psnr", "ssim"]].round(4)
     counts = parameter_counts(net)
     rows.insert(0, "variant", name)
     rows.insert(1, "seed", seed)
-    extra = {"steps_done": card["steps_done"], "minutes": card["minutes"]}
-    return rows.assign(**extra, active=counts["active"], total=counts["total"])
+    extra = {key: card[key] for key in ("steps_done", "minutes")} | {key: counts[key] for key in ("active", "total")}
+    return rows.assign(**extra)
 
 
 @lru_cache(maxsize=1)  # a variant `of` the training that was scored just before needs the same table
-def _on_own_routes(trained: Path, sha256: str, val: Path, images: int) -> DataFrame:
-    return evaluate(load(trained), val, images=images)
+def _on_own_routes(folder: Path, sha256: str, val: Path, images: int) -> DataFrame:
+    return evaluate(load(folder), val, images=images)
 
 
 def _train(name: str, seed: int, budget: Budget, sources: Sources, out: Path, steps: int | None) -> Path:
@@ -259,8 +135,8 @@ def _begin(cfg: config.RunConfig, sources: Sources, folder: Path, first: Path, s
     kind between them."""
     run = loop.Run(cfg, sources, folder, _device())
     own, upstream = run.net.state_dict(), checkpoint.load_net(first)[0].state_dict()
-    kept = [key for key in own if key in upstream and key.startswith(("encoder.", "glgf.", "router.anchors"))]
-    run.net.load_state_dict({**own, **{key: upstream[key] for key in kept}})
+    shared = [key for key in own if key in upstream and key.startswith(("encoder.", "glgf.", "router.anchors"))]
+    run.net.load_state_dict({**own, **{key: upstream[key] for key in shared}})
     run.net.router.place_pins()
     run.ema.load_state_dict(run.net.state_dict())
     run.step, run.anchored = step, True

@@ -1,29 +1,34 @@
-"""What a table of `slerlib ablate` says: SLER-IR minus every variant, the paper's claims, intervals over seeds.
+"""Tables of `slerlib ablate`: SLER-IR minus every variant, the paper's claims, intervals over seeds.
 
-    rows = ablations.read()                  # the shipped table of tiny; "small", or a path to an own one
+    rows = ablations.read()                  # the shipped table of tiny; "small", or the path of another one
     ablations.compared(rows)                 # one row per variant
     ablations.claims(rows)                   # one row per claim: difference, interval, verdict
 
 Differences are paired by seed: both networks start from the same draw of data and, where the encoder is the same, from
-the same stage A. Intervals are Student's t over training seeds, which intervals over photographs say nothing about.
+the same stage A. Intervals are Student's t over training seeds; intervals over photographs leave these out.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from filelock import FileLock
+
 from ..analysis.chance import corrected
 from ..errors import UserError
-from .run import REFERENCE, TEXT, VARIANTS
+from ..files import read_json, unwritable, write_atomic
+from .variants import REFERENCE, VARIANTS
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 COLUMNS = ("variant", "seed", "task", "psnr")  # that a table must have; it holds more
+TEXT = {"data": str, "val": str, "code": str}  # columns of hashes: 123456789012 and 1234567890e1 are no numbers
 
-# (claim, network that should be better, network it is better than). [paper] says or implies it; [ours] we ask it.
+# (claim, network that should be better, network it is better than). [paper] states or implies it; [ours] we ask it.
 CLAIMS = (
     ("[paper] SLER-IR beats a dense network of the same active size", REFERENCE, "plain_dense"),
     ("[ours] SLER-IR beats a dense network with its encoder and guide map", REFERENCE, "dense"),
@@ -64,21 +69,14 @@ def read(table: str | Path = "tiny") -> DataFrame:
     """Rows (variant, seed, task) of a table.
 
     table: "tiny" or "small", the shipped tables of these recipes, or a CSV file or the folder of `slerlib ablate`. A
-    path that is called like a shipped one is written ./tiny. Raises UserError where there is none, or something else.
+    path that is called like a shipped one is written ./tiny. Raises UserError for a file that is not such a table.
     """
     import pandas as pd
 
-    known = {path.stem: path for path in shipped()}
-    path = known.get(str(table), Path(table))
+    names = {path.stem: path for path in shipped()}
+    path = names.get(str(table), Path(table))
     path = path / "ablations.csv" if path.is_dir() else path
-    try:
-        rows = pd.read_csv(path, dtype=TEXT)
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise UserError(
-            f"A table of ablations is a CSV file of `slerlib ablate`; {path} cannot be read: "
-            f"{getattr(error, 'strerror', None) or error}. Check the path, or take a shipped table: "
-            f"{', '.join(known) or 'none here'}."
-        ) from None
+    rows = _read_csv(path, f"Check the path, or take a shipped table: {', '.join(names) or 'none here'}.")
     if missing := [name for name in COLUMNS if name not in rows]:
         raise UserError(
             f"A table of ablations has the columns {', '.join(COLUMNS)}; {path} lacks {', '.join(missing)}."
@@ -92,8 +90,73 @@ def read(table: str | Path = "tiny") -> DataFrame:
     return rows
 
 
+def _read_csv(path: Path, repair: str) -> DataFrame:
+    import pandas as pd
+
+    try:
+        return pd.read_csv(path, dtype=TEXT)
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(
+            f"A table of ablations is a CSV file of `slerlib ablate`; {path} cannot be read: {reason}. {repair}"
+        ) from None
+
+
+class Table:
+    """Rows (variant, seed, task) in a CSV file, written whole after each training; several processes may add rows."""
+
+    def __init__(self, path: Path, made_with: dict):
+        self.path, self.made_with = path, made_with
+        self.lock = FileLock(path.with_name("ablations.lock"))
+        self.rows = self._stored()
+        budget = path.with_name("budget.json")  # trainings that were interrupted have no rows yet
+        before = self.rows.iloc[0] if len(self.rows) else made_with
+        if budget.is_file():
+            before = read_json(budget, "A budget", repair=f"Delete it if {path.parent} holds nothing of worth.")
+        for key, value in made_with.items():
+            if before.get(key) != value:
+                raise UserError(
+                    f"All ablations of a folder share one budget; those in {path.parent} have {key} = "
+                    f"{before.get(key)}, this run asks for {value}. Choose another --out, or ask for the same."
+                )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._write(budget, json.dumps(made_with, indent=1) + "\n")
+
+    def holds(self, name: str, seed: int) -> bool:
+        return len(self.rows) > 0 and bool(((self.rows.variant == name) & (self.rows.seed == seed)).any())
+
+    def steps(self, name: str) -> int | None:
+        """Steps of stages B and C that another seed of this variant took, if there is one."""
+        done = self.rows[self.rows.variant == name] if len(self.rows) else self.rows
+        return int(done.steps_done.iloc[0]) - self.made_with["stage_a"] if len(done) else None
+
+    def add(self, rows: DataFrame) -> None:
+        """Add the rows of one variant and seed, unless the file has them. Raises UserError for a full disk."""
+        import pandas as pd
+
+        with self.lock:  # nobody else adds rows between the reading and the writing
+            self.rows = self._stored()
+            if not self.holds(rows.variant.iloc[0], rows.seed.iloc[0]):
+                self.rows = pd.concat([self.rows, rows.assign(**self.made_with)], ignore_index=True)
+                self._write(self.path, self.rows.to_csv(index=False))
+
+    def _stored(self) -> DataFrame:
+        import pandas as pd
+
+        if not self.path.is_file():
+            return pd.DataFrame()
+        return _read_csv(self.path, "Move it away: the trainings beside it are scored again.")
+
+    def _write(self, path: Path, text: str) -> None:
+        try:
+            write_atomic(path, text)
+        except OSError as error:
+            again = "The rows before are whole: make room, then start the same command again."
+            raise unwritable("A suite of ablations keeps its table in its folder", path, error, again) from None
+
+
 def averages(rows: DataFrame) -> DataFrame:
-    """PSNR in dB, mean over the damages: one row per variant, one column per seed; NaN where a seed is missing."""
+    """PSNR in dB, mean over the degradations: one row per variant, one column per seed; NaN where a seed is missing."""
     return rows[rows.task != "clean"].groupby(["variant", "seed"]).psnr.mean().unstack("seed")
 
 
@@ -110,7 +173,7 @@ def difference(rows: DataFrame, better: str, worse: str) -> tuple[float, float, 
 
 
 def compared(rows: DataFrame) -> DataFrame:
-    """One row per variant: average PSNR over the damages, SLER-IR minus it with a 95 % t interval over seeds.
+    """One row per variant: average PSNR over the degradations, SLER-IR minus it with a 95 % t interval over seeds.
 
     With one seed there is no interval (NaN). `clean`: PSNR of a clean photograph to itself.
     """
@@ -132,8 +195,8 @@ def claims(rows: DataFrame) -> DataFrame:
 
     Columns: claim, better, worse (variants), seeds (both have), difference (dB, better minus worse), low, high (95 % t
     interval over seeds), verdict: holds or contradicted where the interval lies on one side of 0, else not shown; p (of
-    that t test, two-sided) and p_corrected (Benjamini and Hochberg, over the claims here): whoever tests many claims
-    finds some that chance made, and the verdict, of one claim alone, does not know of the others.
+    that t test, two-sided) and p_corrected (Benjamini and Hochberg, over the claims here). The verdict is that of one
+    claim alone; among many claims chance makes some hold, which p_corrected takes into account.
     """
     import numpy as np
     import pandas as pd

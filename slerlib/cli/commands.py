@@ -81,7 +81,7 @@ def _train(args) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     out = args.out or Path("runs") / args.recipe
-    options = {"resume": args.resume, "init": args.init, "device": args.device}
+    options = {"resume": args.resume, "overwrite": args.overwrite, "init": args.init, "device": args.device}
     folder = train(cfg, data=args.data, out=out, workers=args.workers, cache=args.cache, **options)
     if place()[0] == 0:
         print(

@@ -92,6 +92,7 @@ def _train(add) -> None:
     )
     sub.add_argument("--out", type=Path, metavar="DIR", help="folder of the training (default: runs/RECIPE)")
     sub.add_argument("--resume", action="store_true", help="go on where the training in --out stopped")
+    sub.add_argument("--overwrite", action="store_true", help="begin anew, in place of the training in --out")
     sub.add_argument("--init", metavar="WEIGHTS", help="start from these weights: a checkpoint's name, folder or file")
     sub.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
                      help="change one value of the recipe, such as train.steps=200; may be repeated")  # fmt: skip

@@ -10,17 +10,21 @@ import torch
 from torch import nn
 
 from ..checkpoint import load_net
+from ..config import RunConfig
 from ..errors import UserError
 from ..model.network import SLERIR
 
 
-def load(name_or_path: str | os.PathLike, device: str | torch.device | None = None) -> SLERIR:
+def load(
+    name_or_path: str | os.PathLike, device: str | torch.device | None = None, recipe: str | RunConfig | None = None
+) -> SLERIR:
     """A trained network in evaluation mode: a shipped name such as "tiny", or the folder or weights file of a training.
 
-    `device`: where to put it; by default CUDA, then Apple's MPS, then the CPU. `model.card` describes the checkpoint.
+    `device`: where to put it; by default CUDA, then Apple's MPS, then the CPU. `recipe`: name or configuration of the
+    network, for a state dict (.pt, .pth, .safetensors) without a card. `model.card` describes the checkpoint.
     Raises UserError for an unknown name, an unreadable file and a device that this machine does not have.
     """
-    net, card = load_net(name_or_path)
+    net, card = load_net(name_or_path, recipe=recipe)
     net = net.to(working_device(device or best_device()), memory_format=torch.channels_last).eval()
     net.card = card
     return net

@@ -1,10 +1,8 @@
 """A training in a process of its own, which a closed notebook does not end, and its log as a table.
 
-    start("tiny", "runs/mine")      begins, or goes on where the training in runs/mine stopped; returns at once
-    follow("runs/mine")             comes back when it has ended; stopping the cell stops the looking, not the training
-    read_log("runs/mine")           one row per step, a pandas DataFrame
-
-POSIX only: the process holds a file lock, which the system takes back however the process ends.
+start("tiny", "runs/mine")      begins, or goes on where the training in runs/mine stopped
+follow("runs/mine")             returns when it has ended; stopping the cell does not stop the training
+read_log("runs/mine")           one row per step, a pandas DataFrame
 """
 
 from __future__ import annotations
@@ -12,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -21,18 +18,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
+
 from .. import checkpoint
 from ..config import recipe, to_json, with_overrides
 from ..data.sources import Sources
 from ..errors import UserError
-from ..files import write_atomic
+from ..files import read_json, write_atomic
+from .lock import RUNNING, hold, is_held
+from .resuming import CONFIG, check_free
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-LOCK, CONSOLE = "running.lock", "console.txt"
-TAIL = 1 << 16  # bytes of the log in which the last step is looked for
-_children: list[subprocess.Popen] = []  # kept until they have ended, so that none stays behind as a zombie
+CONSOLE, STARTING = "console.txt", "starting"
+TAIL = 1 << 16  # bytes at the end of the log in which the last step is looked for
+_children: list[subprocess.Popen] = []  # until they have ended: the system keeps a child that nobody asks for
 
 
 @dataclass(frozen=True)
@@ -59,84 +60,72 @@ def start(
 ) -> Progress:
     """Begin the training of a recipe in `out`, or go on with it; a running or finished one is left alone.
 
+    Returns when the new process has taken the folder, after some seconds. What it prints goes to console.txt in `out`.
     data: as for `slerlib.train.loop.train`; going on with other data is refused by the training itself. overrides:
-    KEY=VALUE of the recipe. device: cuda, cpu, ...; None lets the training choose. What it prints goes to console.txt
-    in `out`.
-    Raises UserError if `out` holds a training with other settings or one, finished or saved on the way, on other data;
-    and if the system knows no file locks.
+    KEY=VALUE of the recipe. device: cuda, cpu, ...; None lets the training choose.
+    Raises UserError if `out` holds a checkpoint, a training with other settings, or one, finished or saved on the way,
+    on other data.
     """
-    out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise UserError(f"A training writes into a folder; {out} is a file. Choose another one.")
-    wanted = to_json(with_overrides(recipe(name), list(overrides)))
-    out.mkdir(parents=True, exist_ok=True)
-    settings = out / "config.json"
-    if settings.is_file():
-        if settings.read_text().strip() != wanted:
-            raise UserError(
-                f"{out} holds a training with other settings than asked for. Choose another folder for the new one, "
-                f"or delete {out} to begin anew."
-            )
-        state = progress(out)
-        if state.running or state.done:
-            _check_data(out, data)
-            return state
-    lock = _lock(out)
-    if lock is None:
-        raise UserError(f"Another process is just starting the training in {out}. Run this again.")
-    with lock:
-        lock.truncate(0)  # the number of an earlier process
-        write_atomic(settings, (wanted + "\n").encode())
+    out, cfg = Path(out), with_overrides(recipe(name), list(overrides))
+    wanted = to_json(cfg)
+    with hold(out, "The start of a training", STARTING):  # two notebooks may start the same one
+        if (out / CONFIG).is_file():
+            if (out / CONFIG).read_text().strip() != wanted:
+                raise UserError(
+                    f"{out} holds a training with other settings than asked for. Choose another folder for the new "
+                    f"one, or delete {out} to begin anew."
+                )
+            state = progress(out)
+            if state.running or state.done:
+                _check_data(out, data)
+                return state
+        begun = (out / checkpoint.STATE).is_file()
+        if not begun:
+            check_free(out, cfg)
+            write_atomic(out / CONFIG, wanted + "\n")
         command = [sys.executable, "-m", "slerlib", "train", name, "--out", str(out)]
         command += ["--data", str(data)] if data else []
         command += ["--set", *overrides] if overrides else []
         command += ["--device", device] if device else []
         command += ["--threads", str(threads)] if threads else []
-        command += ["--resume"] if (out / checkpoint.STATE).is_file() else []
+        command += ["--resume"] if begun else []
+        # in a session, or on Windows a group, of its own: an interrupt or the end of the notebook does not reach it
+        alone = (
+            {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if os.name == "nt" else {"start_new_session": True}
+        )
         with open(out / CONSOLE, "ab") as console:
-            child = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=console,
-                stderr=console,
-                start_new_session=True,  # an interrupt or the end of the notebook's kernel does not reach it
-                pass_fds=[lock.fileno()],  # the lock is held until the last process that has it open has ended
-            )
+            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=console, stderr=console, **alone)
         _children.append(child)
-        lock.write(str(child.pid).encode())
-        lock.flush()
+        while child.poll() is None and not is_held(out):
+            time.sleep(0.05)
     return progress(out)
 
 
 def _check_data(out: Path, data: str | Path | None) -> None:
     """Raise UserError if the card of the training in `out`, written with its saves, states other data than `data`."""
-    card = out / checkpoint.CARD
-    known = json.loads(card.read_text())["data"] if card.is_file() else {}
-    asked = Sources.of(data, budget=0).fingerprint() if "fingerprint" in known else None  # opens files, keeps none
-    if asked != known.get("fingerprint"):
+    if not (out / checkpoint.CARD).is_file():
+        return
+    saw = checkpoint.read_card(out)["data"]
+    if Sources.of(data, budget=0).fingerprint() != saw["fingerprint"]:  # opens the files, keeps no images
         raise UserError(
-            f"{out} holds a training on other data than asked for: it saw {known['source']!r}, and the names or sizes "
+            f"{out} holds a training on other data than asked for: it saw {saw['source']!r}, and the names or sizes "
             f"of images in {str(data) if data else 'the bundled photographs'} differ from those. Choose another folder "
             f"for the new one, or delete {out} to begin anew."
         )
 
 
 def progress(out: str | Path) -> Progress:
-    """How far the training in `out` is. Raises UserError where there is none."""
+    """How far the training in `out` is; writes nothing. Raises UserError for a folder without a training."""
     out = Path(out)
     _children[:] = [child for child in _children if child.poll() is None]
-    settings = out / "config.json"
-    if not settings.is_file():
+    if not (out / CONFIG).is_file():
         raise UserError(f"{out} holds no training. Begin one with start(recipe, {str(out)!r}).")
+    running = is_held(out)
     last = next((r for r in reversed(_records(out, TAIL)) if "loss" in r), {"step": -1, "stage": ""})
-    steps = json.loads(settings.read_text())["train"]["steps"]
-    card = out / checkpoint.CARD  # written after the weights: with its last save a training is done
-    saved = json.loads(card.read_text())["steps_done"] if card.is_file() else 0
-    lock = _lock(out, shared=True)
-    if lock is not None:
-        lock.close()
-    step = max(saved, min(last["step"] + 1, steps - 1))
-    return Progress(step, steps, last["stage"], lock is None)
+    steps = read_json(out / CONFIG, "A configuration", ("train",))["train"]["steps"]
+    # the card is written after the weights: with its last save a training is done
+    saved = checkpoint.read_card(out)["steps_done"] if (out / checkpoint.CARD).is_file() else 0
+    return Progress(max(saved, min(last["step"] + 1, steps - 1)), steps, last["stage"], running)
 
 
 def follow(out: str | Path, lines: int = 10, every: float = 1.0) -> Progress:
@@ -144,13 +133,13 @@ def follow(out: str | Path, lines: int = 10, every: float = 1.0) -> Progress:
 
     every: seconds between looks. Raises UserError with the end of its output if it ended too early.
     """
-    told = None
+    printed = None
     while True:
         state = progress(out)
         part = state.step * lines // state.steps
-        if part != told:
+        if part != printed:
             print(f"step {state.step} of {state.steps}, stage {state.stage or '-'}", flush=True)
-            told = part
+            printed = part
         if not state.running:
             break
         time.sleep(every)
@@ -165,15 +154,19 @@ def follow(out: str | Path, lines: int = 10, every: float = 1.0) -> Progress:
 
 
 def stop(out: str | Path, patience: float = 10.0) -> None:
-    """End the training in `out`; steps since its last save are lost. Nothing if none runs.
+    """End the training in `out`; steps since its last save are lost. Does nothing where no training runs.
 
-    patience: seconds after which it is ended by force. A save in progress cannot be cut in half: it is renamed whole.
+    patience: seconds after which it is ended by force. Files stay whole: a save takes its final name at once.
+    Raises UserError for a training of this very process.
     """
-    lock, begun = Path(out) / LOCK, time.monotonic()
-    while progress(out).running and (pid := lock.read_text().strip()):
-        # not an interrupt: processes that a shell started in the background may ignore those
-        with contextlib.suppress(ProcessLookupError):  # ended since the look
-            os.kill(int(pid), signal.SIGTERM if time.monotonic() - begun < patience else signal.SIGKILL)
+    pid, begun = Path(out) / f"{RUNNING}.pid", time.monotonic()
+    while progress(out).running:
+        with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError, ValueError):  # it has ended meanwhile
+            process = psutil.Process(int(pid.read_text()))
+            if process.pid == os.getpid():
+                raise UserError(f"The training in {out} runs in this very process. Interrupt it instead.")
+            # not an interrupt: processes that a shell started in the background may ignore those
+            process.terminate() if time.monotonic() - begun < patience else process.kill()
         time.sleep(0.05)
 
 
@@ -205,21 +198,3 @@ def _records(out: Path, tail: int | None = None) -> list[dict]:
             file.seek(0)
         lines = file.read().decode(errors="replace").splitlines(keepends=True)
     return [json.loads(line) for line in lines if line.endswith("}\n")]  # the last one may be half written
-
-
-def _lock(out: Path, shared: bool = False):
-    """The lock file, locked and open; None while another process holds it. A look is shared: lookers do not disturb."""
-    try:
-        import fcntl
-    except ImportError:
-        raise UserError(
-            "A training in the background needs file locks, which this system's Python has not (fcntl is missing). "
-            "Run `python -m slerlib train` in a terminal instead."
-        ) from None
-    file = open(out / LOCK, "a+b")
-    try:
-        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file

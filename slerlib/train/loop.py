@@ -3,19 +3,19 @@
     python -m slerlib train tiny                                    bundled photographs, this machine
     python -m slerlib train tiny --data DIR --out runs/tiny         clean photographs, or any layout of real pairs
     python -m slerlib train tiny --out runs/tiny --resume           go on after an interruption
+    python -m slerlib train tiny --out runs/tiny --overwrite        begin anew, in place of what runs/tiny holds
     torchrun --nproc_per_node 8 -m slerlib train base --data DIR    one process per GPU; docs/training.md has more
 
 A  encoder + SUDE loss; at its end the anchors (class means on scenes kept out of training, or the corners of
    a simplex that `model.sude=anchored` fixed before) and the pins between them
 B  experts, shared convolutions, guide convolution and injections; everything upstream of z is frozen
-C  encoder too, at a tenth of the rate, + 0.1 SUDE; pins only where `train.learn_pins` says so
+C  encoder too, at a tenth of the rate, + 0.1 SUDE; pins only where `train.learn_pins` is on
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import json
-import os
 import sys
 from pathlib import Path
 
@@ -26,12 +26,11 @@ from ..data.decode import GIB
 from ..data.plan import table
 from ..data.sources import Sources
 from ..errors import UserError
-from ..files import write_atomic
 from ..inference.load import working_device
 from ..model.blocks import NAFBlock
 from ..model.network import SLERIR
 from ..sharding import take_own_gpu
-from . import distributed, held_out, resuming, stages, transitions
+from . import distributed, held_out, lock, resuming, stages, transitions
 from .run import Run
 
 
@@ -40,6 +39,7 @@ def train(
     data: str | Path | Sources | None = None,
     out: str | Path | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     init: str | Path | None = None,
     device: str | torch.device | None = None,
     workers: int = 0,
@@ -49,62 +49,63 @@ def train(
     """Train a network; returns the folder with weights, card, log and resumable state.
 
     data: folder of clean photographs or of any known layout, `Sources`, or None for the bundled photographs.
-    init: checkpoint whose weights to start from (`checkpoint.warm_start`: it may have fewer blocks). One whose experts
-    are trained goes on without upcycling, which would copy the first expert over the others.
+    out: the folder, "runs/NAME" by default; no other training may run in it. One that holds a training is refused,
+    unless `resume` goes on with it or `overwrite` begins anew in its place.
+    init: checkpoint whose weights to start from (`checkpoint.warm_start`: it may have fewer blocks). If its experts are
+    trained, there is no upcycling, which would copy the first expert over the others.
     workers: loader processes; the batches do not depend on it.
     cache: GiB of memory for decoded images; what does not fit is decoded again when it is needed.
     progress: bar (True) or plain lines (False); None asks whether a person watches.
     Processes that torchrun started share every batch; process 0 writes; torchrun's restarts resume by themselves.
-    Raises UserError for bad input, FloatingPointError when a loss or gradient is no longer finite and ProcessLost
-    when another process has ended.
+    Raises UserError for bad input and a full disk, FloatingPointError when a loss or gradient is no longer finite and
+    ProcessLost when another process has ended.
     """
     out = Path(out or Path("runs") / cfg.name)
-    if out.exists() and not out.is_dir():
-        raise UserError(f"A training writes into a folder; {out} is a file. Choose another --out.")
+    if resume and overwrite:
+        raise UserError("--resume goes on with a training, --overwrite begins anew; got both. Leave one of them out.")
     take_own_gpu()
     device = working_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     group = distributed.join(device)
     asked = cfg
     if init is not None:
         cfg = _without_upcycling(cfg, init)
-    with group.member():
+    with group.member(), contextlib.ExitStack() as stack:
+        group.from_first(lambda: stack.enter_context(lock.hold(out, "A training")))
+        resume = resume or group.restarted() and group.from_first((out / checkpoint.STATE).is_file)
+        if not (resume or overwrite):
+            group.from_first(lambda: resuming.check_free(out, cfg))
         run = Run(cfg, Sources.of(data, cache * GIB), out, device, group)
-        _begin(run, resume, init)
+        _begin(run, resume, overwrite, init)
         _introduce(run, init if cfg != asked else None)
         _go(run, workers, progress)
     return out
 
 
 def _without_upcycling(cfg: config.RunConfig, init: str | Path) -> config.RunConfig:
-    """`cfg`, with train.upcycle=0 where the experts of `init` have gone their own ways already."""
+    """`cfg`, with train.upcycle=0 where the experts of `init` differ already."""
     net, card = checkpoint.load_net(init)
     theirs = config.from_dict(config.RunConfig, card["config"])
     early = card.get("steps_done", 0) <= theirs.train.stage_steps()[0] + stages.upcycle_steps(theirs)
-    if early and not _moved(net):
+    if early and not _experts_trained(net):
         return cfg
     return dataclasses.replace(cfg, train=dataclasses.replace(cfg.train, upcycle=0.0))
 
 
-def _moved(net: SLERIR) -> bool:
-    """Whether experts beyond the first have been trained, perhaps in a run before: NAF blocks are born at zero."""
+def _experts_trained(net: SLERIR) -> bool:
+    """Whether experts beyond the first have been trained, perhaps in a run before: NAF blocks begin at zero."""
     blocks = [block for stage in net.stages for expert in stage.experts[1:] for block in expert]
     return any(bool(block.gamma.any()) for block in blocks if isinstance(block, NAFBlock))
 
 
 def _go(run: Run, workers: int, progress: bool | None) -> None:
-    """Evaluate, save, one step, log: from the step of the run to the end."""
+    """From the step of the run to the end."""
     t, first, start = run.cfg.train, run.group.first, run.step
     a, upcycle_steps, batches = t.stage_steps()[0], stages.upcycle_steps(run.cfg), iter(())
-    log_file = run.out / checkpoint.LOG if first else os.devnull
-    with open(log_file, "a", buffering=1) as log, _Progress(t.steps, start, progress, first) as bar:
-
-        def write(record: dict) -> None:
-            log.write(json.dumps(record) + "\n")
-
+    with resuming.Log(run) as log, _Progress(t.steps, start, progress, first) as bar:
         for step in range(start, t.steps + 1):
             # between stages
             if step == a and not run.anchored:
-                write(transitions.finish_stage_a(run))
+                log.write(transitions.finish_stage_a(run))
             if step == a + upcycle_steps > run.resumed_at and upcycle_steps:
                 transitions.upcycle(run)
 
@@ -112,7 +113,7 @@ def _go(run: Run, workers: int, progress: bool | None) -> None:
             if (step % t.save_every == 0 or step == t.steps) and step > run.resumed_at:
                 if first:
                     scores = held_out.validate(run.cfg, run.held_out, run.ema, step, run.device)
-                    write({"step": step, "validation": scores})
+                    log.write({"step": step, "validation": scores})
                 resuming.save(run)
             if step == t.steps:
                 break
@@ -123,43 +124,31 @@ def _go(run: Run, workers: int, progress: bool | None) -> None:
             record = run.train_step(step, next(batches))
 
             # log
-            write(record)
+            log.write(record)
             bar(step + 1, record)
 
 
-def _begin(run: Run, resume: bool, init: str | Path | None) -> None:
+def _begin(run: Run, resume: bool, overwrite: bool, init: str | Path | None) -> None:
     """Take up the saved state, or start: with weights from `init`, if any. All processes then hold the same."""
-    group, out = run.group, run.out
+    group = run.group
     if group.from_first(lambda: run.fingerprint) != run.fingerprint:
         raise UserError(
             f"All processes of a training need the same data; names or sizes in {run.sources.origin} of process "
             f"{group.rank} differ from those of process 0. Copy the data again."
         )
-    again = group.restarted()
-    if group.from_first(lambda: _resumes(out, resume, again)):
+    if resume:
         resuming.restore(run)
     elif init is not None:
         learned = checkpoint.warm_start(run.net, init)
         run.keep_pins = learned and not run.cfg.train.stage_steps()[0]
         run.ema.load_state_dict(run.net.state_dict())
     group.broadcast(run.net, run.ema)
-    if group.first:
-        out.mkdir(parents=True, exist_ok=True)
-        write_atomic(out / "config.json", (config.to_json(run.cfg) + "\n").encode())
-        if run.step == 0:
-            (out / checkpoint.LOG).unlink(missing_ok=True)  # of a run that ended before its first save
-
-
-def _resumes(out: Path, asked: bool, again: bool) -> bool:
-    """Whether a saved run goes on: as asked, or torchrun's restart. Raises UserError when it would be overwritten."""
-    there = (out / checkpoint.STATE).exists()
-    if there and not (asked or again):
-        raise UserError(f"{out} already holds a run. Go on with --resume, or choose another --out.")
-    return there or (asked and not again)
+    if group.first and not resume:
+        resuming.clear(run)
 
 
 def _introduce(run: Run, trained: str | Path | None) -> None:
-    """Say what runs, where, in which number format and why, on what data. trained: weights that forbid upcycling."""
+    """Print what runs, where, in which number format and why, on which data. trained: weights that forbid upcycling."""
     cfg, sources = run.cfg, run.sources
     run.say(
         f"{cfg.name}: {cfg.train.steps} steps (stages {'/'.join(map(str, cfg.train.stage_steps()))}), "

@@ -7,6 +7,7 @@ reads for all; the number of processes may change between two parts of a run.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -15,15 +16,76 @@ from .. import checkpoint, config
 from ..data.plan import samples_per_epoch
 from ..errors import UserError
 from ..files import write_atomic
-from .run import Run
+from .lock import sweep, writing
+from .run import NONFINITE, Run
+
+CONFIG = "config.json"
+SAVED = (checkpoint.STATE, checkpoint.WEIGHTS, checkpoint.CARD)
+
+
+def check_free(out: Path, cfg: config.RunConfig) -> None:
+    """Raise UserError where a new training would replace something: a checkpoint, or another training's files.
+
+    A training of the same configuration that ended before its first save leaves nothing to lose.
+    """
+    names = [name for name in (*SAVED, checkpoint.LOG, NONFINITE, CONFIG) if (out / name).exists()]
+    if (out / CONFIG).is_file() and not set(names) & set(SAVED):
+        with suppress(UserError):
+            if config.from_json((out / CONFIG).read_text()) == cfg:
+                return
+    if names:
+        raise UserError(
+            f"A training begins in a folder without another one; {out} already holds {', '.join(names)}. Go on with "
+            "--resume, choose another --out, or give --overwrite to lose what is there."
+        )
+
+
+def clear(run: Run) -> None:
+    """Remove what an earlier training left in the folder, state first, and write the configuration of this one."""
+    with _saving(run):
+        sweep(run.out)
+        for name in (*SAVED, checkpoint.LOG, NONFINITE):
+            (run.out / name).unlink(missing_ok=True)
+        write_atomic(run.out / CONFIG, config.to_json(run.cfg) + "\n")
+
+
+def _saving(run: Run):
+    step = run.saved_at
+    whole = f"The state of step {step} is whole: make room, then" if step else "Nothing was saved yet: make room, or"
+    again = "start the same command with --resume." if step else "choose another --out."
+    return writing(run.out, "A training keeps its state and log in its folder", f"{whole} {again}")
 
 
 def save(run: Run) -> None:
     """Write the resumable state, then weights (averaged) and card; process 0 alone."""
     if run.group.first:
-        checkpoint.save_state(run.out / checkpoint.STATE, run.state_dict())
-        checkpoint.save_weights(run.out, run.ema, card(run))
+        with _saving(run):
+            checkpoint.save_state(run.out / checkpoint.STATE, run.state_dict())
+            checkpoint.save_weights(run.out, run.ema, card(run))
     run.saved_at = run.step
+
+
+class Log:
+    """The log of process 0, one JSON object a line, each written at once; the other processes write none."""
+
+    def __init__(self, run: Run):
+        self.run, self.file = run, None
+
+    def __enter__(self) -> Log:
+        if self.run.group.first:
+            with _saving(self.run):
+                self.file = open(self.run.out / checkpoint.LOG, "ab", buffering=0)
+        return self
+
+    def write(self, record: dict) -> None:
+        line = (json.dumps(record) + "\n").encode()
+        with _saving(self.run):
+            while self.file and line:  # a disk that is nearly full takes a part
+                line = line[self.file.write(line) :]
+
+    def __exit__(self, *error) -> None:
+        if self.file:
+            self.file.close()
 
 
 def restore(run: Run) -> None:
@@ -47,11 +109,14 @@ def restore(run: Run) -> None:
             f"written it: use that one, or warm-start another --out with --init {run.out}."
         ) from error
     if run.group.first:
-        # a kill between the two files of the weights leaves a card that does not fit
-        checkpoint.save_weights(run.out, run.ema, card(run))
-        if (log := run.out / checkpoint.LOG).is_file():
-            lines = [line for line in log.read_text().splitlines() if _log_step(line) < run.step]
-            write_atomic(log, "".join(f"{line}\n" for line in lines))
+        with _saving(run):
+            sweep(run.out)
+            # a kill between the two files of the weights leaves a card that does not fit
+            checkpoint.save_weights(run.out, run.ema, card(run))
+            if (log := run.out / checkpoint.LOG).is_file():
+                lines = [line for line in log.read_text().splitlines() if _log_step(line) < run.step]
+                write_atomic(log, "".join(f"{line}\n" for line in lines))
+            write_atomic(run.out / CONFIG, config.to_json(run.cfg) + "\n")
 
 
 def _log_step(line: str) -> float:

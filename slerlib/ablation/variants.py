@@ -1,0 +1,91 @@
+"""The variants of SLER-IR that are trained, and the budget that all of them get."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .. import config
+
+REFERENCE = "sler"  # what the others are compared with
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What differs from SLER-IR as the recipe has it."""
+
+    meaning: str
+    encoder: tuple[str, ...] = ()  # KEY=VALUE that change stage A: encoder, fusion, embedding loss
+    rest: tuple[str, ...] = ()  # KEY=VALUE that change what follows it
+    equal: str = "minutes"  # minutes | steps: what is equal to SLER-IR in stages B and C
+    of: str = ""  # another variant: the same training, scored in another way
+
+
+PLAIN = ("model.glgf=off", "model.inject=none")
+
+VARIANTS = {
+    REFERENCE: Variant("SLER-IR, the recipe as it is"),
+    "modal_paths": Variant("SLER-IR, each class forced onto the path most of its scored images take", of=REFERENCE),
+    "oracle": Variant("labels as routes, in training and in the test", rest=("model.router=oracle",)),
+    "dense": Variant("one expert, same encoder and guide map", rest=("model.experts=1",)),
+    "dense_steps": Variant("the same at equal steps", rest=("model.experts=1",), equal="steps"),
+    "dense_wide": Variant("one expert with as many parameters as three", rest=("model.experts=1", "model.width=26")),
+    "random": Variant("a random path for each image", rest=("model.router=random",)),
+    # from a dense network to SLER-IR, one mechanism at a time
+    "plain_dense": Variant("one expert, no guide map", encoder=PLAIN, rest=("model.experts=1",)),
+    "plain_linear": Variant(
+        "+ experts at every layer behind a learned linear gate; the encoder is a plain classifier",
+        encoder=(*PLAIN, "model.sude=ce"),
+        rest=("model.router=linear",),
+    ),
+    "plain_sphere": Variant("+ the sphere with its nearest pin (SLER-IR without its guide map)", encoder=PLAIN),
+    # the router
+    "linear_gate": Variant("a learned linear gate instead of the nearest pin", rest=("model.router=linear",)),
+    "single": Variant("one decision for all layers", rest=("model.router=single",)),
+    "sphere_stage": Variant("each layer also looks at its own features", rest=("model.router=sphere_stage",)),
+    "soft": Variant("all experts run, weighted by their probability", rest=("model.router=dense",)),
+    "experts_2": Variant("two experts at each layer", rest=("model.experts=2",)),
+    "experts_4": Variant("four experts at each layer", rest=("model.experts=4",)),
+    "random_pins": Variant("pins anywhere instead of between groups of anchors", rest=("model.pin_init=random",)),
+    "learned_pins": Variant("stage C moves the pins", rest=("train.learn_pins=true",)),
+    # the embedding
+    "emergent": Variant("anchors that emerge: contrastive, triplet and uniformity", encoder=("model.sude=emergent",)),
+    "contrastive": Variant(
+        "the contrastive term alone",
+        encoder=("model.sude=emergent", "train.triplet_weight=0", "train.uniformity_weight=0"),
+    ),
+    "no_triplet": Variant(
+        "contrastive and uniformity", encoder=("model.sude=emergent", "train.triplet_weight=0")
+    ),
+    "linear_space": Variant("Euclidean space instead of the sphere", encoder=("model.sude=linear",)),
+    "classifier": Variant("a plain classifier's features on the sphere", encoder=("model.sude=ce",)),
+    # the guide
+    "cls_only": Variant("the guide sees the global token alone", encoder=("model.glgf=cls_only",)),
+    "patch_only": Variant("the guide sees local tokens alone", encoder=("model.glgf=patch_only",)),
+    "guide_decoder": Variant("the guide acts in the decoder alone", rest=("model.inject=decoder",)),
+    # the training
+    "no_upcycling": Variant("three experts from the first step of stage B", rest=("train.upcycle=0",)),
+    "no_exploration": Variant("no random experts in stage B", rest=("train.exploration=0",)),
+    "no_fourier": Variant("L1 alone, without its Fourier term", rest=("train.fft_weight=0",)),
+    "composites": Variant(
+        "a fifth of the samples with two or three degradations at once", encoder=("data.composite_share=0.2",)
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every training gets. Steps of stages B and C are those of SLER-IR."""
+
+    recipe: str = "tiny"
+    stage_a: int = 600
+    steps: int = 1000
+    lr: float = 4e-3
+    images: int = 0  # of the validation folder, 0 = all
+    pairs: int = 10  # steps by which the times of two networks are compared
+
+    def configured(self, seed: int, overrides: tuple[str, ...], steps: int) -> config.RunConfig:
+        total = self.stage_a + steps
+        common = [f"train.steps={total}", f"train.stage_a={self.stage_a / total}", f"train.lr={self.lr}"]
+        last = min(0.2, 1 - self.stage_a / total)  # a slow variant may have few steps left
+        common += [f"train.stage_c={last}", f"train.seed={seed}", "train.save_every=250"]
+        return config.with_overrides(config.recipe(self.recipe), [*common, *overrides])
