@@ -161,7 +161,7 @@ def stop(out: str | Path, patience: float = 10.0) -> None:
     """
     pid, begun = Path(out) / f"{RUNNING}.pid", time.monotonic()
     while progress(out).running:
-        with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError, ValueError):  # it has ended meanwhile
+        with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError):  # it has ended meanwhile
             process = psutil.Process(int(pid.read_text()))
             if process.pid == os.getpid():
                 raise UserError(f"The training in {out} runs in this very process. Interrupt it instead.")
