@@ -32,18 +32,18 @@ def measured(model, root: Path) -> dict[str, np.ndarray]:
     traces = collect(model, Grid(str(root), tasks=(*names, *MIXTURES)), restore=False, cache=False)
     labels, z = traces.table["label"].to_numpy(), torch.as_tensor(traces.embedding)
     own = torch.as_tensor(traces.anchor_angle)
-    found = {}
+    values = {}
     for task in (*MIXTURES, *names):
         rows = np.flatnonzero(labels == task)
         rows = rows[np.argsort(traces.table["scene"].to_numpy()[rows])]
         if task in MIXTURES:
             target = model.router.targets(model.router.told([task])).detach()
-            found[f"angle {task}"] = sphere.angle(z[rows], target).numpy()
-            found[f"nearest {task}"] = own[rows].amin(dim=1).numpy()
+            values[f"angle {task}"] = sphere.angle(z[rows], target).numpy()
+            values[f"nearest {task}"] = own[rows].amin(dim=1).numpy()
         else:
-            found[f"accuracy {task}"] = (own[rows].argmin(dim=1) == names.index(task)).double().numpy()
-    found["accuracy of all"] = np.mean([found[f"accuracy {name}"] for name in names], axis=0)
-    return found
+            values[f"accuracy {task}"] = (own[rows].argmin(dim=1) == names.index(task)).double().numpy()
+    values["accuracy of all"] = np.mean([values[f"accuracy {name}"] for name in names], axis=0)
+    return values
 
 
 def main() -> None:

@@ -2,9 +2,8 @@
 
     python benchmarks/dispatch.py [--recipe small] [--side 128] [--pairs 15] [--batches 1 8] [--out dispatch.json]
 
-Batches of 1 and 8 (on a GPU also 32), every image on its own random path (given as `path=`; both networks do the same
-guidance work).
-The figure is the median of the pairwise ratios. Also: the memory that the unused experts occupy.
+Batches of 1 and 8 (on a GPU also 32), every image on its own random path (`path=`; both networks do the same guidance
+work). The figure is the median of the pairwise ratios. Also: the memory that the unused experts occupy.
 """
 
 from __future__ import annotations

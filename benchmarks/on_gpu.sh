@@ -3,7 +3,7 @@
 #
 #     bash benchmarks/on_gpu.sh DATA OUT [MINUTES=8] [WEIGHTS=small] [RECIPE=small]
 #
-# Everything is kept in OUT as soon as it is there; a part that fails leaves its message and does not stop the others.
+# Every result is kept in OUT at once; a part that fails leaves its message and does not stop the others.
 # Takes about MINUTES + 5 minutes; the training itself, with the state to resume from, stays in a temporary folder and
 # only float16 weights, card and log are kept. It needs torch, numpy, pillow, scipy, scikit-image, safetensors, tqdm.
 # DEVICE=cpu tries the script without a GPU, PYTHON=... picks the interpreter, SET="train.batch=64" changes the training.
@@ -15,7 +15,7 @@ export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-part() { # part NAME COMMAND...: run it, keep what it says
+part() { # part NAME COMMAND...: run it, keep what it prints
   local name=$1 start=$SECONDS
   shift
   "$@" > "$out/$name.txt" 2>&1 && local state=done || local state=FAILED
@@ -42,7 +42,7 @@ part train timeout "$(awk "BEGIN {print int(60 * $minutes * 1.5 + 90)}")" "$pyth
 
 part keep "$python" - "$work/run" "$out/weights" << 'EOF'
 import shutil, sys
-from slerlib.train import checkpoint
+from slerlib import checkpoint
 net, card = checkpoint.load_net(sys.argv[1])
 checkpoint.save_weights(sys.argv[2], net, card, half=True)
 shutil.copy(f"{sys.argv[1]}/log.jsonl", sys.argv[2])

@@ -6,7 +6,7 @@ Takes the pairs below --data in any layout that slerlib knows, training and test
 or the other. Every clean patch of a pair is also damaged by `slerlib.degrade`, at the severity that costs the
 same PSNR: what differs then is the kind of damage, not its strength. Printed for both, median and the range from the
 10th to the 90th percentile: statistics of the damage, and the AUC of a logistic regression that sees all of them and
-has to tell real from synthetic, cross-validated so that no scene is on both sides. AUC 0.5: it cannot; 1: always.
+has to separate real from synthetic, cross-validated so that no scene is on both sides. AUC 0.5: it cannot; 1: always.
 Legend: C channels, H W pixels; clean c, damaged d, residual r = d - c.
 """
 
@@ -33,7 +33,7 @@ TASKS = ("rain", "haze", "lowlight", "blur")
 
 def pairs(root: Path, task: str) -> list[tuple[Path, Path]]:
     """(damaged, clean) files."""
-    items = [item for found in recognise(root).sets if found.task == task for item in found.items]
+    items = [item for pairs_ in recognise(root).sets if pairs_.task == task for item in pairs_.items]
     return sorted((item.input, item.target) for item in items if item.input)
 
 
@@ -79,38 +79,38 @@ def statistics(c: np.ndarray, d: np.ndarray, task: str) -> dict[str, float]:
     r = d - c
     grey = r.mean(0)
     centred = grey - grey.mean()
-    spread = centred.std() + 1e-6
+    deviation = centred.std() + 1e-6
     share = _bands(r) / _bands(r).sum()
-    kept = np.log(_bands(d) / _bands(c)) / 2
+    left = np.log(_bands(d) / _bands(c)) / 2
     gy, gx = np.gradient(grey)
     jxx, jyy, jxy = (gx * gx).mean(), (gy * gy).mean(), (gx * gy).mean()
     slope = np.polyfit(c.ravel(), d.ravel(), 1)[0]
     gain = (d.mean((1, 2)) + 1e-3) / (c.mean((1, 2)) + 1e-3)
-    found = {
+    values = {
         "brightness ratio": d.mean() / max(c.mean(), 1e-3),
         "residual mean": grey.mean(),
         "residual negative": (grey < -0.02).mean(),
-        "residual skew": (centred**3).mean() / spread**3,
-        "residual kurtosis": np.log((centred**4).mean() / spread**4),
+        "residual skew": (centred**3).mean() / deviation**3,
+        "residual kurtosis": np.log((centred**4).mean() / deviation**4),
         "slope d on c": slope,
-        "residual colour": (r - grey).std() / spread,
+        "residual colour": (r - grey).std() / deviation,
         "gain colour": np.log(gain).std(),
         "spectrum .02-.06": share[0],
         "spectrum .06-.15": share[1],
         "spectrum .15-.3": share[2],
-        "kept .06-.15 (log)": kept[1],
-        "kept .15-.3 (log)": kept[2],
-        "kept .3-.5 (log)": kept[3],
+        "left .06-.15 (log)": left[1],
+        "left .15-.3 (log)": left[2],
+        "left .3-.5 (log)": left[3],
         "coherence": np.hypot(jxx - jyy, 2 * jxy) / (jxx + jyy + 1e-9),
         "noise": _noise(d),
     }
     if task == "lowlight":  # d = k c^gamma, by least squares of the logarithms where both are well above black
         light = (c > 0.05) & (d > 0.01)
-        found["gamma"] = np.polyfit(np.log(c[light]), np.log(d[light]), 1)[0] if light.sum() > 500 else np.nan
+        values["gamma"] = np.polyfit(np.log(c[light]), np.log(d[light]), 1)[0] if light.sum() > 500 else np.nan
     if task == "haze":
         air, t = _air(c, d)
-        found |= {"air light": air.mean(), "air colour": air.std(), "t": t.mean(), "t spread": t.std()}
-    return {name: float(value) for name, value in found.items()}
+        values |= {"air light": air.mean(), "air colour": air.std(), "t": t.mean(), "t deviation": t.std()}
+    return {name: float(value) for name, value in values.items()}
 
 
 def matched(clean: torch.Tensor, task: str, target: float, seed: int, depth: torch.Tensor | None):
@@ -149,7 +149,7 @@ def collect(root: Path, task: str, patches: int, severity: tuple[float, float], 
     return rows
 
 
-def tell_apart(rows: list[dict], draws: int = 1000) -> tuple[float, float, float]:
+def separability(rows: list[dict], draws: int = 1000) -> tuple[float, float, float]:
     """AUC of a cross-validated logistic regression on the statistics, PSNR (matched) left out, and its 95 %
     bootstrap interval over scenes, for the regressions as they are; NaN bounds for fewer than 5 scenes."""
     from sklearn.linear_model import LogisticRegression
@@ -178,9 +178,9 @@ def tell_apart(rows: list[dict], draws: int = 1000) -> tuple[float, float, float
 def table(task: str, rows: list[dict]) -> dict:
     """Print the comparison of one task and return its numbers."""
     scenes = len({row["scene"] for row in rows})
-    auc, *interval = tell_apart(rows)
-    known = interval if np.isfinite(interval[0]) else None
-    result = {"patches": len(rows), "scenes": scenes, "auc": auc, "auc_95": known, "statistics": {}}
+    auc, *interval = separability(rows)
+    bounds = interval if np.isfinite(interval[0]) else None
+    result = {"patches": len(rows), "scenes": scenes, "auc": auc, "auc_95": bounds, "statistics": {}}
     free, level = ([row[name] for row in rows] for name in ("free", "severity"))
     real = [row["real"]["PSNR"] for row in rows]
     ends = [np.percentile(x, (5, 95)) for x in (real, free)]

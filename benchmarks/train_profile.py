@@ -9,7 +9,7 @@ convolution reaches on this machine in the same minute. float32 and bf16 take tu
 both are channels_last, as everywhere in slerlib. Speeds of one machine under one load: read the ratios.
 
 With --sustained T the arithmetic of a sample is multiplied up to the whole recipe, and divided by T TFLOP/s: how long a
-GPU that keeps up that rate would take. An extrapolation, not a measurement; stages B and C are taken as equally dear.
+GPU that keeps up that rate would take. An extrapolation, not a measurement; stages B and C count as equally slow.
 """
 
 from __future__ import annotations

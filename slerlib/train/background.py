@@ -186,7 +186,7 @@ def read_validation(out: str | Path) -> DataFrame:
 
 
 def _records(out: Path, tail: int | None = None) -> list[dict]:
-    """Lines of the log; of its last `tail` bytes alone, if given."""
+    """Lines of the log; with `tail`, those in the last so many bytes."""
     log = out / checkpoint.LOG
     if not log.is_file():
         return []

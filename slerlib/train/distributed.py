@@ -3,10 +3,10 @@
     torchrun --nproc_per_node 2 -m slerlib train tiny
 
 Every process holds the whole network and its own rows of each global batch (`train.batch` counts all processes), and
-works out terms that sum, over processes, to those of the global batch. The sum is taken by hand and not by
-DistributedDataParallel: the same all-reduce then also says which parameters *any* process used, without a second walk
-over the graph, and an expert that no sample of the global batch chose keeps the gradient None: no decay, no momentum
-step, as in one process. The price: communication does not overlap with the backward pass.
+computes terms whose sum over processes is that of the global batch. We sum by hand, without DistributedDataParallel:
+the same all-reduce then also counts which parameters *any* process used, so that an expert that no sample of the global
+batch chose keeps the gradient None: no decay, no momentum step, as in one process. The price: communication does not
+overlap with the backward pass.
 Legend: n samples, d embedding dimension.
 """
 
@@ -28,8 +28,8 @@ from torch import Tensor, nn
 from ..errors import ProcessLost, UserError
 from ..sharding import consecutive, place
 
-PATIENCE = timedelta(minutes=30)  # with a process that answers nothing; one that dies is noticed at once
-GRACE = 5.0  # seconds in which the process that knows more speaks first
+PATIENCE = timedelta(minutes=30)  # for a process that does not answer; one that dies is noticed at once
+GRACE = 5.0  # seconds in which the process that knows the cause prints it first
 FAILED = "failed"  # entry of the store in which a process leaves the cause of its end
 
 
@@ -45,7 +45,7 @@ class Group:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes files and talks."""
+        """Whether this process writes files and prints."""
         return self.rank == 0
 
     def rows(self, total: int) -> range:
@@ -64,7 +64,7 @@ class Group:
         used = torch.tensor([p.grad is not None for p in parameters], dtype=torch.float32, device=numbers.device)
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         flat = torch.cat([numbers, used, *(g.flatten() for g in gradients)])
-        with self._talk():
+        with self._communicating():
             dist.all_reduce(flat)
         numbers, used, *sums = flat.split([len(numbers), len(used), *(g.numel() for g in gradients)])
         for parameter, gradient, total, by in zip(parameters, gradients, sums, used.tolist(), strict=True):
@@ -75,7 +75,7 @@ class Group:
         """Sum over processes, without gradient."""
         x = x.detach().clone()
         if self.world > 1:
-            with self._talk():
+            with self._communicating():
                 dist.all_reduce(x)
         return x
 
@@ -99,7 +99,7 @@ class Group:
                 answer[0] = make()
             except Exception as error:
                 answer[1] = error
-        with self._talk():
+        with self._communicating():
             dist.broadcast_object_list(answer, src=0, device=self.device)
         if answer[1] is not None:
             raise answer[1]
@@ -110,7 +110,7 @@ class Group:
         if self.world == 1:
             return [item]
         items: list = [None] * self.world
-        with self._talk():
+        with self._communicating():
             dist.all_gather_object(items, item)
         return items
 
@@ -121,7 +121,7 @@ class Group:
     def broadcast(self, *modules: nn.Module) -> None:
         """Give all processes the weights and buffers of process 0."""
         if self.world > 1:
-            with torch.no_grad(), self._talk():
+            with torch.no_grad(), self._communicating():
                 for tensor in (t for module in modules for t in module.state_dict().values()):
                     dense = tensor.contiguous()
                     dist.broadcast(dense, src=0)
@@ -130,16 +130,18 @@ class Group:
     # --- the end
 
     @contextmanager
-    def _talk(self) -> Iterator[None]:
-        """Name the process that broke a conversation, and why. Raises ProcessLost."""
+    def _communicating(self) -> Iterator[None]:
+        """Around all communication: name the process that ended, and why. Raises ProcessLost."""
         try:
             yield
         except RuntimeError as error:
-            try:  # a process that fails leaves the cause; torchrun ends this one meanwhile if there is none
+            try:  # a process that fails leaves the cause; without one torchrun ends this process meanwhile
                 self.store.wait([FAILED], timedelta(seconds=GRACE))
                 cause = self.store.get(FAILED).decode()
             except RuntimeError:
-                cause = f"another process ended without a word: killed, or out of memory ({str(error).splitlines()[0]})"
+                cause = (
+                    f"another process ended without a message: killed, or out of memory ({str(error).splitlines()[0]})"
+                )
             raise ProcessLost(
                 f"All processes of a training must stay alive; process {self.rank} of {self.world} stops because "
                 f"{cause}. The last checkpoint is whole: start the same command again with --resume."
@@ -151,13 +153,13 @@ class Group:
         try:
             yield
         except ProcessLost:
-            raise  # the cause lies elsewhere
+            raise  # another process has the cause
         except BaseException as error:
             if self.world > 1:
                 text = " ".join(str(error).split()) or "no message"
                 self.store.set(FAILED, f"process {self.rank} ended with {type(error).__name__}: {text}")
                 if isinstance(error, UserError | FloatingPointError) and not self.first:
-                    time.sleep(GRACE)  # process 0 has met the same and says so; torchrun then ends this one
+                    time.sleep(GRACE)  # process 0 prints the same error; torchrun then ends this one
             raise
         if self.world > 1:
             dist.destroy_process_group()
@@ -182,8 +184,8 @@ def join(device: torch.device) -> Group:
 
 
 def _meet(store: dist.Store, rank: int, world: int) -> dist.Store:
-    """A part of the store for these very processes: torchrun's store outlives them, and when it restarts a job the
-    addresses of the dead are still in it.
+    """A part of the store for these processes alone: torchrun's store outlives them, and after a restart it still has
+    the addresses of dead ones.
     """
     own = uuid.uuid4().hex
     if rank > 0:
@@ -194,7 +196,7 @@ def _meet(store: dist.Store, rank: int, world: int) -> dist.Store:
     missing = set(range(1, world))
     while missing:
         for other in sorted(missing):
-            hello = store.get(f"hello/{other}").decode()  # of a dead one perhaps, who will not say that it is here
+            hello = store.get(f"hello/{other}").decode()  # perhaps of a dead process, which will never answer
             store.set(f"welcome/{hello}", own)
         time.sleep(0.02)
         missing -= {other for other in missing if store.check([f"here/{own}/{other}"])}
@@ -208,7 +210,7 @@ class _Gather(torch.autograd.Function):
         padded = x.new_zeros(max(counts), *x.shape[1:])  # all processes must bring the same shape
         padded[: len(x)] = x
         parts = [torch.empty_like(padded) for _ in counts]
-        with group._talk():
+        with group._communicating():
             dist.all_gather(parts, padded)
         ctx.own, ctx.world = group.rows(total), group.world
         return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])

@@ -4,7 +4,7 @@
 
     SupCon(tau = 0.2) + 1.0 batch-hard triplet (margin 0.5) + 0.1 uniformity of centroids (t = 2) + 0.1 consistency
 
-Composites stay out of these, or a set of degradations would become a vertex of its own; `composite` is theirs.
+Composites stay out of these, or a set of degradations would become a corner of the simplex; their loss is `composite`.
 Legend: n samples, d embedding dimension, K classes.
 """
 
@@ -59,13 +59,14 @@ def centroid_uniformity(z: Tensor, labels: Tensor, t: float = 2.0) -> Tensor:
 
 
 def consistency(z: Tensor, z_context: Tensor) -> Tensor:
-    """1 - z . stopgrad z': the crop should say what its wider context says."""
+    """1 - z . stopgrad z': the crop should have the embedding of its wider context."""
     return 1 - (z * z_context.detach()).sum(-1).mean()
 
 
 def composite(z: Tensor, targets: Tensor, linear: bool = False) -> Tensor:
-    """1 - z . target: draw composites (n, d) to the middle of their degradations' anchors; half the squared distance,
-    which on the sphere is the same, in a linear space. 0 for none."""
+    """1 - z . target: pull composites (n, d) to the middle of their degradations' anchors; 0 without composites.
+
+    In a linear space half the squared distance, which on the sphere is the same."""
     if not len(z):
         return z.sum() * 0
     return (z - targets).pow(2).sum(-1).mean() / 2 if linear else 1 - (z * targets).sum(-1).mean()
@@ -98,7 +99,7 @@ def sude(
     """Weighted terms of the SUDE loss by name (their sum is the loss). z (n, d), labels (n,).
 
     `emergent` finds its own simplex, `linear` does without the sphere, `anchored` pulls to fixed `anchors` (K, d),
-    `ce` is a plain classifier whose `logits` (n, K) are given.
+    `ce` is a plain classifier with these `logits` (n, K).
     """
     if mode == "anchored":
         return {"anchor": anchor_cross_entropy(z, labels, anchors, cfg.tau)}

@@ -23,7 +23,7 @@ class Part:
 
     @classmethod
     def whole(cls, batch: dict[str, Tensor]) -> Part:
-        """All samples of a batch that nobody shares."""
+        """All samples of a batch in one process."""
         return cls(0, len(batch["label"]), len(batch["label"]))
 
     @property
@@ -37,7 +37,7 @@ class Part:
 
 
 def pieces(batch: dict[str, Tensor], part: Part, count: int) -> list[tuple[Part, dict[str, Tensor]]]:
-    """Cut a process's samples into `count` pieces, consecutive and as even as can be; `Batches` says what they hold."""
+    """Cut a process's samples into `count` pieces, consecutive and as even as can be; see `Batches` for the keys."""
     if count == 1:
         return [(part, batch)]
     own, result = part.stop - part.start, []

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..model.network import SLERIR
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-SMALLEST_SCALE = 2.0**-10  # of the loss in fp16; gradients that overflow even so are no matter of scale
+SMALLEST_SCALE = 2.0**-10  # of the loss in fp16; where gradients overflow at this scale too, a lower one does not help
 
 
 def choose_precision(asked: str, device: torch.device) -> tuple[torch.dtype, str]:
@@ -67,7 +67,7 @@ def compile_blocks(net: SLERIR, crop: int, precision: Precision) -> str:
 
     The routing between them stays plain Python: which experts run, and with how many images, differs from step to step.
     An expert of each resolution and the encoder are tried first, as copies, forward and backward, so that a missing
-    compiler, or one that stumbles, leaves everything as it was. A network that is compiled already is compiled again.
+    or failing compiler leaves everything as it was. A compiled network is compiled again.
     """
     try:
         for level, stage in enumerate(net.stages[:4]):
@@ -75,12 +75,12 @@ def compile_blocks(net: SLERIR, crop: int, precision: Precision) -> str:
             x = torch.zeros(2, net.cfg.width << level, side, side, device=precision.device)
             _try(stage.experts[0], x.to(memory_format=torch.channels_last), precision)
         _try(net.encoder, torch.zeros(2, 3, net.cfg.context, net.cfg.context, device=precision.device), precision)
-    except Exception as error:  # whatever the compiler meets, training goes on without it
+    except Exception as error:  # training goes on without the compiler
         reason = (str(error).strip() or "no message").splitlines()[0]
         return f"not compiled: torch.compile failed with {type(error).__name__}: {reason}"
     for module in (net.encoder, *(expert for stage in net.stages for expert in stage.experts)):
         _compile(module)
-    return "experts and encoder compiled, which takes its time in the first steps"
+    return "experts and encoder compiled, which makes the first steps slow"
 
 
 def _try(module: nn.Module, x_BCHW: Tensor, precision: Precision) -> None:

@@ -66,7 +66,7 @@ def save(run: Run) -> None:
 
 
 class Log:
-    """The log of process 0, one JSON object a line, each written at once; the other processes write none."""
+    """The log of process 0, one JSON object a line, each written at once; the other processes write nothing."""
 
     def __init__(self, run: Run):
         self.run, self.file = run, None

@@ -51,7 +51,7 @@ def moving(stage: str, cfg: RunConfig) -> dict[str, float]:
 
 def class_weights(cfg: RunConfig) -> Tensor:
     """(K,) 1 / (K x share of the samples) of each class: restoration sees few clean photographs, and without these
-    weights the encoder would learn in stage C that clean ones are rare. The peers' mix keeps its shares: all 1."""
+    weights the encoder would learn in stage C that clean ones are rare. Protocol `promptir` keeps its shares: all 1."""
     classes = cfg.model.classes
     if cfg.data.protocol == "promptir":
         return torch.ones(len(classes))
