@@ -256,6 +256,15 @@ def test_a_legend_of_long_names_stays_inside_the_figure(caps):
     check_texts(figure)
 
 
+def test_names_of_anchors_side_by_side_do_not_cover_each_other(caps):
+    anchors = np.array([[0, 0], [0.2, 0], [0.4, 0.1], [3, 3], [3, -3], [-3, 0]], dtype=np.float32)
+    points = np.random.default_rng(0).standard_normal((len(caps), 2)).astype(np.float32)
+    figure = plots.map_view(Map(points, "pca", 0, anchors), caps.table.label, ("left", "middle", "c", "d", "e", "f"))
+    figure.savefig(io.BytesIO())
+    left, middle = (next(t for t in figure.axes[0].texts if t.get_text() == name) for name in ("left", "middle"))
+    assert not left.get_window_extent().overlaps(middle.get_window_extent())
+
+
 def test_globe_and_unrolled_map_show_the_same_places():
     points = maps._unit(np.random.default_rng(0).standard_normal((50, 3)))
     from slerlib.plots.sphere import _emptiest, _unrolled, _view

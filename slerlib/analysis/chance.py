@@ -165,21 +165,22 @@ def shuffled(routes: Routes, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
     stay together and such groups exchange their labels; a degradation then has as many groups, not as many images.
     """
     rng, linked = np.random.default_rng(seed), routes.linked()
-    scene = routes.scene
-    order = np.argsort(scene, kind="stable")
-    group_N = np.unique(scene * len(routes.names) + routes.label, return_inverse=True)[1]
+    group_N = np.unique(routes.scene * len(routes.names) + routes.label, return_inverse=True)[1]
     label_G = np.zeros(group_N.max() + 1, dtype=int)
     label_G[group_N] = routes.label
-    chosen_NLE = np.eye(routes.experts)[routes.path]
-    one_hot = np.eye(len(routes.names))
+    chosen_NLE, one_hot = np.eye(routes.experts)[routes.path], np.eye(len(routes.names))
     result = np.empty((draws, len(routes.names), *chosen_NLE.shape[1:]))
     for s in range(draws):
-        if linked:
-            label_N = routes.label[np.lexsort((rng.random(len(scene)), scene))]
-        else:
-            label_N = rng.permutation(label_G)[group_N[order]]
-        result[s] = np.tensordot(one_hot[label_N], chosen_NLE[order], axes=(0, 0))
+        label_N = routes.label[permuted_within(routes.scene, rng)] if linked else rng.permutation(label_G)[group_N]
+        result[s] = np.tensordot(one_hot[label_N], chosen_NLE, axes=(0, 0))
     return result
+
+
+def permuted_within(group_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A random order of N rows in which every row stands at a place of its own group."""
+    order = np.empty(len(group_N), dtype=int)
+    order[np.argsort(group_N, kind="stable")] = np.lexsort((rng.random(len(group_N)), group_N))
+    return order
 
 
 def random_router(routes: Routes, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
@@ -197,9 +198,9 @@ def interval(values: np.ndarray, photographs: int | np.ndarray) -> tuple[np.ndar
     fewer than FEWEST_SCENES, and where no draw has a value.
     """
     finite = np.isfinite(values).any(axis=0)
-    low, high = np.nanquantile(np.where(finite, values, 0.0), [0.025, 0.975], axis=0)
-    known = finite & (np.asarray(photographs) >= FEWEST_SCENES)
-    return np.where(known, low, np.nan), np.where(known, high, np.nan)
+    ends = np.nanquantile(np.where(finite, values, 0.0), [0.025, 0.975], axis=0)
+    low, high = np.where(finite & (np.asarray(photographs) >= FEWEST_SCENES), ends, np.nan)
+    return low, high
 
 
 def p_values(measured: np.ndarray, drawn: np.ndarray) -> np.ndarray:

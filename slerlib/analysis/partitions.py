@@ -2,10 +2,10 @@
 
     partition_table(path_NL, other_NL, degradations)
 
-Two trainings number their experts as chance has it: expert 0 of one may do the work of expert 2 of the other. What can
-be compared is which images go together. A route, or the expert of one layer, is read as a label, and two labellings of
-the same images are compared by measures that renaming leaves alone: the adjusted Rand index (0 on average for labels by
-chance, 1 for equal groups) and normalised mutual information (0 to 1; the more labels, the more of it by chance).
+The numbers of experts mean nothing: expert 0 of one training may do the work of expert 2 of another. One can compare
+which images go together. A route, or the expert of one layer, is a label, and two labellings of the same images are
+compared by measures that do not depend on names: the adjusted Rand index (0 on average for random labels, 1 for equal
+groups) and normalised mutual information (0 to 1; it grows by chance with the number of labels).
 Legend: N images, L layers, K and M labels, S draws.
 """
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import UserError
-from .chance import nmi
+from .chance import nmi, permuted_within
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -30,8 +30,8 @@ def partition_table(path_NL, other_NL, degradations: Sequence[str], draws: int =
 
     path_NL, other_NL: experts of the same images under two routers. degradations: of each image.
     Columns: level, labels_a and labels_b (different ones; for layers the mean), nmi, rand (adjusted Rand index), and
-    nmi_degradation, rand_degradation: the same when images of one degradation are exchanged (mean of `draws`), which is
-    what two routers that look at nothing but the degradation would reach. seed: of these draws.
+    nmi_degradation, rand_degradation: the same when images of one degradation are exchanged (mean of `draws`), as two
+    routers would give that look only at the degradation. seed: of these draws.
     Raises UserError for routes of other images or layers.
     """
     import pandas as pd
@@ -42,11 +42,13 @@ def partition_table(path_NL, other_NL, degradations: Sequence[str], draws: int =
             f"Two routers are compared on the same images and layers; got {a.shape}, {b.shape} and "
             f"{len(degradations)} degradations."
         )
-    rows, order = [], _orders(degradations, draws, seed)
-    for level, x, y in (("whole path", _whole(a), _whole(b)), ("layers", a, b)):
+    rng, rows = np.random.default_rng(seed), []
+    orders = [permuted_within(np.asarray(degradations, str), rng) for _ in range(draws)]
+    whole = [np.unique(path, axis=0, return_inverse=True)[1].reshape(-1, 1) for path in (a, b)]
+    for level, x, y in (("whole path", *whole), ("layers", a, b)):
         x, y = _numbered(x), _numbered(y)
-        drawn = np.mean([likeness(x, y[mixed]) for mixed in order], axis=0) if draws else np.full(2, np.nan)
-        counts = {"labels_a": _mean_labels(x), "labels_b": _mean_labels(y)}
+        drawn = np.mean([likeness(x, y[mixed]) for mixed in orders], axis=0) if draws else np.full(2, np.nan)
+        counts = {f"labels_{key}": float((part.max(axis=0) + 1).mean()) for key, part in (("a", x), ("b", y))}
         measures = ("nmi", "rand", "nmi_degradation", "rand_degradation")
         rows.append({"level": level} | counts | dict(zip(measures, (*likeness(x, y), *drawn), strict=True)))
     return pd.DataFrame(rows)
@@ -82,25 +84,6 @@ def _pairs(n: np.ndarray) -> np.ndarray:
     return n * (n - 1) / 2
 
 
-def _whole(path_NL: np.ndarray) -> np.ndarray:
-    return np.unique(path_NL, axis=0, return_inverse=True)[1].reshape(-1, 1)
-
-
 def _numbered(label_NL: np.ndarray) -> np.ndarray:
     """The labels of each column as 0, 1, ... without gaps."""
     return np.stack([np.unique(column, return_inverse=True)[1] for column in label_NL.T], axis=1)
-
-
-def _mean_labels(label_NL: np.ndarray) -> float:
-    return float(np.mean(label_NL.max(axis=0) + 1))
-
-
-def _orders(degradations: Sequence[str], draws: int, seed: int) -> list[np.ndarray]:
-    """Orders of the images that exchange those of one degradation alone."""
-    group = np.unique(np.asarray(degradations, str), return_inverse=True)[1]
-    rng, place, orders = np.random.default_rng(seed), np.argsort(group, kind="stable"), []
-    for _ in range(draws):
-        mixed = np.empty(len(group), dtype=int)
-        mixed[place] = np.lexsort((rng.random(len(group)), group))
-        orders.append(mixed)
-    return orders
