@@ -37,7 +37,7 @@ def measured(model, root: Path) -> dict[str, np.ndarray]:
         rows = np.flatnonzero(labels == task)
         rows = rows[np.argsort(traces.table["scene"].to_numpy()[rows])]
         if task in MIXTURES:
-            target = model.router.targets(model.router.told([task])).detach()
+            target = model.router.targets(model.router.class_sets([task])).detach()
             values[f"angle {task}"] = sphere.angle(z[rows], target).numpy()
             values[f"nearest {task}"] = own[rows].amin(dim=1).numpy()
         else:

@@ -105,8 +105,8 @@ def test_the_oracle_takes_sets_of_classes():
     router = Router(make("model.router=oracle").model)
     single = torch.eye(K, dtype=torch.bool)
     assert torch.equal(router.label_paths(single), router.class_paths())
-    both = router.told(["rain+haze", "rain"])
-    assert both.sum(1).tolist() == [2, 1] and router.told(["rain+snow"]) is None
+    both = router.class_sets(["rain+haze", "rain"])
+    assert both.sum(1).tolist() == [2, 1] and router.class_sets(["rain+snow"]) is None
     path, own = router.label_paths(both)[0], router.class_paths()
     similarity = router.similarity(sphere.slerp(router.anchors[3], router.anchors[4], 0.5)[None])[0]
     for layer in range(8):  # the experts of its classes are equally near: the lower one, whatever the rounding
@@ -123,7 +123,7 @@ def test_the_oracle_takes_sets_of_classes():
 def test_evaluation_tells_the_oracle_both(tmp_path):
     net = SLERIR(make("model.router=oracle").model).eval()
     found = evaluate(net, "demo", images=1, classes=["rain+haze", "rain"])
-    expected = net.router.label_paths(net.router.told(["rain+haze", "rain"]))
+    expected = net.router.label_paths(net.router.class_sets(["rain+haze", "rain"]))
     assert found.path.tolist() == ["".join(map(str, row)) for row in expected.tolist()]
 
 

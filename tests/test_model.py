@@ -78,10 +78,9 @@ def test_what_the_network_cannot_take_is_refused(shape):
         make()(image(*shape))
 
 
-@pytest.mark.parametrize("path", [[0] * 7, [3] + [0] * 7, [-1] + [0] * 7, [0.5] * 8, [[0] * 8] * 3])
-def test_bad_paths_are_refused(path):
-    with pytest.raises(UserError, match=r"A path names one expert \(0..2\)"):
-        make()(image(2, 3, 16, 16), path=path)
+def test_pixels_of_whole_numbers_are_refused():
+    with pytest.raises(UserError, match="floating point.*uint8"):
+        make()((image(1, 3, 16, 16) * 255).byte())
 
 
 def test_batch_routing_and_output_equal_one_by_one():
@@ -262,8 +261,9 @@ def test_local_statistics_act_above_the_training_size_alone(block):
         net.set_tlc(0)
         assert torch.equal(local_small, net(small, path=path))
         assert not torch.allclose(local_large, net(large, path=path), atol=1e-6)
-        with pytest.raises(UserError, match="multiple of 24"):
-            net.set_tlc(100)
+        for window in (100, -24, 24.0):
+            with pytest.raises(UserError, match=f"multiple of 24.*got {window}"):
+                net.set_tlc(window)
         net.set_tlc(48)
         assert torch.equal(local_large, net(large, path=path))
 
@@ -274,8 +274,8 @@ def test_local_mean_weighs_ragged_cells_by_their_area():
     assert grid.shape == (1, 2, 4, 3)
     torch.testing.assert_close(grid[0, :, 1, 1], x[0, :, 0:24, 0:19].mean(dim=(1, 2)))
     torch.testing.assert_close(grid[0, :, 3, 2], x[0, :, 16:25, 8:19].mean(dim=(1, 2)))
-    assert blocks.spread(grid, 24, 25, 19).shape == (1, 2, 25, 19)
-    constant = blocks.spread(blocks.local_mean(torch.full((1, 1, 30, 30), 0.3), 24), 24, 30, 30)
+    assert blocks.resize_cells(grid, 24, 25, 19).shape == (1, 2, 25, 19)
+    constant = blocks.resize_cells(blocks.local_mean(torch.full((1, 1, 30, 30), 0.3), 24), 24, 30, 30)
     torch.testing.assert_close(constant, torch.full((1, 1, 30, 30), 0.3))
 
 

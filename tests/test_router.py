@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from slerlib import UserError, config, sphere
-from slerlib.model.router import Router, balance_loss, partitions
+from slerlib.model.pins import partitions
+from slerlib.model.router import Router, balance_loss
 
 
 def router(*overrides):

@@ -13,7 +13,7 @@ from trainings import made_up, make, records, start, write_photographs
 from slerlib import UserError, checkpoint, config, load, save, sphere
 from slerlib.data.sources import Source, Sources
 from slerlib.model.network import SLERIR
-from slerlib.model.router import partitions
+from slerlib.model.pins import partitions
 from slerlib.train import batches, held_out, loop, objectives, stages, transitions
 from slerlib.train import run as run_module
 

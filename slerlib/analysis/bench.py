@@ -77,7 +77,7 @@ class PathBench:
                     getattr(self, name)[rows] = getattr(trace, name).cpu().numpy()
         if self.model.cfg.router == "oracle":  # it is given the degradation, as in `evaluate`
             for n, task in enumerate(self.label):
-                if (parts := self.model.router.told([task])) is not None:
+                if (parts := self.model.router.class_sets([task])) is not None:
                     self.path[n] = self.model.router.label_paths(parts)[0].cpu().numpy()
 
     def _groups(self, rows: Iterable[int]):

@@ -182,7 +182,7 @@ def _collected(model: SLERIR, cases: Iterable[Case], severity, seed, restore, vi
 
 def _oracle_labels(model: SLERIR, cases: Sequence[LoadedCase]) -> Tensor | None:
     """The classes of the cases where the router is the oracle and has them all as in `evaluate`, else None."""
-    return model.router.told([case.task for case in cases]) if model.cfg.router == "oracle" else None
+    return model.router.class_sets([case.task for case in cases]) if model.cfg.router == "oracle" else None
 
 
 def _cut(case: LoadedCase, side: int) -> LoadedCase:

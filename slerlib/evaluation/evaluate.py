@@ -155,7 +155,7 @@ def _scorer(model, path) -> Callable:
 
 
 def _restored(model: SLERIR, case: Case, x_CHW: Tensor, path) -> tuple[Tensor, tuple]:
-    if path is None and model.cfg.router == "oracle" and (parts := model.router.told([case.task])) is not None:
+    if path is None and model.cfg.router == "oracle" and (parts := model.router.class_sets([case.task])) is not None:
         path = model.router.label_paths(parts)[0].tolist()  # the oracle knows the degradation
     start = time.perf_counter()
     y_CHW, trace = restore(model, x_CHW, path=path, return_trace=True)

@@ -1,14 +1,15 @@
-"""The network SLER-IR.
+"""The network SLER-IR: a U-Net whose 8 stages have several experts each, and a router that chooses one at each stage.
 
 Read in this order:
 
-    encoder.py    picture -> CLS token and patch tokens
-    windows.py    the same for a picture larger than the training context
+    encoder.py    image -> CLS token and patch tokens
+    windows.py    the same for an image larger than the training context
     fusion.py     tokens -> point on the sphere and guide map (GLGF)
-    router.py     point -> expert of each layer (pins, anchors, the trace)
+    pins.py       anchors of the classes -> points of the experts
+    router.py     point -> expert of each layer, and the trace of that choice
     blocks.py     the two kinds of block: NAF and Restormer
-    experts.py    a stage: three experts, each image through its own
-    network.py    SLERIR: the U-Net of 8 stages along that path
+    experts.py    a stage: three experts, each image through one
+    network.py    SLERIR: all of it
 
     paths.py      paths in any form -> expert numbers, and as digits
     wrappers.py   the network behind torch.compile, DataParallel, ...

@@ -1,8 +1,11 @@
-"""The two block families: NAFNet blocks (Chen et al. 2022) and Restormer blocks (Zamir et al. 2022).
+"""The two kinds of block: NAFNet blocks (Chen et al. 2022) and Restormer blocks (Zamir et al. 2022).
 
-Both map (B, C, H, W) to the same shape and may be stacked. Both hold one global statistic - a pooled mean (NAF), a
-channel attention matrix (Restormer) - which at test time is taken over windows of about the training size instead
-(TLC, Chu et al. 2022): `window` is the side of that window in this block's own pixels, 0 for global.
+A block maps (B, C, H, W) to the same shape: first each channel looks at its neighbourhood and, through one global
+statistic, at the whole map; then a feed-forward part works at each pixel. Both parts add to their input. The global
+statistic is a mean (NAF) or a matrix of channel attention (Restormer). At test time it is taken over windows of about
+the training size (TLC, Chu et al. 2022), since the whole of a large picture is unlike a training crop: `window` is the
+side of that window in this block's own pixels, 0 for global.
+Legend: B batch, C channels, H W pixels of this level.
 """
 
 from __future__ import annotations
@@ -44,7 +47,7 @@ def local_mean(x_BCHW: Tensor, window: int) -> Tensor:
     return F.avg_pool2d(mean * area, **box) / F.avg_pool2d(area, **box)
 
 
-def spread(grid: Tensor, window: int, height: int, width: int) -> Tensor:
+def resize_cells(grid: Tensor, window: int, height: int, width: int) -> Tensor:
     """Bilinear values of a cell grid (see `local_mean`) at every pixel of a height x width map."""
     cell = window // 3
     size = (grid.shape[-2] * cell, grid.shape[-1] * cell)
@@ -84,7 +87,7 @@ class NAFBlock(nn.Module):
         if self.training or not self.window or height * width <= self.window**2:
             return self.attention(y_BHWC.mean(dim=(1, 2), keepdim=True))
         grid = self.attention(local_mean(y_BHWC.permute(0, 3, 1, 2), self.window).permute(0, 2, 3, 1))
-        return spread(grid.permute(0, 3, 1, 2), self.window, height, width).permute(0, 2, 3, 1)
+        return resize_cells(grid.permute(0, 3, 1, 2), self.window, height, width).permute(0, 2, 3, 1)
 
 
 def _gate(x_BHWC: Tensor) -> Tensor:

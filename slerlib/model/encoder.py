@@ -1,7 +1,9 @@
-"""Token encoder: image -> CLS token (what is wrong with the whole image) and patch tokens (what is wrong where).
+"""Token encoder: image -> CLS token (the damage of the whole image) and patch tokens (the damage at each place).
 
-Native resolution: a resize would destroy noise and thin streaks, the very things to be seen [ours].
-Legend: B batch, D token width, h w token map, N attention windows per image, T tokens.
+Strided convolutions make one token of each patch of pixels (8 x 8 in `tiny`). Transformer blocks let the tokens of a
+window look at each other, and at a CLS token that collects what holds for all. The image is not resized: that would
+destroy noise and thin streaks, the very things to be seen [ours].
+Legend: B batch, D token width, H W pixels, h w token map, N attention windows per image, T tokens.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ class TokenEncoder(nn.Module):
             layers += [nn.Conv2d(channels, out, 2 * stride, stride, padding=stride // 2), nn.GELU()]
             channels = out
         self.stem = nn.Sequential(*layers)
-        for layer in self.stem[::2]:  # the default is 2.4 times smaller, which leaves GELU near linear: blind to energy
+        for layer in self.stem[::2]:  # torch's default is 2.4 times smaller: GELU is then near linear, blind to energy
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         self.position = nn.Conv2d(width, width, 3, padding=1, groups=width)
         self.cls = nn.Parameter(torch.randn(1, 1, width) * 0.02)
@@ -40,12 +42,13 @@ class TokenEncoder(nn.Module):
     def forward(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         x_BCHW = at_least_float32(x_BCHW)  # the high-pass of rounded values would show their rounding
         low = F.conv2d(F.pad(x_BCHW, (2, 2, 2, 2), mode="reflect"), self.blur.to(x_BCHW.dtype), groups=3)
-        # fixed gains bring brightness and fine structure to the same order of magnitude. No normalisation in the stem:
-        # the amplitude of noise and the exposure are what has to be seen
+        # Fixed gains bring brightness and fine structure to the same order of magnitude. The stem has no normalisation:
+        # it would remove the amplitude of noise and the exposure, which have to be seen.
         x = self.stem(torch.cat([2 * x_BCHW - 1, 10 * (x_BCHW - low)], dim=1).to(self.cls.dtype))
         x = x + self.position(x)
+        # attention sees no more than in training: a larger image is cut into windows, whose results are blended
         layout = windows.plan(*x.shape[-2:], self.window)
-        parts = windows.split(x, layout)
+        parts = windows.split(x, layout)  # (B N, D, h, w)
         tokens = torch.cat([self.cls.expand(parts.shape[0], -1, -1), parts.flatten(2).transpose(1, 2)], dim=1)
         for block in self.blocks:
             tokens = block(tokens)

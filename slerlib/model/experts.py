@@ -1,4 +1,7 @@
-"""Expert stages and their dispatch: one code path for training and inference."""
+"""A stage of the network: E experts, of which each image runs through one. The same code trains and restores.
+
+Legend: B batch, C channels, H W pixels of this level, E experts.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +12,18 @@ from torch import Tensor, nn
 
 
 def gate(p: Tensor) -> Tensor:
-    """p / stopgrad(p) of probabilities: exactly 1 in value.
+    """p / stopgrad(p) of probabilities: exactly 1 in value, with the gradient of log p.
 
-    Where p is 0 in float32, as of a far expert that a forced or random path takes, there is no gradient.
+    A p that is 0 in float32, that of a far expert on a forced or random path, has no gradient.
     """
     p = p.clamp(min=torch.finfo(p.dtype).tiny)
     return p / p.detach()
 
 
 class ExpertStage(nn.Module):
-    """E parameter-independent copies of the blocks of one stage [paper]; each image runs through exactly one of them.
+    """E copies of the blocks of one stage, each with parameters of its own [paper]; each image runs through one.
 
-    `make` builds one expert. The batch is grouped by expert once per stage; experts nobody chose do not run.
+    `make` builds one expert. The batch is grouped by expert once per stage; an expert that no image chose does not run.
     """
 
     def __init__(self, experts: int, make: Callable[[], nn.Module]):
@@ -30,9 +33,11 @@ class ExpertStage(nn.Module):
     def forward(self, x_BCHW: Tensor, path_B: list[int] | Tensor, gate_B: Tensor | None = None) -> Tensor:
         """Map (B, C, H, W) by the expert `path_B[b]` of each image.
 
-        `gate_B` is pi / stopgrad(pi): exactly 1 in value, it hands the pins a gradient. The ratio comes first and then
-        scales the whole stage output; the other order would not be exact, and a residual alone (zero at the start)
-        would give the pins nothing.
+        path_B: numbers; or a tensor, where values must not be looked at (`torch.export`): then all experts run, and
+            the result of one is taken.
+        gate_B: `gate` of the probabilities, 1 in value, which gives the pins a gradient. It scales the whole output:
+            the residual alone is zero at the start and would give the pins none. The ratio is formed first, since the
+            other order is not exact.
         """
         used = [0] if len(self.experts) == 1 else path_B if isinstance(path_B, Tensor) else sorted(set(path_B))
         if isinstance(used, Tensor):
@@ -54,7 +59,7 @@ class ExpertStage(nn.Module):
         return y if gate_B is None else y * gate_B.view(-1, 1, 1, 1).to(y.dtype)
 
     def mixture(self, x_BCHW: Tensor, probability_BE: Tensor) -> Tensor:
-        """All experts, weighted (router `dense`)."""
+        """The sum of all experts, weighted by `probability_BE` (router `dense`)."""
         return sum(
             expert(x_BCHW) * p.view(-1, 1, 1, 1)
             for expert, p in zip(self.experts, probability_BE.unbind(1), strict=True)

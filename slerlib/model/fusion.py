@@ -1,7 +1,9 @@
-"""Global-Local Granularity Fusion (GLGF): CLS and patch tokens -> routing embedding and guide map.
+"""Global-Local Granularity Fusion (GLGF): CLS and patch tokens -> embedding and guide map.
 
-[paper] states that a CLS token and patch tokens are fused into a guide that says where to work and what to fix.
-The equations below are [ours]:
+[paper] states that a CLS token and patch tokens are fused into a guide: where to work, what to fix. The equations are
+[ours]. The gate mixes the global token g and the local token p_i of each place; attention pooling makes one vector of
+the mixture, which becomes the point on the sphere that the router reads; a convolution makes the guide map of it, which
+the stages read (`Injection`):
 
     g   = LN(W_g c)            p_i = LN(W_p P_i)
     a_i = sigmoid(w . GELU(U [g; p_i; g * p_i]) + b)          gate per position
@@ -27,7 +29,7 @@ from ..sphere import at_least_float32, normalise
 
 @dataclass(frozen=True)
 class Encoding:
-    """What the encoder and GLGF say of a batch of images."""
+    """Where a batch of images lies on the sphere, and where to work in each."""
 
     embedding: Tensor  # (B, d_z) z; unit vectors unless sude = "linear"
     feature: Tensor  # (B, d_z) the same before normalisation
@@ -47,7 +49,7 @@ class GLGF(nn.Module):
             self.local_in = nn.Sequential(nn.Linear(d, d), nn.LayerNorm(d))
         if self.mode in ("full", "cls_only"):
             self.global_in = nn.Sequential(nn.Linear(d, d), nn.LayerNorm(d))
-        if self.mode in ("full", "patch_only"):  # one guide token everywhere would leave nothing to weigh
+        if self.mode in ("full", "patch_only"):  # cls_only has the same token everywhere: no gate, no attention
             self.gate = nn.Sequential(nn.Linear(3 * d, d), nn.GELU(), nn.Linear(d, 1))
             self.query, self.key, self.out = nn.Linear(d, d), nn.Linear(d, d), nn.Linear(d, d)
         self.head = nn.Sequential(nn.Linear(d, d), nn.GELU(), nn.Linear(d, cfg.embedding))

@@ -3,10 +3,21 @@
     net = slerlib.SLERIR(slerlib.config.recipe("tiny").model)
     y, trace = net(x_BCHW, return_trace=True)
 
-A U-Net of 8 stages (enc1 enc2 enc3 latent dec3 dec2 dec1 refine), each with E experts; everything between the stages
-is shared [inferred]. The encoder and GLGF say where an image lies on the sphere of degradations and where to work; the
-router picks the experts.
-Legend: B batch, C channels, H W pixels, h w token map, L layers, E experts.
+The order of work, one method each, called by `forward`:
+
+    pad        the image to a multiple of the sizes that the network works in
+    encode     image -> point on the sphere of degradations, and guide map        (encoder.py, fusion.py)
+    route      point -> path: one expert for each of the 8 layers                 (router.py)
+    backbone   image, guide map and path -> restored image                        (experts.py, blocks.py)
+
+The backbone is a U-Net of 8 stages, each with E experts; everything between the stages is shared [inferred]:
+
+    level 0, H x W        intro, enc1 ------------------------------- dec1, refine, outro; the image is added
+    level 1, H/2 x W/2        enc2 ------------------------- dec2
+    level 2, H/4 x W/4            enc3 ---------------- dec3
+    level 3, H/8 x W/8                     latent
+
+Legend: B batch, C channels, H W pixels, h w token map, L layers (= stages), E experts, K classes.
 """
 
 from __future__ import annotations
@@ -34,15 +45,19 @@ SMALLEST = 16  # pixels a side
 
 
 class SLERIR(nn.Module):
-    """Restores (B, 3, H, W) images in [0, 1]; H and W at least 16, any size."""
+    """Restores (B, 3, H, W) images in [0, 1]; H and W at least 16, any size.
+
+    Computes in the type of its weights: `half()`, `bfloat16()` and `double()` work. Routes are then chosen in float32
+    or float64 from an encoding of that precision, and the image itself is added in its own.
+    """
 
     def __init__(self, cfg: ModelConfig):
         super().__init__()
         self.cfg, self.tlc_window = cfg, cfg.tlc_window
         c, naf = cfg.width, cfg.block == "naf"
-        # Restormer keeps the concatenated 2c channels at full resolution in the decoder; NAFNet adds its skips
+        # channels of the stages: Restormer concatenates its last skip and keeps 2c channels; NAFNet adds its skips
         widths = [c, 2 * c, 4 * c, 8 * c, 4 * c, 2 * c, c if naf else 2 * c, c if naf else 2 * c]
-        # built first: the same seed gives the same encoder whatever the number of experts
+        # built first: the same seed gives the same encoder for any number of experts
         self.encoder = TokenEncoder(cfg)
         self.glgf = GLGF(cfg)
         self.intro = nn.Conv2d(3, c, 3, padding=1, bias=naf)
@@ -84,7 +99,7 @@ class SLERIR(nn.Module):
 
     def set_tlc(self, window: int) -> None:
         """Side in pixels, a multiple of 24, of the window for local statistics at test time; 0 = global statistics."""
-        if window < 0 or window % 24:
+        if not isinstance(window, int) or window < 0 or window % 24:
             raise UserError(f"A window for local statistics is 0 or a multiple of 24 pixels; got {window}.")
         self.tlc_window = window
         for stage, level in zip(self.stages, LEVELS, strict=True):
@@ -93,8 +108,11 @@ class SLERIR(nn.Module):
                     block.window = window >> level
 
     def forward(self, x_BCHW: Tensor, path=None, labels: Tensor | None = None, return_trace: bool = False):
-        """Restore a batch. `path` (B, 8) or (8,) forces the experts; `labels`, as `Router.label_paths` takes them,
-        serve the oracle router alone."""
+        """Restore a batch: the image, or (image, `Trace`) with `return_trace`.
+
+        path: forces the experts, in any form of `read_path`. labels: as `Router.label_paths` takes them, for the router
+        `oracle` alone. Raises UserError for a batch that `pad` refuses and a path that the network does not have.
+        """
         if torch.jit.is_tracing() and self.cfg.experts > 1 and (path is None or isinstance(path, Tensor)):
             raise UserError(
                 "torch.jit.trace records one run, and so would freeze the route of its example for every picture; got "
@@ -111,10 +129,11 @@ class SLERIR(nn.Module):
 
     def pad(self, x_BCHW: Tensor) -> Tensor:
         """Reflect-pad on the right and below to the multiple the network works in."""
-        if x_BCHW.ndim != 4 or x_BCHW.shape[1] != 3 or min(x_BCHW.shape[-2:]) < SMALLEST:
+        shape = tuple(x_BCHW.shape)
+        if len(shape) != 4 or shape[1] != 3 or min(shape[2:]) < SMALLEST or not x_BCHW.is_floating_point():
             raise UserError(
-                f"The network takes (batch, 3, height, width) with sides of at least {SMALLEST} pixels; "
-                f"got {tuple(x_BCHW.shape)}. slerlib.restore handles smaller and single images."
+                f"The network takes (batch, 3, height, width) of floating point in [0, 1], with sides of at least "
+                f"{SMALLEST} pixels; got {shape} of {x_BCHW.dtype}. slerlib.restore takes smaller and single images."
             )
         height, width = x_BCHW.shape[-2:]
         down, right = -height % self.multiple, -width % self.multiple
@@ -129,10 +148,9 @@ class SLERIR(nn.Module):
     ) -> Encoding:
         """Embedding and guide map.
 
-        Where a wider context view of the images `rows` (N,) is given, all that is said of them comes from the view: the
-        embedding is that of the view, and the guide map is the part of the view's where the crop lies (`place` (N, 2),
-        pixels, multiples of the token pitch). A crop is then treated as it would be inside its whole image, or as one
-        of its tiles. Images without a view speak for themselves.
+        context_NCHW: wider views of the images `rows` (N,). Embedding and guide map of these come from the view: the
+            guide is cut out where the crop lies, at `place` (N, 2), in pixels, multiples of the token pitch. A crop is
+            then treated as inside its whole image, or as one of its tiles. Other images are encoded by themselves.
         """
         if context_NCHW is None or not len(context_NCHW):
             return self.glgf(*self.encoder(x_BCHW))
@@ -155,7 +173,7 @@ class SLERIR(nn.Module):
         return replace(own, **{k: a if a is None else a.index_copy(0, rows, b) for k, (a, b) in pairs.items()})
 
     def route(self, encoding: Encoding, path=None, labels: Tensor | None = None, x_BCHW: Tensor | None = None) -> Trace:
-        """Experts of every layer. The image itself is looked at by the random router only, as the seed of its draw."""
+        """Experts of every layer. Only the router `random` reads the image, as the seed of its draw."""
         z = encoding.embedding
         if path is not None:
             path = read_path(path, z.shape[0], self.cfg.experts).to(z.device)
@@ -169,14 +187,14 @@ class SLERIR(nn.Module):
     def backbone(
         self, x_BCHW: Tensor, guide_BChw: Tensor | None, trace: Trace, reroute: bool = True, keep: Tensor | None = None
     ) -> tuple[Tensor, Trace]:
-        """Run the stages along the path. The guide covers the same area as the image; H and W are multiples of 8.
+        """Run the stages along the path: (restored image, trace). The guide covers the same area as the image.
 
-        `reroute` lets the routers that decide on the way do so: `sphere_stage` (except where `keep` (B, L) is true) and
-        `dense`; without it the path of the trace is run as it is.
+        H and W are multiples of 8. `reroute` lets the routers that decide on the way do so: `dense`, and `sphere_stage`
+        except where `keep` (B, L) is true; without it the path of the trace is run as it is.
         """
         mixed = reroute and self.cfg.router == "dense" and self.cfg.experts > 1
         reroute = reroute and self.cfg.router == "sphere_stage" and self.cfg.experts > 1
-        # where no value may be looked at, tensors choose the experts
+        # torch.export allows no look at a value: tensors then choose the experts
         unseen = torch.compiler.is_exporting() or self.cfg.experts == 1
 
         def numbers(path: Tensor):

@@ -1,14 +1,14 @@
-"""The router: nearest pin on the sphere, one decision per layer [paper]; pins, gate and variants [ours].
+"""The router: at every layer, the expert whose pin is nearest to the image [paper]; pins, gate and variants [ours].
 
     s_(l,e) = z . p_(l,e)      pi_l = softmax(s_l / temperature)      e*_l = argmax_e s_(l,e), ties to the lowest index
 
+z is the embedding of the image, p the pin of expert e at layer l. The path is the 8 numbers e*_l. Training needs pi for
+its gradient (`experts.gate`). Choices are made in float32 (float64 in a network of doubles).
 Legend: B batch, L layers, E experts, K anchors (degradation classes), D embedding dimension.
 """
 
 from __future__ import annotations
 
-import copy
-import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ from torch.nn import functional as F
 
 from .. import sphere
 from ..config import LAYERS, ModelConfig
-from ..errors import UserError
+from . import pins
 from .paths import path_digits
 
-TIE = 1e-4  # of a composite's target two pins may be equally far by construction: rounding must not choose
+TIE = 1e-4  # two pins may be equally far from the target of a composite, by construction: rounding must not choose
 MARGIN_LIMIT = 0.05  # a smaller margin at some layer means: two experts were almost equally near
 ANGLE_LIMIT = 45.0  # degrees; an image further than this from every anchor is unlike all trained degradations
 
@@ -48,7 +48,7 @@ class Trace:
         return [self.anchor_names[k] for k in self.anchor_angle.argmin(dim=1).tolist()]
 
     def flags(self) -> list[list[str]]:
-        """Reasons to distrust a route, per image; an empty list means none."""
+        """Reasons to distrust a route, per image; an empty list where there is no reason."""
         result = []
         for margin, angle in zip(self.margin.amin(dim=1).tolist(), self.anchor_angle.amin(dim=1).tolist(), strict=True):
             reasons = [f"margin {margin:.3f} is below {MARGIN_LIMIT}"] if margin < MARGIN_LIMIT else []
@@ -59,18 +59,17 @@ class Trace:
 
 
 class Router(nn.Module):
-    """Owns anchors (K, D) and pins (L, E, D); turns embeddings (B, D) into a `Trace`."""
+    """Holds the anchors (K, D) and the pins (L, E, D); makes a `Trace` of embeddings (B, D)."""
 
     def __init__(self, cfg: ModelConfig):
         super().__init__()
         self.kind, self.names, self.temperature = cfg.router, tuple(cfg.classes), cfg.temperature
         self.pin_init, self.linear_space = cfg.pin_init, cfg.sude == "linear"
-        self.experts = cfg.experts
-        k, dim = len(cfg.classes), cfg.embedding
+        self.experts, dim = cfg.experts, cfg.embedding
         generator = torch.Generator().manual_seed(0)
         rotation = torch.linalg.qr(torch.randn(dim, dim, generator=generator, dtype=torch.float64))[0]
-        # before stage A no class mean is known: a randomly turned simplex stands in (and stays, for sude = "anchored")
-        self.register_buffer("anchors", (sphere.simplex(k, dim) @ rotation).float())
+        # there are no class means before stage A: a simplex in a random rotation stands in (sude = "anchored" keeps it)
+        self.register_buffer("anchors", (sphere.simplex(len(self.names), dim) @ rotation).float())
         if cfg.experts > 1:
             self.pins = nn.Parameter(torch.empty(LAYERS, cfg.experts, dim))
             self.place_pins()
@@ -86,6 +85,8 @@ class Router(nn.Module):
 
         return super()._apply(precise, recurse)
 
+    # --- anchors and pins
+
     @torch.no_grad()
     def set_anchors(self, anchors_KD: Tensor) -> None:
         """Store the anchors (class means on held-out scenes) and place the pins between them."""
@@ -93,34 +94,20 @@ class Router(nn.Module):
         self.place_pins()
 
     @torch.no_grad()
-    def place_pins(self, seed: int = 0) -> None:
-        """Set the pins: `partition` from groups of anchors, `simplex` turned per layer, `random` on the sphere."""
-        if self.experts == 1:
-            return
-        dim = self.anchors.shape[1]
-        generator = torch.Generator().manual_seed(seed)
-        scale = self.anchors.norm(dim=1).mean()
-        for layer, groups in enumerate(partitions(len(self.anchors), self.experts, seed)):
-            if self.pin_init == "partition":
-                pins = torch.stack([self.anchors[group].mean(dim=0) for group in groups])
-                self.pins[layer] = pins if self.linear_space else sphere.normalise(pins)
-                continue
-            noise = torch.randn(max(dim, self.experts), dim, generator=generator, dtype=torch.float64)
-            rows = noise[: self.experts]
-            if self.pin_init == "simplex":
-                rows = sphere.simplex(self.experts, dim) @ torch.linalg.qr(noise[:dim])[0]
-            self.pins[layer] = sphere.normalise(rows).to(self.pins) * (scale if self.linear_space else 1)
+    def place_pins(self) -> None:
+        """Put the pins where `pins.place` wants them."""
+        if self.experts > 1:
+            self.pins.copy_(pins.place(self.anchors, self.experts, self.pin_init, self.linear_space))
         if hasattr(self, "pin_bias"):  # of a warm start: learned for other pins
             self.pin_bias.zero_()
 
     @torch.no_grad()
     def placed(self) -> bool:
-        """Whether the pins are where `place_pins` puts them: nothing has moved them since, but rounding to float16."""
+        """Whether the pins are where `place_pins` puts them: not moved since, but for rounding to float16."""
         if self.experts == 1:
             return True
-        fresh = copy.deepcopy(self)
-        fresh.place_pins()
-        return bool((fresh.pins - self.pins).norm() <= 1e-3 * self.pins.norm())
+        there = pins.place(self.anchors, self.experts, self.pin_init, self.linear_space)
+        return bool((there - self.pins).norm() <= 1e-3 * self.pins.norm())
 
     @torch.no_grad()
     def normalise_pins(self) -> None:
@@ -128,68 +115,52 @@ class Router(nn.Module):
         if self.experts > 1 and not self.linear_space and self.kind != "linear":
             self.pins.copy_(sphere.normalise(self.pins))
 
+    # --- the choice
+
     def similarity(self, z_BD: Tensor, layer: int | None = None) -> Tensor:
         """(B, L, E) similarity to every pin, or (B, E) to those of one layer; float32 or float64."""
-        pins = self.pins if layer is None else self.pins[layer]
-        dtype = torch.promote_types(sphere.at_least_float32(z_BD).dtype, pins.dtype)
-        z, pins = z_BD.to(dtype), pins.to(dtype)
+        points = self.pins if layer is None else self.pins[layer]
+        dtype = torch.promote_types(sphere.at_least_float32(z_BD).dtype, points.dtype)
+        z, points = z_BD.to(dtype), points.to(dtype)
         with torch.autocast(z.device.type, enabled=False):  # in bf16 near pins would tie
-            dot = torch.einsum("bd,...ed->b...e", z, pins)
+            dot = torch.einsum("bd,...ed->b...e", z, points)
         if self.kind == "linear":
             return dot + (self.pin_bias if layer is None else self.pin_bias[layer])
         if self.linear_space:  # -|z - p|^2 / 2, which on the unit sphere would be the cosine minus 1
-            return dot - z.pow(2).sum(-1).view(-1, *[1] * (dot.ndim - 1)) / 2 - pins.pow(2).sum(-1) / 2
+            return dot - z.pow(2).sum(-1).view(-1, *[1] * (dot.ndim - 1)) / 2 - points.pow(2).sum(-1) / 2
         return dot
 
-    def class_paths(self) -> Tensor:
-        """(K, L) int64: the path of an image that lies exactly on each anchor."""
-        return self.label_paths(torch.arange(len(self.anchors), device=self.anchors.device))
-
-    def label_paths(self, labels: Tensor) -> Tensor:
-        """(B, L) int64: the path of an image that lies exactly where its labels say.
-
-        labels: (B,) int64, on the anchor of that class; or (B, K) bool, in the middle (`sphere.middles`) of the anchors
-        of a set of classes, which is where training wants a composite [ours]. On a regular simplex that point is
-        equally far from two pins at many layers; the lowest index within TIE then wins.
-        """
+    def _all_layers(self, z_BD: Tensor) -> Tensor:
+        """(B, L, E) similarity that decides: with the router `single` that of the first layer decides everywhere."""
         if self.experts == 1:
-            return torch.zeros(len(labels), LAYERS, dtype=torch.long, device=self.anchors.device)
-        sets = labels.ndim == 2
-        similarity = self.similarity(self.targets(labels) if sets else self.anchors[labels])
-        if self.kind == "single":
-            similarity = similarity[:, :1].expand(-1, LAYERS, -1)
-        best = similarity.amax(dim=-1, keepdim=True)
-        return (similarity >= best - (TIE if sets else 0)).int().argmax(dim=-1)
-
-    def told(self, tasks: Sequence[str]) -> Tensor | None:
-        """(B, K) bool: the classes in each task ("rain", "rain+haze"), for `label_paths`; None where one is unknown."""
-        sets = [set(task.split("+")) for task in tasks]
-        if any(names - set(self.names) for names in sets):
-            return None
-        return torch.tensor([[name in names for name in self.names] for names in sets], device=self.anchors.device)
-
-    def targets(self, parts_BK: Tensor) -> Tensor:
-        """(B, D): where images with these sets of classes (bool) belong."""
-        return sphere.middles(self.anchors, parts_BK, self.linear_space)
+            return z_BD.new_ones(z_BD.shape[0], LAYERS, 1)
+        similarity = self.similarity(z_BD)
+        return similarity[:, :1].expand(-1, LAYERS, -1) if self.kind == "single" else similarity
 
     def route(
         self, z_BD: Tensor, path: Tensor | None = None, labels: Tensor | None = None, keys: list[int] | None = None
     ) -> Trace:
-        """Trace of a batch. A given `path` (B, L) wins; then labels, as `label_paths` takes them (`oracle`), then keys
-        (`random`)."""
-        if self.experts == 1:
-            similarity = z_BD.new_ones(z_BD.shape[0], LAYERS, 1)
-        else:
-            similarity = self.similarity(z_BD)
-            if self.kind == "single":
-                similarity = similarity[:, :1].expand(-1, LAYERS, -1)
+        """Trace of a batch: the path of the nearest pins, unless another decides.
+
+        path: (B, L) forces the experts. labels: as `label_paths` takes them, for the router `oracle`. keys: one seed
+        for each image, for the router `random`.
+        """
         if path is None and self.kind == "oracle" and labels is not None:
             path = self.label_paths(labels)
         if path is None and self.kind == "random" and keys is not None:
-            path = torch.tensor(
-                [random.Random(key).choices(range(self.experts), k=LAYERS) for key in keys], device=z_BD.device
-            )
-        return self._trace(z_BD, similarity, path)
+            draws = [random.Random(key).choices(range(self.experts), k=LAYERS) for key in keys]
+            path = torch.tensor(draws, device=z_BD.device)
+        return self._trace(z_BD, self._all_layers(z_BD), path)
+
+    def reroute(self, trace: Trace, layer: int, z_BD: Tensor, keep: Tensor | None = None) -> Trace:
+        """The trace with the decision of one layer replaced by the nearest pin to `z_BD` (router `sphere_stage`),
+        except in the images where `keep` (B, L) is true.
+        """
+        similarity, path = trace.similarity.clone(), trace.path.clone()
+        similarity[:, layer] = self.similarity(z_BD, layer)
+        nearest = similarity[:, layer].argmax(dim=-1)
+        path[:, layer] = nearest if keep is None else torch.where(keep[:, layer], path[:, layer], nearest)
+        return self._trace(trace.embedding, similarity, path)
 
     def _trace(self, z_BD: Tensor, similarity: Tensor, path: Tensor | None) -> Trace:
         if self.experts == 1:
@@ -205,16 +176,34 @@ class Router(nn.Module):
         path = similarity.argmax(dim=-1) if path is None else path
         return Trace(path, similarity, z_BD, margin, anchor_angle, self.names, probability)
 
-    def reroute(self, trace: Trace, layer: int, z_BD: Tensor, keep: Tensor | None = None) -> Trace:
-        """The trace with the decision of one layer replaced by the nearest pin to `z_BD` (router `sphere_stage`),
-        except in the images where `keep` (B, L) is true.
+    # --- where known degradations belong
+
+    def class_paths(self) -> Tensor:
+        """(K, L) int64: the path of an image that lies exactly on each anchor."""
+        return self.label_paths(torch.arange(len(self.anchors), device=self.anchors.device))
+
+    def label_paths(self, labels: Tensor) -> Tensor:
+        """(B, L) int64: the path of an image that lies exactly where its labels put it.
+
+        labels: (B,) int64, on the anchor of that class; or (B, K) bool, in the middle (`sphere.middles`) of the anchors
+        of a set of classes, which is where training wants a composite [ours]. On a regular simplex that point is
+        equally far from two pins at many layers; the lowest index within TIE then wins.
         """
-        similarity = trace.similarity.clone()
-        similarity[:, layer] = self.similarity(z_BD, layer)
-        path = trace.path.clone()
-        nearest = similarity[:, layer].argmax(dim=-1)
-        path[:, layer] = nearest if keep is None else torch.where(keep[:, layer], path[:, layer], nearest)
-        return self._trace(trace.embedding, similarity, path)
+        sets = labels.ndim == 2
+        similarity = self._all_layers(self.targets(labels) if sets else self.anchors[labels])
+        best = similarity.amax(dim=-1, keepdim=True)
+        return (similarity >= best - (TIE if sets else 0)).int().argmax(dim=-1)
+
+    def class_sets(self, tasks: Sequence[str]) -> Tensor | None:
+        """(B, K) bool: the classes in each task ("rain", "rain+haze"), for `label_paths`; None where one is unknown."""
+        sets = [set(task.split("+")) for task in tasks]
+        if any(names - set(self.names) for names in sets):
+            return None
+        return torch.tensor([[name in names for name in self.names] for names in sets], device=self.anchors.device)
+
+    def targets(self, parts_BK: Tensor) -> Tensor:
+        """(B, D): where images with these sets of classes (bool) belong."""
+        return sphere.middles(self.anchors, parts_BK, self.linear_space)
 
 
 def expert_shares(trace: Trace) -> Tensor:
@@ -229,36 +218,3 @@ def balance_loss(trace: Trace, used_LE: Tensor | None = None) -> Tensor:
     """
     used = expert_shares(trace) if used_LE is None else used_LE
     return used.shape[-1] * (used * trace.probability.mean(dim=0)).sum(dim=-1).mean()
-
-
-def partitions(k: int, experts: int, seed: int = 0, layers: int = LAYERS) -> list[list[list[int]]]:
-    """One partition of k anchors into `experts` balanced groups per layer: groups[layer][expert] = anchor indices.
-
-    Greedy [ours]: of many shuffles, each layer takes the one whose group mates have met least often in earlier layers,
-    so that two classes share few experts. k = experts has a single partition, so all layers agree; k < experts raises
-    UserError.
-    """
-    if k < experts:
-        raise UserError(
-            f"Partition pins need at least as many anchors as experts; got {k} anchors for {experts} experts. "
-            "Lower model.experts."
-        )
-    rng = random.Random(seed)
-    met = [[0] * k for _ in range(k)]
-    chosen = []
-    for _ in range(layers):
-        best, lowest = None, math.inf
-        for _ in range(200):
-            order = rng.sample(range(k), k)
-            groups = [sorted(order[e::experts]) for e in range(experts)]
-            cost = sum((met[a][b] + 1) ** 2 for group in groups for a in group for b in group if a < b)
-            if cost < lowest:
-                best, lowest = groups, cost
-        if k == experts:
-            best = [[e] for e in range(experts)]
-        for group in best:
-            for a in group:
-                for b in group:
-                    met[a][b] += a != b
-        chosen.append(best)
-    return chosen

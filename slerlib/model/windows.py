@@ -1,6 +1,6 @@
 """Overlapping windows over a feature map, with a smooth blend back.
 
-Used where a global operation (attention) must see at test time no more than it saw in training.
+A global operation (attention) must see no more at test time than it saw in training: it runs in windows of that size.
 Legend: B batch, C channels, H W map, N windows per image, h w window.
 """
 
