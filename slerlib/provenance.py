@@ -2,7 +2,7 @@
 
     record = slerlib.provenance.collect(seed=0, checkpoint="data/checkpoints/tiny", data="demo")
 
-Everything is plain JSON. Nothing here changes a result, and nothing here fails a run: what cannot be found out is None.
+Everything is plain JSON. Nothing here changes a result or fails a run: what cannot be found out is None.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -23,19 +25,8 @@ from .files import PACKAGE, clone_root, sha256_file, sha256_folder, sha256_of
 VERSION = "0.1.0"  # of slerlib
 #: Packages whose version can move a result: scores have changed with scikit-image and with Pillow's JPEG decoder.
 SCORING_PACKAGES = ("torch", "numpy", "pillow", "scikit-image")
-PACKAGES = SCORING_PACKAGES + (
-    "scipy",
-    "scikit-learn",
-    "pandas",
-    "matplotlib",
-    "seaborn",
-    "umap-learn",
-    "ipywidgets",
-    "jupyterlab",
-    "papermill",
-    "nbconvert",
-    "safetensors",
-)
+PACKAGES = (*SCORING_PACKAGES, "scipy", "scikit-learn", "pandas", "matplotlib", "seaborn", "umap-learn", "ipywidgets",
+            "jupyterlab", "papermill", "nbconvert", "safetensors")  # fmt: skip
 
 _STARTED = time.time()  # of this process, as far as slerlib is concerned
 
@@ -69,13 +60,12 @@ def _git(root: Path, *args: str) -> bytes | None:
 
 def versions(names: tuple[str, ...] = PACKAGES) -> dict[str, str | None]:
     """Versions by name: Python, slerlib and the installed packages, read from their metadata without importing them."""
-    found: dict[str, str | None] = {"python": platform.python_version(), "slerlib": VERSION}
+    installed: dict[str, str | None] = {"python": platform.python_version(), "slerlib": VERSION}
     for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = None
-    return found
+        installed[name] = None
+        with suppress(metadata.PackageNotFoundError):
+            installed[name] = metadata.version(name)
+    return installed
 
 
 def hardware() -> dict:
@@ -83,13 +73,10 @@ def hardware() -> dict:
     import psutil
     import torch
 
-    gpus = []
-    if torch.cuda.is_available():
-        for index in range(torch.cuda.device_count()):
-            properties = torch.cuda.get_device_properties(index)
-            gpus.append({"name": properties.name, "memory_GB": round(properties.total_memory / 1e9, 1)})
-    elif torch.backends.mps.is_available():
-        gpus.append({"name": "Apple GPU (MPS)", "memory_GB": None})
+    chips = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
+    gpus = [{"name": chip.name, "memory_GB": round(chip.total_memory / 1e9, 1)} for chip in chips]
+    if torch.backends.mps.is_available():
+        gpus = [{"name": "Apple GPU (MPS)", "memory_GB": None}]
     return {
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "processor": _processor(),
@@ -105,12 +92,9 @@ def usable_cores() -> int:
 
 
 def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
+    with suppress(OSError):
+        if names := re.findall(r"^model name\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.M):
+            return names[0].strip()
     return platform.processor() or platform.machine()
 
 
@@ -132,9 +116,9 @@ def collect(
     """One JSON-ready record of this process.
 
     Arguments:
-        seed: the seed of the run, written down as given.
-        checkpoint: a shipped name such as "tiny" or the folder of a training; the SHA-256 of the weights is recorded.
-        data: "demo" for the bundled photographs, else a file or folder; its SHA-256 is recorded.
+        seed: the seed of the run.
+        checkpoint: a shipped name such as "tiny" or the folder of a training, recorded with the SHA-256 of its weights.
+        data: "demo" for the bundled photographs, else a file or folder, recorded with its SHA-256.
     Returns: dict with git, code, versions, hardware, threads, dtype, seed, checkpoint, data, command, started (local
         time, ISO 8601), wall_seconds (since this module was imported) and peak_memory_MB.
     Raises: UserError for a checkpoint that does not exist.

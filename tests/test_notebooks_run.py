@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import lessons
 import nbformat
 import numpy as np
 import pandas as pd
@@ -37,49 +38,42 @@ def shipped() -> bool:
         return False
 
 
-@pytest.fixture(scope="module")
-def run(untrained, tmp_path_factory):
-    """run(notebook, **parameters) -> (record, source of the page, text that the cells printed or said)."""
-    runs = tmp_path_factory.mktemp("runs")
+@pytest.fixture(scope="module", autouse=True)
+def _own_cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLERLIB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
-    def run(notebook, **parameters):
+
+@pytest.fixture
+def ran(untrained, tmp_path):
+    """ran(notebook, answer=None, **parameters) -> (text, alt texts); lessons.execute, with the files in tmp_path."""
+
+    def ran(notebook, answer=None, **parameters):
         parameters = {"checkpoint": "tiny" if shipped() else str(untrained)} | parameters
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("OMP_NUM_THREADS", "1")
-            patch.setenv("MKL_NUM_THREADS", "1")
-            patch.setenv("SLERLIB_CACHE", str(runs / "cache"))
-            (record,) = report.run(str(notebook), parameters, runs, say=lambda line: None)
-        assert record["state"] == "done", record["error"]
-        return record, record["page"].read_text(), "\n".join(said(record["folder"] / "notebook.ipynb"))
+        seen = lessons.execute(notebook, tmp_path, answer, **parameters)
+        return seen.text, seen.alts
 
-    return run
-
-
-def said(executed: Path) -> list[str]:
-    outputs = [output for cell in nbformat.read(executed, 4).cells for output in cell.get("outputs", [])]
-    return [o.text if o.output_type == "stream" else o.get("data", {}).get("text/plain", "") for o in outputs]
-
-
-def solved(lesson: str, folder: Path) -> Path:
-    """A copy of a lesson whose cell `answer` holds the solution that stands in its text."""
-    book = nbformat.read(NOTEBOOKS / f"{lesson}.ipynb", 4)
-    solution = re.search(r"A solution</summary><code>(.*)</code>", "\n".join(cell.source for cell in book.cells))[1]
-    (answer,) = [cell for cell in book.cells if cell.id == "answer"]
-    answer.source = solution
-    nbformat.write(book, folder / "solved.ipynb")
-    return folder / "solved.ipynb"
+    return ran
 
 
 def alt_texts(page: str) -> list[str]:
     images = re.findall(r"<img [^>]*?>", page)
-    found = [re.search(r'alt="([^"]*)"', image) for image in images]
-    assert all(found), [image[-200:] for image, alt in zip(images, found, strict=True) if not alt]
-    return [alt[1] for alt in found]
+    alts = [re.search(r'alt="([^"]*)"', image) for image in images]
+    assert all(alts), [image[-200:] for image, alt in zip(images, alts, strict=True) if not alt]
+    return [alt[1] for alt in alts]
 
 
 @pytest.fixture(scope="module")
-def evaluation(run):
-    return run(NOTEBOOKS / "report_evaluation.ipynb", images=1)
+def evaluation(untrained, tmp_path_factory):
+    """The evaluation report through papermill and a kernel, with its page; the other notebooks run without."""
+    parameters = {"checkpoint": "tiny" if shipped() else str(untrained), "images": 1}
+    (record,) = report.run("evaluation", parameters, tmp_path_factory.mktemp("runs"), say=lambda line: None)
+    assert record["state"] == "done", record["error"]
+    cells = nbformat.read(record["folder"] / "notebook.ipynb", 4).cells
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    words = [o.text if o.output_type == "stream" else o.get("data", {}).get("text/plain", "") for o in outputs]
+    return record, record["page"].read_text(), "\n".join(words)
 
 
 def test_the_evaluation_report_shows_its_figures_with_alt_text(evaluation):
@@ -112,69 +106,65 @@ def test_its_sentences_come_from_the_scores(evaluation):
     assert "There is no interval of the average: demo with fewer than 5 images." in text
 
 
-def test_the_evaluation_report_takes_pairs_of_ones_own(run, tmp_path):
+def test_the_evaluation_report_takes_pairs_of_ones_own(ran, tmp_path):
     for scene in photographs()[:2]:
         clean = scene.image[:, :96, :112].contiguous()
         for folder, image in (("input", slerlib.degrade(clean, "haze", seed=1)), ("target", clean)):
             (tmp_path / "night" / folder).mkdir(parents=True, exist_ok=True)
             pixels = (image * 255).round().byte().permute(1, 2, 0).numpy()
             Image.fromarray(pixels).save(tmp_path / "night" / folder / f"{scene.name}.png")
-    _, page, text = run(NOTEBOOKS / "report_evaluation.ipynb", setting="pairs", data=str(tmp_path / "night"))
-    assert len(alt_texts(page)) == 5 and "2 images of 2 photographs" in text
+    text, alts = ran("report_evaluation", setting="pairs", data=str(tmp_path / "night"))
+    assert len(alts) == 5 and "2 images of 2 photographs" in text
     assert "made by formula" not in text and "no benchmark" not in text
 
 
-def test_the_first_lesson_runs_and_answers_its_claim(run):
-    record, page, text = run(NOTEBOOKS / "00_start_here.ipynb", images=2)
-    assert len(alt_texts(page)) == 11, "six figures, and the still twins of two explorers"
-    assert "widget-view" not in page and "widgets" not in nbformat.read(record["folder"] / "notebook.ipynb", 4).metadata
+FIRST_ANSWER = None if shipped() else "my_severity = 0.0"  # an untrained network may never see rain
+
+
+def test_the_first_lesson_runs_and_answers_its_claim(ran):
+    text, alts = ran("00_start_here", FIRST_ANSWER, images=2)
+    assert len(alts) == 11, "six figures, and the still twins of two explorers"
     assert "8 of 8 layers agree" in text and "6561 paths are possible" in text
     assert "rain, n = 2 photographs" in text and re.search(r"The claim (holds|fails|is not decided)", text)
 
 
-def test_the_first_lesson_runs_with_its_solution_and_other_values(run, tmp_path):
-    book = nbformat.read(NOTEBOOKS / "00_start_here.ipynb", 4)
-    lesson = "\n".join(cell.source for cell in book.cells)
-    solution = re.search(r"A solution</summary><code>(.*)</code>", lesson)[1]
-    (answer,) = [cell for cell in book.cells if cell.id == "answer"]
-    answer.source = solution if shipped() else "my_severity = 0.0"  # an untrained network may never see rain
-    nbformat.write(book, tmp_path / "solved.ipynb")
-    _, _, text = run(tmp_path / "solved.ipynb", images=1, photograph="rocket", degradation="haze", severity=0.8)
+def test_the_first_lesson_runs_with_other_values(ran):
+    text, _ = ran("00_start_here", FIRST_ANSWER, images=1, photograph="rocket", degradation="haze", severity=0.8)
     assert ("Yes: at" if shipped() else "Not yet: ") in text
     assert "haze, n = 1 photographs" in text
 
 
-def test_the_lesson_on_degradations_makes_them_by_hand_and_undoes_haze(run, tmp_path):
-    _, page, text = run(solved("01_degradations", tmp_path), images=2)
+def test_the_lesson_on_degradations_makes_them_by_hand_and_undoes_haze(ran):
+    text, alts = ran("01_degradations", images=2)
     assert text.count("By hand and by the library: the same") == 2 and "Yes: off by at most" in text
     assert "n = 2 photographs" in text
-    assert "The claim is not decided without noise and is not decided with it" in text and len(alt_texts(page)) == 6
+    assert "The claim is not decided without noise and is not decided with it" in text and len(alts) == 6
 
 
-def test_the_lesson_on_the_model_builds_it_by_hand(run, tmp_path):
-    _, page, text = run(solved("03_build_the_model", tmp_path), images=2)
+def test_the_lesson_on_the_model_builds_it_by_hand(ran):
+    text, alts = ran("03_build_the_model", images=2)
     assert text.count("By hand and by the library: the same") == 4
     assert "Yes: the output is the same, and z gets a gradient" in text and "Measured: 8 and 24." in text
     assert "n = 2 photographs, 112 choices" in text and "The claim is not decided for this checkpoint" in text
-    assert len(alt_texts(page)) == 2
+    assert len(alts) == 2
 
 
-def test_the_lesson_on_evaluation_compares_two_checkpoints_in_pairs(run, tmp_path, untrained):
-    lesson, other = solved("05_evaluate", tmp_path), "small" if shipped() else str(untrained)
-    _, page, text = run(lesson, other=other, images=5, tasks='["noise25", "rain"]')
+def test_the_lesson_on_evaluation_compares_two_checkpoints_in_pairs(ran, untrained):
+    other = "small" if shipped() else str(untrained)
+    text, alts = ran("05_evaluate", other=other, images=5, tasks=["noise25", "rain"])
     assert ("Yes: 2000 draws of" if shipped() else "Not yet: ") in text  # equal networks differ nowhere
-    assert "n = 5 photographs, noise25, rain" in text and len(alt_texts(page)) == 2
-    assert "setting 'demo' is no published benchmark" in text
+    assert "n = 5 photographs, noise25, rain" in text and len(alts) == 2
+    assert "'demo'" in text and "published benchmark" in text
     assert re.search(r"The claim (holds|fails|is not shown) for these two checkpoints", text)
 
 
-def test_the_lesson_on_the_sphere_runs_with_its_solution(run, tmp_path):
-    record, page, text = run(solved("02_sphere", tmp_path), images=2, steps=4)
+def test_the_lesson_on_the_sphere_runs_with_its_solution(ran):
+    text, alts = ran("02_sphere", images=2, steps=4)
     assert "Measured: 90.0; nine in ten from" in text and "half-way from rain to blur: path" in text
     assert "Yes: at t = " in text and "Not yet" not in text
     assert "photographs move by more than 5 degrees, in 4 steps" in text and "nan to" not in text
     assert "The claim is not decided for this checkpoint, rain" in text, "two photographs give no interval"
-    starts = [" ".join(alt.split()[:2]) for alt in alt_texts(page)]
+    starts = [" ".join(alt.split()[:2]) for alt in alts]
     assert starts == ["Experts on", "Images and"]
 
 
@@ -191,97 +181,90 @@ def test_a_lesson_says_which_networks_it_is_about(lesson, changed, message, tmp_
     cfg = config.recipe("tiny")
     cfg = replace(cfg, model=replace(cfg.model, **changed))
     folder = save_weights(tmp_path, slerlib.SLERIR(cfg.model), {"name": "other", "config": config.to_dict(cfg)})
-    space = {}
     with pytest.raises(slerlib.UserError, match=message):
-        for cell in nbformat.read(NOTEBOOKS / f"{lesson}.ipynb", 4).cells:
-            if cell.cell_type == "code":
-                exec(cell.source, space)
-            if "parameters" in cell.metadata.get("tags", []):
-                space["checkpoint"] = str(folder)
+        lessons.execute(lesson, tmp_path, checkpoint=str(folder))
     assert torch.is_grad_enabled()
 
 
-SPHERE = {"images": 2, "severities": "[0.5]"}
+SPHERE = {"images": 2, "severities": [0.5]}
 
 
-def test_the_report_of_the_sphere_draws_maps_with_their_quality(run):
-    record, page, text = run(NOTEBOOKS / "report_embedding.ipynb", extra='["snow"]', **SPHERE)
-    starts = [" ".join(alt.split()[:2]) for alt in alt_texts(page)]
+def test_the_report_of_the_sphere_draws_maps_with_their_quality(ran, tmp_path):
+    text, alts = ran("report_embedding", extra='["snow"]', **SPHERE)
+    starts = [" ".join(alt.split()[:2]) for alt in alts]
     assert starts == ["Map of", "Map of", "A globe", "Regions of", "Regions of", "Mean angle"]
     assert "68 points of 2 photographs: 34 whole images and as many crops. 60 of them show" in text
-    traces = Traces.load(record["folder"] / "traces.npz")
+    traces = Traces.load(tmp_path / "traces.npz")
     table = geometry.measures(traces.select(traces.table.label != "snow"))
     assert f"of other photographs: **{table.value['knn_accuracy']:.2f}" in text and "trustworthiness" in text
-    assert (record["folder"] / "measures.csv").is_file()
+    assert (tmp_path / "measures.csv").is_file()
     assert f"same photograph, has the value {table.value['scene_leakage']:.2f} (" in text
     assert "2 photographs: too few for intervals." in text and "nan to" not in text
-    assert len(page) < 4_000_000
 
 
-def test_the_lesson_on_maps_runs_with_its_solution(run, tmp_path):
-    _, page, text = run(solved("06_embeddings_umap", tmp_path), redraws=1, **SPHERE)
+def test_the_lesson_on_maps_runs_with_its_solution(ran):
+    text, alts = ran("06_embeddings_umap", redraws=1, **SPHERE)
     assert "Yes. Trustworthiness" in text and "not on the scene: not shown" in text and "nan to" not in text
     assert re.search(r"The claim (fails|is open) for this", text)
-    assert len(alt_texts(page)) == 4
+    assert len(alts) == 4
 
 
-def test_the_report_of_the_routes_counts_and_changes_them(run):
-    record, page, text = run(NOTEBOOKS / "report_routing.ipynb", images=2, side=32, draws=20)
+def test_the_report_of_the_routes_counts_and_changes_them(ran, tmp_path):
+    text, alts = ran("report_routing", images=2, side=32, draws=20)
     assert "16 images of 2 photographs in 8 degradations." in text
     assert "The learned path is not shown to differ from" in text and "2 photographs: too few for intervals" in text
     assert "not known: too few photographs" in text and "nan% to" not in text and "nan to" not in text
-    assert len(alt_texts(page)) >= 8
-    names = {path.stem for path in record["folder"].glob("*.csv")}
+    assert len(alts) >= 8
+    names = {path.stem for path in tmp_path.glob("*.csv")}
     assert names >= {"routing", "layers", "severity", "mixtures", "unseen", "knock_out", "path_swap", "rules"}
 
 
-def test_the_lesson_on_experts_runs_with_its_solution(run, tmp_path):
-    _, page, text = run(solved("07_expert_usage", tmp_path), images=2, side=32)
+def test_the_lesson_on_experts_runs_with_its_solution(ran):
+    text, alts = ran("07_expert_usage", images=2, side=32)
     assert "24 of 24 counts agree" in text and re.search(r"Yes: your path|Not yet: your path", text)
-    assert re.search(r"The claim (holds|fails|is not decided) for this", text) and len(alt_texts(page)) == 6
+    assert re.search(r"The claim (holds|fails|is not decided) for this", text) and len(alts) == 6
 
 
-def test_the_report_of_a_comparison_scores_or_takes_runs(run, untrained):
+def test_the_report_of_a_comparison_scores_or_takes_runs(ran, tmp_path, untrained):
     small = {"images": 1, "tasks": '["rain", "clean"]', "against": str(untrained), "pictures": 1}
-    record, page, text = run(NOTEBOOKS / "report_compare.ipynb", **small)
-    told = json.loads((record["folder"] / "comparison.json").read_text())
+    text, alts = ran("report_compare", **small)
+    told = json.loads((tmp_path / "comparison.json").read_text())
     assert told["verdict"] in text and told["pictures"] == 2 and told["b"]["sha256"]
     assert "There is no interval of the average: demo with fewer than 5 images." in text
     assert "The smallest n is 1: too few for an interval." in text and "intervals hold" not in text
     if not shipped():
         return  # the untrained network against itself
-    assert [alt.partition(":")[0].split(",")[0] for alt in alt_texts(page)] == [
+    assert [alt.partition(":")[0].split(",")[0] for alt in alts] == [
         "PSNR of B minus that of A",
         "Parts of photographs",
     ]
-    assert "what is compared is which pictures go together" in text and f"{told['means'][0]['delta']:+.2f}" in page
-    runs = {f"run_{letter}": str(record["folder"] / f"{letter}.json") for letter in "ab"}
-    again, page, text = run(NOTEBOOKS / "report_compare.ipynb", checkpoint="", **runs)
-    same = json.loads((again["folder"] / "comparison.json").read_text())
-    assert same["rows"] == told["rows"] and again["provenance"]["checkpoint"] is None
-    assert "The weights of A (untrained, sha256" in text and len(alt_texts(page)) == 1
+    assert "what is compared is which pictures go together" in text and f"{told['means'][0]['delta']:+.2f}" in text
+    runs = {f"run_{letter}": str(tmp_path / f"{letter}.json") for letter in "ab"}
+    text, alts = ran("report_compare", checkpoint="", **runs)
+    same = json.loads((tmp_path / "comparison.json").read_text())
+    assert same["rows"] == told["rows"]
+    assert "The weights of A (untrained, sha256" in text and len(alts) == 1
 
 
-def test_the_lesson_on_training_trains_and_scores(run, tmp_path):
-    small = '["model.width=8", "model.context=32", "data.crop=16", "data.anchor_scenes=2", "train.grid_scenes=2"]'
-    lesson = solved("04_train_on_gpu", tmp_path)
-    _, page, text = run(lesson, out=str(tmp_path / "run"), steps=10, settings=small, images=1)
+SMALL = ["model.width=8", "model.context=32", "data.crop=16", "data.anchor_scenes=2", "train.grid_scenes=2"]
+
+
+def test_the_lesson_on_training_trains_and_scores(ran, tmp_path):
+    text, alts = ran("04_train_on_gpu", out=str(tmp_path / "run"), steps=10, settings=SMALL, images=1)
     assert "step 10 of 10, stage C" in text and "Yes: it changes in A and C." in text
-    assert "The claim is not decided for this training." in text and len(alt_texts(page)) == 1
+    assert "The claim is not decided for this training." in text and len(alts) == 1
 
 
-def test_the_lesson_on_ablations_runs_with_its_solution(run, tmp_path):
-    record, page, text = run(solved("08_ablations", tmp_path), images=1, steps=2)
+def test_the_lesson_on_ablations_runs_with_its_solution(ran):
+    text, alts = ran("08_ablations", images=1, steps=2)
     assert "By hand and by the library: the same." in text and "Yes: " in text
     assert "one seed has no interval" in text
     assert re.search(r"The claim: (holds|contradicted|not shown), for this recipe", text)
-    assert [alt.split(" each")[0] for alt in alt_texts(page)] == ["SLER-IR minus"]
+    assert [alt.split(" each")[0] for alt in alts] == ["SLER-IR minus"]
 
 
-def test_the_lesson_on_many_processes_trains_alone_and_together(run, tmp_path):
-    small = '["model.width=8", "model.context=32", "data.crop=16", "data.anchor_scenes=2", "train.grid_scenes=2"]'
-    lesson = solved("09_many_gpus", tmp_path)
-    _, page, text = run(lesson, steps=8, settings=small)
+def test_the_lesson_on_many_processes_trains_alone_and_together(ran):
+    text, _ = ran("09_many_gpus", steps=8, settings=SMALL)
     assert "weighted by the share of the samples: off by" in text and "Decay pulls at it." in text
     assert "Yes, in 72 cases, and as the library does it." in text and "2 processes by gloo on cpu" in text
     assert "The claim holds for these 8 steps." in text
@@ -301,22 +284,15 @@ def test_the_lesson_on_many_processes_trains_alone_and_together(run, tmp_path):
     ],
 )
 def test_the_exercise_on_sharing_shows_what_is_wrong(rows, said, capsys):
-    cells = [
-        cell.source for cell in nbformat.read(NOTEBOOKS / "09_many_gpus.ipynb", 4).cells if cell.cell_type == "code"
-    ]
     space = {"my_rows": rows, "Group": Group}
-    for cell in cells:
-        if cell.startswith(("def shared(", "cases = ")):
-            exec(cell, space)
+    for cell in lessons.code_cells("09_many_gpus"):
+        if cell.source.startswith(("def shared(", "cases = ")):
+            exec(cell.source, space)
     assert re.search(said, capsys.readouterr().out)
 
 
 def cell_with(notebook: str, words: str) -> str:
-    (source,) = [
-        cell.source
-        for cell in nbformat.read(NOTEBOOKS / f"{notebook}.ipynb", 4).cells
-        if cell.cell_type == "code" and words in cell.source
-    ]
+    (source,) = [cell.source for cell in lessons.code_cells(notebook) if words in cell.source]
     return source
 
 

@@ -2,28 +2,36 @@
 
 import json
 import os
+import random
 import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from datetime import datetime
+from collections import Counter
+from functools import partial
 from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
 from urllib.parse import unquote
 
 import chromium
 import nbformat
 import numpy as np
+import psutil
 import pytest
 from click.testing import CliRunner
 from papermill.cli import papermill
 
 from slerlib import UserError, provenance
 from slerlib.files import sha256_folder
+from slerlib.report import kernel
 from slerlib.report import plan as report_plan
 from slerlib.report import runs as report
 from slerlib.report.kernel import kernel_environment
+from slerlib.report.page import write_list
+from slerlib.report.record import settle
 
 ROOT = Path(__file__).resolve().parent.parent
 # ipykernel and its neighbours warn about their own event loops and sockets
@@ -36,20 +44,24 @@ PICTURE = (
 )
 
 
+WIDE = "import pandas as pd; pd.DataFrame([range(60)])"
+ONCE = "import pathlib; kept = pathlib.Path('kept.txt'); again = kept.exists(); kept.write_text('x')"
+
+
+def make_notebook(folder: Path, name: str, *cells: str, parameters: str = PARAMETERS) -> Path:
+    """A notebook report_NAME.ipynb with a cell of parameters and these code cells."""
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    book = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
+    first = nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})
+    book.cells = [nbformat.v4.new_markdown_cell("# A made-up report"), first]
+    book.cells += [nbformat.v4.new_code_cell(cell) for cell in cells]
+    nbformat.write(book, folder / f"report_{name}.ipynb")
+    return folder / f"report_{name}.ipynb"
+
+
 @pytest.fixture
 def notebook(tmp_path):
-    """notebook("name", cell, cell, ...) -> path of a notebook with a parameters cell and these code cells."""
-
-    def make(name, *cells, parameters=PARAMETERS):
-        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        book = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
-        first = nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})
-        book.cells = [nbformat.v4.new_markdown_cell("# A made-up report"), first]
-        book.cells += [nbformat.v4.new_code_cell(cell) for cell in cells]
-        nbformat.write(book, tmp_path / f"report_{name}.ipynb")
-        return tmp_path / f"report_{name}.ipynb"
-
-    return make
+    return partial(make_notebook, tmp_path)
 
 
 @pytest.fixture
@@ -63,6 +75,36 @@ def run(tmp_path):
     return run
 
 
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """Notebooks and records of one failed and one good run, which ran one after the other: ("bad", "good")."""
+    folder = tmp_path_factory.mktemp("both")
+    cells = (
+        PICTURE,
+        "print('images', images, severity, name)",
+        "open('kept.txt', 'w').write('x')",
+        WIDE,
+        "print('x' * 400)",
+    )
+    bad = make_notebook(
+        folder, "evaluation", ONCE, "if not again:\n    raise ValueError('bad <thing>')", "print('end')"
+    )
+    good = make_notebook(folder, "good", *cells)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        records = report.run([bad, good], NAMED, "runs", say=lambda line: None)
+    return SimpleNamespace(runs=folder / "runs", sources=(bad, good), bad=records[0], good=records[1])
+
+
+NAMED = {"images": "2", "name": "<b>&"}
+
+
+@pytest.fixture
+def copied(both, tmp_path):
+    """The runs of `both` in a folder of the test's own."""
+    return Path(shutil.copytree(both.runs, tmp_path / "runs"))
+
+
 def saved(record: dict) -> dict:
     return json.loads((record["folder"] / "run.json").read_text())
 
@@ -70,19 +112,12 @@ def saved(record: dict) -> dict:
 # --- how a run ends ---------------------------------------------------------------------------------------------------
 
 
-def test_a_good_run_leaves_a_page_and_is_not_repeated(notebook, run, tmp_path):
-    source = notebook("good", PICTURE, "print('images', images, severity, name)", "open('kept.txt', 'w').write('x')")
-    record = run(source, images="2", name="<b>&")
-    folder = record["folder"]
+def test_a_good_run_leaves_a_page_and_is_not_repeated(both, copied):
+    record, folder = both.good, both.good["folder"]
     assert record["state"] == saved(record)["state"] == "done" and not record["skipped"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\d-good-[0-9a-f]{8}", folder.name)
-    assert {path.name for path in folder.iterdir()} == {
-        "run.json",
-        "notebook.ipynb",
-        "log.txt",
-        "index.html",
-        "kept.txt",
-    }
+    names = {"run.json", "notebook.ipynb", "log.txt", "index.html", "kept.txt"}
+    assert {path.name for path in folder.iterdir()} == names
     page = record["page"].read_text()
     assert "images 2 0.5" in page and 'alt="A rising line"' in page and "<details" in page
     assert "&lt;b&gt;&amp;" in page and "<b>&" not in page
@@ -91,60 +126,55 @@ def test_a_good_run_leaves_a_page_and_is_not_repeated(notebook, run, tmp_path):
     assert facts["parameters"] == {"images": 2, "severity": 0.5, "name": "<b>&", "flag": True, "seed": 0}
     assert facts["provenance"]["seed"] == 0 and facts["peak_memory_MB"] > 20 and facts["wall_seconds"] > 0
     assert facts["provenance"]["versions"]["scikit-image"] and facts["provenance"]["versions"]["pillow"]
-    assert folder.name in (tmp_path / "runs" / "index.html").read_text()
-
-    again = run(source, images=2, name="<b>&")
-    assert again["skipped"] and again["folder"] == folder
-    assert run(source, images=1)["folder"] != folder
+    assert folder.name in (both.runs / "index.html").read_text()
+    (again,) = report.run(both.sources[1], NAMED, copied, say=lambda line: None)
+    assert again["skipped"] and again["folder"] == copied / folder.name
 
 
-def test_a_failed_cell_is_named_and_resume_keeps_files(notebook, run):
-    mark = "import pathlib; kept = pathlib.Path('kept.txt'); again = kept.exists(); kept.write_text('x')"
-    source = notebook("bad", mark, "if not again:\n    raise ValueError('bad <thing>')", "print('end')")
-    record = run(source)
-    assert record["state"] == saved(record)["state"] == "failed"
+def test_a_failed_cell_is_named_and_keeps_no_other_report_from_running(both):
+    record = both.bad
+    assert record["state"] == saved(record)["state"] == "failed" and both.good["state"] == "done"
     assert record["error"]["kind"] == "ValueError" and record["error"]["message"] == "bad <thing>"
     assert record["error"]["cell"] == 4 and record["last_good"]["cell"] == 3 and record["cells"] == 5
     page = record["page"].read_text()
-    for part in (
-        "bad &lt;thing&gt;",
-        "code cell 4 of 5",
-        "last good",
-        "MB",
-        "--resume",
-        "The end of log.txt",
-        "Traceback",
-    ):
+    parts = "bad &lt;thing&gt;", "code cell 4 of 5", "last good", "MB", "--resume", "The end of log.txt", "Traceback"
+    for part in parts:
         assert part in page, part
-    resumed = run(source, resume=True)  # the cell finds what the first run saved
-    assert resumed["state"] == "done" and resumed["folder"] == record["folder"]
+    assert record["resume"].split()[4] == str(both.sources[0]), "a copy of a report, with its name"
 
 
-def test_without_resume_an_unfinished_run_starts_anew(notebook, run):
-    source = notebook(
-        "bad", "import pathlib; pathlib.Path('kept.txt').touch(exist_ok=False)", "raise ValueError('bad')"
-    )
-    for _ in range(2):
-        assert run(source)["error"]["kind"] == "ValueError"
+def test_resume_keeps_the_files_of_the_run(both, copied):
+    (resumed,) = report.run(both.sources[0], NAMED, copied, resume=True, say=lambda line: None)
+    assert resumed["state"] == "done", "the cell finds what the first run saved"
+    assert resumed["folder"] == copied / both.bad["folder"].name
 
 
-def test_a_cell_that_may_raise_is_the_one_to_blame(notebook, run):
-    source = notebook("bad", "1 / 0", "print('end')")
-    book = nbformat.read(source, 4)
-    book.cells[2].metadata["tags"] = ["raises-exception"]  # papermill goes on, and calls the run failed at its end
-    nbformat.write(book, source)
-    record = run(source)
-    assert record["state"] == "failed" and record["error"]["kind"] == "ZeroDivisionError"
-    assert record["error"]["cell"] == 3 and record["error"]["source"] == "1 / 0" and record["cells_done"] == 2
+def executed(folder: Path, *cells: tuple[str, bool, str]) -> Path:
+    """A notebook as papermill leaves it; cells: (source, whether it began, name of its error)."""
+    book = nbformat.v4.new_notebook()
+    for source, began, name in cells:
+        outputs = [nbformat.v4.new_output("error", ename=name, evalue="", traceback=[])] if name else []
+        notes = {"status": "completed"} | ({"start_time": "2026-01-01T00:00:00"} if began else {})
+        book.cells.append(nbformat.v4.new_code_cell(source, outputs=outputs, metadata={"papermill": notes}))
+    nbformat.write(book, folder / "notebook.ipynb")
+    return folder / "notebook.ipynb"
 
 
-def test_a_notebook_that_leaves_before_its_end_is_not_done(notebook, run):
+def test_a_cell_that_may_raise_is_the_one_to_blame(tmp_path):
+    book = executed(tmp_path, ("1", True, ""), ("1 / 0", True, "ZeroDivisionError"), ("print('end')", True, ""))
+    outcome = kernel.Outcome("failed")  # papermill goes on after a cell that may raise, and calls the run failed
+    kernel.read_cells(book, outcome, raised=True)
+    assert outcome.error == {"cell": 2, "source": "1 / 0"} and (outcome.cells, outcome.cells_done) == (3, 1)
+
+
+def test_a_notebook_that_leaves_before_its_end_is_not_done(notebook, run, tmp_path):
     record = run(notebook("exit", "import sys; sys.exit()", "print('end')"))
     assert record["state"] == saved(record)["state"] == "failed" and record["error"]["kind"] == "SystemExit"
-    assert (
-        record["error"]["source"] == "import sys; sys.exit()" and "before its last cell" in record["page"].read_text()
-    )
-    assert run(notebook("last", "", "import sys; sys.exit(0)"))["state"] == "done"
+    assert record["error"]["source"] == "import sys; sys.exit()"
+    assert "before its last cell" in record["page"].read_text()
+    outcome = kernel.Outcome("done")
+    kernel.read_cells(executed(tmp_path, ("1", True, ""), ("import sys; sys.exit(0)", True, "")), outcome)
+    assert outcome.state == "done" and outcome.cells_done == 2
 
 
 def test_a_killed_kernel_is_not_called_completed(notebook, run):
@@ -158,65 +188,64 @@ def test_a_killed_kernel_is_not_called_completed(notebook, run):
     assert "signal 9" in record["page"].read_text()
 
 
-def start(source, runs, wait=True) -> subprocess.Popen:
-    """`slerlib report` in a process of its own; `wait`: until a cell has made the file `here`."""
+@pytest.mark.parametrize(
+    ("number", "end", "kind"),
+    [(signal.SIGINT, KeyboardInterrupt, "Interrupted"), (signal.SIGTERM, SystemExit, "Stopped")],
+)
+def test_a_stopped_run_still_writes_its_page(notebook, tmp_path, number, end, kind):
+    source, runs = notebook("slow", "open('here', 'w').close()\nimport time; time.sleep(60)"), tmp_path / "runs"
+
+    def stop():
+        wait_for(lambda: list(runs.glob("*/here")))
+        os.kill(os.getpid(), number)
+
+    Thread(target=stop, daemon=True).start()
+    with pytest.raises(end):
+        report.run(source, out=runs, say=lambda line: None)
+    (record,) = records(runs)
+    assert record["state"] == "killed" and record["error"]["kind"] == kind and record["error"]["cell"] == 3
+    (page,) = runs.glob("*-slow-*/index.html")
+    assert "--resume" in page.read_text()
+
+
+def wait_for(event, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not event() and time.monotonic() < end:
+        time.sleep(0.05)
+
+
+def start(source, runs, *parameters) -> subprocess.Popen:
+    """`slerlib report` in a process of its own."""
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, "-m", "slerlib", "report", str(source), "--out", str(runs)]
-    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    end = time.monotonic() + 60
-    while wait and not list(runs.glob("*/here")) and process.poll() is None and time.monotonic() < end:
-        time.sleep(0.05)
-    return process
+    command += ["-p", *parameters] if parameters else []
+    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-@pytest.mark.parametrize(
-    ("number", "code", "kind"), [(signal.SIGINT, 130, "Interrupted"), (signal.SIGTERM, 143, "Stopped")]
-)
-def test_a_stopped_run_still_writes_its_page(notebook, tmp_path, number, code, kind):
-    source = notebook("slow", "open('here', 'w').close()\nimport time; time.sleep(60)")
-    process = start(source, tmp_path / "runs")
-    (folder,) = (tmp_path / "runs").glob("*-slow-*")
-    assert json.loads((folder / "run.json").read_text())["state"] == "running"
+def test_a_running_report_is_left_alone_and_a_killed_one_is_settled(notebook, tmp_path):
+    waits = "import os, time\nfirst = not os.path.exists('here')\nopen('here', 'w').close()\ntime.sleep(60 * first)"
+    source, runs, lines = notebook("slow", waits), tmp_path / "runs", []
+    process = start(source, runs)
+    wait_for(lambda: list(runs.glob("*/here")) or process.poll() is not None)
+    (folder,) = runs.glob("*-slow-*")
     before = sorted(path.name for path in folder.iterdir())
     with pytest.raises(UserError, match=f"slow .* process {process.pid} "):
-        report.run(source, out=tmp_path / "runs")
-    assert sorted(path.name for path in folder.iterdir()) == before
-    process.send_signal(number)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == code and "Traceback" not in err, err
-    record = json.loads((folder / "run.json").read_text())
-    assert record["state"] == "killed" and record["error"]["kind"] == kind and record["error"]["cell"] == 3
-    assert "--resume" in (folder / "index.html").read_text()
-
-
-def test_a_run_whose_supervisor_was_killed_gets_its_page_later(notebook, run, tmp_path):
-    source = notebook("slow", "open('here', 'w').close()\nimport time; time.sleep(60)")
-    process = start(source, tmp_path / "runs")
+        report.run(source, out=runs)
+    assert sorted(path.name for path in folder.iterdir()) == before and records(runs)[0]["state"] == "running"
     process.kill()
     process.communicate(timeout=60)
-    (folder,) = (tmp_path / "runs").glob("*-slow-*")
     assert not (folder / "index.html").exists()
-    run(notebook("other", "1"))
-    record = json.loads((folder / "run.json").read_text())
-    assert record["state"] == "killed" and (folder / "index.html").exists()
-    assert "killed" in (tmp_path / "runs" / "index.html").read_text()
+    settle(runs)
+    assert records(runs)[0]["state"] == "killed" and "--resume" in (folder / "index.html").read_text()
+    (record,) = report.run(source, out=runs, resume=True, say=lines.append)
+    assert record["state"] == "done" and record["folder"] == folder and "stopped" in lines[0]
 
 
-def test_the_command_to_go_on_names_the_notebook_that_ran(notebook, run):
-    source = notebook("evaluation", "1 / 0")  # a copy of a report, with its name
-    assert run(source)["resume"].split()[4] == str(source)
-
-
-def test_links_of_the_list_lead_to_names_with_any_letters(notebook, run, tmp_path):
-    record = run(notebook("a#b 50%?", "1"))
-    (link,) = re.findall('href="(.*?)"', (tmp_path / "runs" / "index.html").read_text())
-    assert "#" not in link and "?" not in link and unquote(link) == f"{record['folder'].name}/index.html"
-
-
-def test_one_failure_does_not_keep_the_others_from_running(notebook, tmp_path):
-    books = [notebook("first", "1 / 0"), notebook("second", "print(images)")]
-    records = report.run(books, {"images": 3}, tmp_path / "runs", say=lambda line: None)
-    assert [record["state"] for record in records] == ["failed", "done"]
+def test_links_of_the_list_lead_to_names_with_any_letters(both, copied):
+    (copied / both.good["folder"].name).rename(copied / "a#b 50%?")
+    write_list(copied)
+    links = {unquote(link) for link in re.findall('href="([^#?]*?)"', (copied / "index.html").read_text())}
+    assert links == {"a#b 50%?/index.html", f"{both.bad['folder'].name}/index.html"}
 
 
 # --- nothing is lost --------------------------------------------------------------------------------------------------
@@ -228,7 +257,7 @@ def records(runs: Path) -> list[dict]:
 
 def test_two_starts_at_once_make_one_run(notebook, tmp_path):
     source, runs = notebook("twice", "import time; time.sleep(1)"), tmp_path / "runs"
-    processes = [start(source, runs, wait=False) for _ in range(2)]
+    processes = [start(source, runs) for _ in range(2)]
     ends = [(process.communicate(timeout=120), process.returncode) for process in processes]
     (record,) = records(runs)
     assert record["state"] == "done" and len(list(runs.glob("*-twice-*"))) == 1
@@ -237,17 +266,17 @@ def test_two_starts_at_once_make_one_run(notebook, tmp_path):
         assert ("is running" in err if code else "done" in out or "finished" in out) and "Traceback" not in err
 
 
-def test_what_others_keep_beside_the_runs_stays(notebook, run, tmp_path):
-    source, runs = notebook("bad", "1 / 0"), tmp_path / "runs"
-    (plan,) = report_plan.make_plans({"bad": source}, {})
-    foreign = [runs / f"{datetime.now():%Y-%m-%d}-bad-{plan['key']}" / "mine.txt", runs / "old" / "run.json"]
-    foreign += [runs / ".mine.part", runs / "notes.txt"]
+def test_what_others_keep_beside_the_runs_stays(both, copied):
+    first = copied / both.bad["folder"].name
+    foreign = [first / "mine.txt", copied / "old" / "run.json", copied / ".mine.part", copied / "notes.txt"]
     for path in foreign:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("mine")
-    first, second = run(source), run(source)
+    before = {path.name for path in first.iterdir()}
+    (record,) = report.run(both.sources[0], NAMED, copied, say=lambda line: None)
+    assert record["error"]["kind"] == "ValueError", "without resume a run starts in an empty folder"
+    assert record["folder"].name == f"{first.name}-2" and {path.name for path in first.iterdir()} == before
     assert all(path.read_text() == "mine" for path in foreign)
-    assert first["folder"] != second["folder"] and (first["folder"] / "run.json").is_file()
 
 
 def broken_records(good: dict):
@@ -257,14 +286,55 @@ def broken_records(good: dict):
         yield json.dumps({other: value for other, value in good.items() if other != key})
 
 
-def test_a_damaged_record_blocks_no_other_report(notebook, run, tmp_path):
-    source, runs = notebook("good", "1"), tmp_path / "runs"
-    good = saved(run(source))
+def test_a_damaged_record_blocks_no_other_report(both, copied):
+    good = saved(both.good)
     for state in ("running", "failed"):
         for number, text in enumerate(broken_records(good | {"state": state, "name": "other"})):
-            (runs / f"{state}{number}").mkdir()
-            (runs / f"{state}{number}" / "run.json").write_text(text)
-    assert run(source)["skipped"] and "good" in (runs / "index.html").read_text()
+            (copied / f"{state}{number}").mkdir()
+            (copied / f"{state}{number}" / "run.json").write_text(text)
+    (record,) = report.run(both.sources[1], NAMED, copied, say=lambda line: None)
+    assert record["skipped"] and both.good["folder"].name in (copied / "index.html").read_text()
+
+
+def check_whole(runs: Path) -> None:
+    """Every file of ours below `runs` was written whole."""
+    assert all(record["state"] in ("running", "done", "failed", "killed") for record in records(runs))
+    for page in [*runs.glob("*/index.html"), *runs.glob("index.html")]:
+        assert page.read_text().endswith("</html>\n"), page
+    for book in runs.glob("*/notebook.ipynb"):
+        nbformat.validate(nbformat.read(book, 4))
+
+
+@pytest.mark.long
+def test_a_report_killed_at_any_moment_loses_nothing(notebook, tmp_path):
+    """20 kills, every fourth of two processes at once; the last start settles them all."""
+    cells = [f"open('cell{k}.txt', 'w').write('x'); print('x' * 5000); time.sleep(0.1)" for k in range(6)]
+    source, runs, lucky = notebook("long", "import time", *cells), tmp_path / "runs", random.Random(0)
+    runs.mkdir()
+    (runs / "notes.txt").write_text("mine")
+    begin = time.monotonic()
+    start(source, runs, "images", "100").communicate(timeout=300)
+    whole, states = time.monotonic() - begin, Counter()
+    for number in range(20):
+        group = [start(source, runs, "images", str(number)) for _ in range(1 + (number % 4 == 3))]
+        time.sleep(lucky.uniform(0.2, 1) * whole * len(group) ** 0.5)
+        for process in group:
+            process.kill()
+        for process in group:
+            process.communicate(timeout=60)
+        states.update(record["state"] for record in records(runs) if record["parameters"]["images"] == number)
+        check_whole(runs)
+    time.sleep(3)  # a kernel looks every second whether its parent lives
+    inside = [p for p in psutil.process_iter(["cwd"]) if str(runs) in str(p.info["cwd"])]
+    assert not inside, inside
+    report.run(source, {"images": 100}, runs, say=lambda line: None)
+    check_whole(runs)
+    ends = Counter(record["state"] for record in records(runs))
+    print(f"at the kill: {dict(states)}; settled: {dict(ends)}; a whole run took {whole:.1f} s")
+    assert ends["running"] == ends["failed"] == 0 and ends["killed"] == states["running"]
+    assert all((folder / "index.html").is_file() for folder in runs.glob("*-long-*") if (folder / "run.json").exists())
+    left = [path for path in runs.rglob(".*") if ".locks" not in str(path) and (path.parent / "run.json").exists()]
+    assert not left and (runs / "notes.txt").read_text() == "mine"
 
 
 @pytest.fixture
@@ -507,15 +577,12 @@ def check_page(path: Path, profile: Path) -> None:
 
 
 @pytest.mark.browser
-def test_pages_open_without_a_network(notebook, run, tmp_path):
+def test_pages_open_without_a_network(both, tmp_path):
     chromium.find()
-    wide = "import pandas as pd; pd.DataFrame([range(60)])"
-    good = run(notebook("good", PICTURE, wide, "print('x' * 400)"))
-    bad = run(notebook("bad", "1 / 0"))
-    for number, path in enumerate((good["page"], bad["page"], tmp_path / "runs" / "index.html")):
+    for number, path in enumerate((both.good["page"], both.bad["page"], both.runs / "index.html")):
         check_page(path, tmp_path / f"profile{number}")
-    with chromium.Page(bad["page"], tmp_path / "profile") as page:
-        assert "ZeroDivisionError" in page.evaluate("document.querySelector('.run.failed').innerText")
+    with chromium.Page(both.bad["page"], tmp_path / "profile") as page:
+        assert "ValueError" in page.evaluate("document.querySelector('.run.failed').innerText")
         assert page.evaluate("document.querySelectorAll('details.code[open]').length") == 1
         page.screenshot(tmp_path / "page.png")
     assert (tmp_path / "page.png").stat().st_size > 10_000

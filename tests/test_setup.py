@@ -1,5 +1,6 @@
 """pyproject.toml, constraints.txt, environment.yml and the Makefile say the same; the wheel carries what it needs."""
 
+import ast
 import importlib.util
 import os
 import re
@@ -181,7 +182,13 @@ def test_the_wheel_carries_checkpoints_and_report_notebooks(tmp_path):
     assert done.stdout.split() == [str(site / "slerlib" / place) for place in places], done.stderr
 
 
-def test_the_version_is_said_once_the_same():
+@pytest.mark.parametrize("room", sorted(ROOT.glob("slerlib/*/__init__.py")), ids=lambda path: path.parent.name)
+def test_the_index_of_a_room_names_every_file_in_it(room):
+    listed = re.findall(r"\b\w+\.py\b", ast.get_docstring(ast.parse(room.read_text())))
+    assert set(listed) == {path.name for path in room.parent.glob("*.py")} - {"__init__.py"}
+
+
+def test_the_version_is_the_same_everywhere():
     import slerlib
 
     assert slerlib.__version__ == PROJECT["version"]

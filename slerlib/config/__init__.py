@@ -10,6 +10,7 @@ Read in this order:
 
     schema.py     the keys of model, data and train, with ranges and rules
     checks.py     one check of types and ranges for all of them
+    values.py     numbers and lists from text
     recipes.py    tiny, small, base, paper, paper3, paper5
     convert.py    from and to JSON and command-line text
 """

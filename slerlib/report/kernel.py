@@ -83,19 +83,13 @@ class _Client(PapermillNotebookClient):
 
 
 class _WatchedEngine(NBClientEngine):
-    """papermill's own engine with the kernel's environment, its messages in the log, and an eye on the process."""
+    """papermill's engine with the kernel's environment, its messages in the log, and a watch on the process."""
 
     @classmethod
-    def execute_managed_notebook(cls, nb_man, kernel_name, log_output=False, start_timeout=120, watch=None, **kwargs):
+    def execute_managed_notebook(cls, nb_man, kernel_name, log_output=False, watch=None, **kwargs):
         manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=_ThisPython())
-        client = _Client(
-            nb_man,
-            km=manager,
-            log=logging.getLogger("papermill"),
-            log_output=log_output,
-            startup_timeout=start_timeout,
-            timeout=None,
-        )
+        options = {"log": logging.getLogger("papermill"), "log_output": log_output, "timeout": None}
+        client = _Client(nb_man, km=manager, startup_timeout=300, **options)
         client.owns_km = True  # so that the client stops the kernel at the end
         watch.start(manager)
         try:
@@ -117,22 +111,14 @@ class _Watch(threading.Thread):
         super().start()
 
     def run(self):
-        while not self._over.is_set():
-            process = getattr(self._manager.provisioner, "process", None)
-            if process is not None:
+        while not self._over.wait(0.1):
+            if process := getattr(self._manager.provisioner, "process", None):
                 self.process = process
-                self._sample(process.pid)
-            self._over.wait(0.1)
-
-    def _sample(self, pid):
-        try:
-            kernel = psutil.Process(pid)
-            used = sum(part.memory_info().rss for part in [kernel, *kernel.children(recursive=True)])
-        except psutil.Error:  # gone between two lines
-            return
-        self.peak = max(self.peak, used)
-        free = psutil.virtual_memory().available
-        self.least_free = free if self.least_free is None else min(free, self.least_free)
+                with suppress(psutil.Error):  # gone between two lines
+                    kernel = psutil.Process(process.pid)
+                    used = sum(part.memory_info().rss for part in [kernel, *kernel.children(recursive=True)])
+                    free = psutil.virtual_memory().available
+                    self.peak, self.least_free = max(self.peak, used), min(free, self.least_free or free)
 
     def stop(self):
         self._over.set()
@@ -162,7 +148,7 @@ def execute(source: Path, executed: Path, parameters: dict, log_path: Path, prog
     try:
         with open(log_path, "ab", buffering=0) as watch.log, _logging_to(log_path) as logger, _stoppable():
             try:
-                execute_notebook(source, f"{_Whole.scheme}{executed}", parameters, watch=watch, **options)
+                execute_notebook(source, f"{_Whole.scheme}{executed.absolute()}", parameters, watch=watch, **options)
             except Exception as error:
                 failure = error
                 logger.error("%s: %s", type(error).__name__, error)

@@ -118,8 +118,8 @@ def _document(title: str, body: str) -> str:
 
 
 def _facts(rows) -> str:
-    known = [(escape(name), escape(str(value))) for name, value in rows if value is not None]
-    lines = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in known)
+    shown = ((escape(name), escape(str(value))) for name, value in rows if value is not None)
+    lines = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in shown)
     return f'<table class="facts">{lines}</table>'
 
 
@@ -166,22 +166,23 @@ def _trouble(record: dict, folder: Path) -> str:
 
 
 def _provenance(record: dict) -> str:
-    known = record["provenance"]
-    git, machine = known["git"], known["hardware"]
+    origin = record["provenance"]
+    git, machine = origin["git"], origin["hardware"]
+    peak = record.get("peak_memory_MB")
     rows = [
         ("code", git and git["sha"][:12] + (f" with local changes {git['dirty']}" if git["dirty"] else "")),
-        ("slerlib sources", known["code"][:16]),
+        ("slerlib sources", origin["code"][:16]),
         ("notebook source", record["source_sha256"][:16]),
-        ("checkpoint", _named(known["checkpoint"])),
-        ("data", _named(known["data"])),
-        ("seed", known["seed"]),
+        ("checkpoint", _named(origin["checkpoint"])),
+        ("data", _named(origin["data"])),
+        ("seed", origin["seed"]),
         ("accelerator", ", ".join(gpu["name"] for gpu in machine["gpus"]) or "none"),
         ("processor", f"{machine['processor']}, {machine['cores']} cores, {machine['memory_GB']} GB"),
-        ("threads", known["threads"]),
-        ("dtype", known["dtype"]),
+        ("threads", origin["threads"]),
+        ("dtype", origin["dtype"]),
         ("system", machine["system"]),
-        ("peak memory", f"{record['peak_memory_MB']} MB" if record["peak_memory_MB"] else None),
-        ("versions", ", ".join(f"{name} {version}" for name, version in known["versions"].items() if version)),
+        ("peak memory", peak and f"{peak} MB"),
+        ("versions", ", ".join(f"{name} {version}" for name, version in origin["versions"].items() if version)),
         ("run", record["key"]),
     ]
     return f'<section class="run {record["state"]}"><h2>This run</h2>{_facts(rows)}</section>'

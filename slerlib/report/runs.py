@@ -51,7 +51,7 @@ def run(names, params: dict | None = None, out=None, resume: bool = False, say=p
     """
     sources = find_sources([names] if isinstance(names, (str, os.PathLike)) else list(names))
     plans = make_plans(sources, dict(params or {}))
-    runs = Path(out) if out is not None else runs_folder()
+    runs = (runs_folder() if out is None else Path(out)).absolute()
     try:
         runs.mkdir(parents=True, exist_ok=True)
         settle(runs)
