@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import slerlib
+from slerlib import UserError
 from slerlib.analysis import trace as traces_module
 from slerlib.analysis.embedding import make_map
 from slerlib.analysis.trace import Grid, Traces, collect, encode, network_hash
@@ -197,6 +198,16 @@ def test_noise_levels_and_clean_are_not_repeated_for_every_severity():
     assert [item for item in found if not math.isnan(item[1])] == [
         (seed, severity, ("rain",)) for seed in (0, 1) for severity in (0.3, 0.6)
     ]
+
+
+def test_a_grid_takes_text_and_what_papermill_makes_of_it():
+    plain = Grid(tasks=("rain", "clean"), severities=(0.3, 1.0), seeds=(0, 1), images=2)
+    assert plain == Grid("demo", "demo", '["rain", "clean"]', "[0.3, 1]", "0, 1", "2")
+    assert Grid(tasks="rain", severities=0.5, seeds=3) == Grid(tasks=("rain",), severities=(0.5,), seeds=(3,))
+    assert Grid(tasks="None") == Grid() and Grid(setting=5).setting == "5"
+    for wrong in ({"tasks": "rian"}, {"severities": "[2]"}, {"seeds": "one"}, {"images": -1}, {"setting": "best"}):
+        with pytest.raises(UserError, match=repr(next(iter(wrong.values()))).strip("'[]")):
+            Grid(**wrong)
 
 
 def test_another_network_is_another_checkpoint(model):

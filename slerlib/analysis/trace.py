@@ -25,12 +25,13 @@ from torch import Tensor
 
 from .. import provenance
 from ..config import CLASSES
+from ..config.values import as_list
 from ..data.registry import registry_file
 from ..errors import UserError
 from ..evaluation.cases import Case, LoadedCase, case_seed, demo_cases, loaded
 from ..evaluation.cases import cases as setting_cases
 from ..evaluation.metrics import psnr
-from ..evaluation.options import checked_tasks
+from ..evaluation.options import checked, checked_tasks
 from ..files import PACKAGE, sha256_file, sha256_of
 from ..inference.load import evaluating
 from ..inference.restore import restore_batch
@@ -53,7 +54,8 @@ Cache = str | os.PathLike | bool | None  # folder; None: $SLERLIB_CACHE or the f
 class Grid:
     """The cases of one pass, by their parameters, so that the cache can recognise them.
 
-    root, setting, images and crop as in `slerlib.evaluate`; a setting other than "demo" ignores the other fields.
+    root, setting, images and crop as in `slerlib.evaluate`; a setting other than "demo" ignores the other fields. All
+    may be text or what papermill makes of text, such as tasks="['rain']".
     Noise levels and clean have no severity: noise levels come once for each seed, clean comes once.
     """
 
@@ -65,13 +67,22 @@ class Grid:
     images: int = 0
     crop: str = "center16"
 
+    def __post_init__(self):
+        values = {name: checked(name, getattr(self, name)) for name in ("setting", "images", "crop")}
+        values["root"] = str(self.root) if isinstance(self.root, int) else self.root
+        values["tasks"] = checked_tasks(self.tasks) if self.setting == "demo" else tuple(as_list(self.tasks))
+        values["seeds"] = tuple(checked("seed", seed) for seed in as_list(self.seeds))
+        severities = as_list(self.severities)  # NaN: a part without severity
+        values["severities"] = tuple(s if s != s else checked("severity", s) for s in severities)
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
     def parts(self) -> list[Grid]:
         """Grids of one seed and at most one severity that together are this one: the units of the cache."""
         if self.setting != "demo":
             return [replace(self, tasks=(), severities=(math.nan,), seeds=(0,))]
-        tasks = checked_tasks(self.tasks)
-        fixed = tuple(task for task in tasks if task in FIXED)
-        rest = tuple(task for task in tasks if task not in FIXED)
+        fixed = tuple(task for task in self.tasks if task in FIXED)
+        rest = tuple(task for task in self.tasks if task not in FIXED)
         result = []
         for n, seed in enumerate(self.seeds):
             still = tuple(task for task in fixed if n == 0 or task != "clean")

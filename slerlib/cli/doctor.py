@@ -23,32 +23,20 @@ def examine(checkpoint: str = "tiny", say=print) -> int:
         checkpoint: shipped name or path of the checkpoint to try.
         say: called with each line.
     """
+    checks = {
+        "python": _python, "torch": _torch, "device": _device, "dtype": _dtype, "threads": _threads,
+        "packages": _packages, "checkpoint": lambda: _checkpoint(checkpoint), "restore": lambda: _restore(checkpoint),
+        "disk": _disk,
+    }  # fmt: skip
     faults = []
-    for name, check in (
-        ("python", _python),
-        ("torch", _torch),
-        ("device", _device),
-        ("dtype", _dtype),
-        ("threads", _threads),
-        ("packages", _packages),
-        ("checkpoint", lambda: _checkpoint(checkpoint)),
-        ("restore", lambda: _restore(checkpoint)),
-        ("disk", _disk),
-    ):
+    for name, check in checks.items():
         try:
             say(f"{name:<11} {check()}")
-        except UserError as error:
-            faults.append(str(error))
-            say(f"{name:<11} FAULT  {error}")
-        except Exception as error:  # the doctor names a broken library, it does not die of it
-            faults.append(f"{type(error).__name__}: {error}")
-            say(f"{name:<11} FAULT  {type(error).__name__}: {error} {_INSTALL}")
-    say("")
-    say(
-        "Everything works."
-        if not faults
-        else f"{len(faults)} of the checks above failed; fix the first one first: {faults[0]}"
-    )
+        except Exception as error:  # a broken library is named and does not end the examination
+            faults.append(str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error} {_INSTALL}")
+            say(f"{name:<11} FAULT  {faults[-1]}")
+    count = f"{len(faults)} of the checks above failed; fix the first one first: "
+    say(f"\n{count}{faults[0]}" if faults else "\nEverything works.")
     return 1 if faults else 0
 
 
@@ -59,14 +47,8 @@ def _python() -> str:
 def _torch() -> str:
     import torch
 
-    build = (
-        f"CUDA {torch.version.cuda}"
-        if torch.version.cuda
-        else f"ROCm {torch.version.hip}"
-        if torch.version.hip
-        else "CPU build"
-    )
-    return f"{torch.__version__} ({build})"
+    cuda, hip = torch.version.cuda, torch.version.hip
+    return f"{torch.__version__} ({f'CUDA {cuda}' if cuda else f'ROCm {hip}' if hip else 'CPU build'})"
 
 
 def _device() -> str:
@@ -81,7 +63,7 @@ def _device() -> str:
     if device == "mps":
         return "mps: the GPU of this Mac, and torch can use it"
     if torch.version.cuda:
-        return "cpu: this torch has CUDA, but it finds no NVIDIA GPU with a working driver (nvidia-smi tells more)"
+        return "cpu: this torch has CUDA, but it finds no NVIDIA GPU with a working driver (see nvidia-smi)"
     if shutil.which("nvidia-smi"):
         return "cpu: there is an NVIDIA driver, but torch is a CPU build; make report TORCH=<index URL> brings another"
     return "cpu: no GPU that torch can use; everything runs, training takes longer"
@@ -112,11 +94,10 @@ def _packages() -> str:
 
     from ..provenance import PACKAGES, versions
 
-    found = versions(PACKAGES)
     missing = [name for name in PACKAGES if find_spec(_IMPORTS.get(name, name)) is None]
     if missing:
         raise UserError(f"Every package of pyproject.toml must be installed; missing: {', '.join(missing)}. {_INSTALL}")
-    return ", ".join(f"{name} {found[name]}" for name in PACKAGES)
+    return ", ".join(f"{name} {version}" for name, version in versions(PACKAGES).items() if name in PACKAGES)
 
 
 def _checkpoint(name: str) -> str:
@@ -138,12 +119,8 @@ def _restore(name: str) -> str:
     x_CHW = scene.image[:, :256, :256]
     model = load(name)
     begin = time.perf_counter()
-    y_CHW, trace = restore(model, x_CHW, return_trace=True)
+    _, trace = restore(model, x_CHW, return_trace=True)
     took = time.perf_counter() - begin
-    if y_CHW.shape != x_CHW.shape:
-        raise UserError(
-            f"A restored image has the size of its input; got {tuple(y_CHW.shape)} for {tuple(x_CHW.shape)}. {_INSTALL}"
-        )
     return f"256 x 256 pixels of the bundled `{scene.name}` in {took:.2f} s, experts {trace.path_strings()[0]}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from contextlib import suppress
 from pathlib import Path
 
 from .. import __version__
@@ -15,9 +16,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands. It returns `command`, the name of the chosen one, and `refuse`, which ends the
     program with a message on wrong usage and exit code 2."""
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument(
-        "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
-    )
+    common.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of errors")
     parser = argparse.ArgumentParser(
         prog="slerlib",
         description="All-in-one image restoration with SLER-IR: experts on a hypersphere, routed by angle.",
@@ -125,9 +124,7 @@ def _ablate(add) -> None:
     sub.add_argument("--steps", type=_at_least(1), default=1000, metavar="STEPS",
                      help="of stages B and C of SLER-IR (default: 1000)")  # fmt: skip
     sub.add_argument("--lr", type=_above_zero, default=4e-3, help="of stages B and C (default: 4e-3)")
-    sub.add_argument(
-        "--images", type=_at_least(0), default=0, metavar="N", help="only the first N photographs; 0 = all"
-    )
+    sub.add_argument("--images", type=_at_least(0), default=0, metavar="N", help="the first N photographs; 0 = all")
     sub.add_argument("--threads", type=_at_least(1), default=1, metavar="N", help="processor threads (default: 1)")
 
 
@@ -141,19 +138,13 @@ def _eval(add) -> None:
     )  # fmt: skip
     sub.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?",
                      help="name of a shipped checkpoint, or a path; not needed with --restored")  # fmt: skip
-    sub.add_argument(
-        "--data", required=True, metavar="DIR|demo", help="folder of the data, or `demo`: the bundled photographs"
-    )
+    sub.add_argument("--data", required=True, metavar="DIR|demo", help="folder, or `demo`: the bundled photographs")
     sub.add_argument("--setting", choices=ALL_SETTINGS, metavar="SETTING",
                      help="3, 5 or cdd11: the published test sets in DIR; pairs: every test set and pair of folders "
                           "there; demo: clean photographs, degraded here (default with `--data demo`)")  # fmt: skip
-    sub.add_argument(
-        "--restored", type=Path, metavar="DIR", help="score the images in this folder; nothing is restored"
-    )
+    sub.add_argument("--restored", type=Path, metavar="DIR", help="score the images in this folder, restore nothing")
     sub.add_argument("--out", type=Path, metavar="results.json", help="write rows, means, definition and versions")
-    sub.add_argument(
-        "--images", type=_at_least(0), default=0, metavar="N", help="only the first N images of each set; 0 = all"
-    )
+    sub.add_argument("--images", type=_at_least(0), default=0, metavar="N", help="the first N of each set; 0 = all")
     sub.add_argument("--seed", type=_at_least(0), default=0, metavar="N", help="of the degradations (default: 0)")
     sub.add_argument("--crop", choices=CROPS, default="center16", help="center16 is that of the published scores")
     sub.add_argument("--noise", choices=NOISES, default="slerlib", help="promptir: drawn as PromptIR and AdaIR draw it")
@@ -198,9 +189,7 @@ def _report(add) -> None:
     sub.add_argument("-p", dest="parameters", nargs="+", action="append", default=[], metavar="KEY VALUE",
                      help="value of a notebook parameter; may be repeated")  # fmt: skip
     sub.add_argument("--out", type=Path, metavar="DIR", help="folder of the runs (default: reports/runs)")
-    sub.add_argument(
-        "--resume", action="store_true", help="go on in the folder of an interrupted run, keeping its files"
-    )
+    sub.add_argument("--resume", action="store_true", help="go on in the folder of an interrupted run")
 
 
 def _compare(add) -> None:
@@ -225,13 +214,10 @@ def _compare(add) -> None:
 
 def _above_zero(text: str) -> float:
     """A number that argparse refuses unless it is above zero and finite."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text}")
-    return value
+    with suppress(ValueError):
+        if 0 < float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"must be a number above 0, got {text}")
 
 
 def _at_least(least: int, kind: type = int):

@@ -9,6 +9,7 @@ import ast
 import json
 import math
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 
 
@@ -34,12 +35,14 @@ def as_int(value) -> int:
 
 
 def as_list(value) -> list:
-    """A list, a tuple, text of one, text with commas between the items, or a single value; None is an empty list."""
+    """Items of a list or another iterable, of text such as "[1, 2]" or "1, 2", or a single value; None has no items."""
     value = literal(value)
     if isinstance(value, str):  # the commas of KEY=1,2 belong to it
         parts = re.split(r",(?=\s*[\w.]+=)" if "=" in value else ",", value)
         return [literal(part) for part in map(str.strip, parts) if part]
-    return list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
+    if value is None:
+        return []
+    return list(value) if isinstance(value, Iterable) and not isinstance(value, dict) else [value]
 
 
 def as_str(value) -> str:

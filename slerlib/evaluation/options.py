@@ -49,10 +49,11 @@ class Options:
             object.__setattr__(self, name, checked(name, getattr(self, name)))
         if self.setting == "demo" and self.noise != "slerlib":
             raise UserError(f"noise={self.noise!r} belongs to test sets, not to setting='demo'. Leave it out.")
-        classes = None if literal(self.classes) in (None, "") else self.classes
-        if self.setting != "demo" and classes is not None:
-            raise UserError(f"classes belong to setting='demo'; got {classes!r} with {self.setting!r}. Leave them out.")
-        object.__setattr__(self, "classes", checked_tasks(classes) if self.setting == "demo" else None)
+        if self.setting != "demo" and literal(self.classes) not in (None, ""):
+            raise UserError(
+                f"classes belong to setting='demo'; got {self.classes!r} with {self.setting!r}. Leave them out."
+            )
+        object.__setattr__(self, "classes", checked_tasks(self.classes) if self.setting == "demo" else None)
 
 
 def checked(name: str, value):
@@ -66,9 +67,9 @@ def checked(name: str, value):
 
 def checked_tasks(classes) -> tuple[str, ...]:
     """The tasks to evaluate; None means all classes. Raises UserError for unknown and repeated ones."""
-    if classes is None:
+    if literal(classes) in (None, ""):
         return CLASSES
-    tasks = tuple(as_list(classes) if isinstance(classes, (str, list, tuple)) else classes)
+    tasks = tuple(as_list(classes))
     for task in tasks:
         degradation_order(str(task).split("+"))
     if not tasks or len(set(tasks)) < len(tasks):

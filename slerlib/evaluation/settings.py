@@ -51,23 +51,24 @@ def chosen(root: str | os.PathLike, setting: str) -> tuple[list[Column], list[st
     """The columns of a setting that are below `root`, and the titles of those that are missing.
 
     root: folder in one of the layouts of `slerlib.data.layouts`. setting: a key of SETTINGS, or "pairs": every test set
-    and every pair of folders below root, but for those whose path says "train"; if nothing else is there, those too.
-    Raises UserError where nothing is there, and for an image of a chosen set without a partner.
+    and every pair of folders below root; those with "train" in their path only if there is nothing else.
+    Raises UserError for a root without any, and for an image of a chosen set without a partner.
     """
     if str(root) == "demo":
         raise UserError(
-            f"setting={setting!r} scores the test sets in a folder; got 'demo', the bundled photographs, which are "
-            "none. Name the folder of your data sets, or use setting='demo'."
+            f"setting={setting!r} scores the test sets in a folder; got 'demo', the bundled photographs. Name the "
+            "folder of your data sets, or use setting='demo'."
         )
     found = recognise(root)
-    sets = _test_sets(found) if setting == "pairs" else [one for one in found.sets if one.split == "test"]
     if setting == "pairs":
-        columns, missing = [column for one in sets for column in _own_columns(one)], []
+        sets, missing = _test_sets(found), []
+        columns = [column for one in sets for column in _own_columns(one)]
         _need_pairs(found, sets)
     else:
-        found_columns = [(name, task, _items(sets, name, task)) for name, task in SETTINGS[setting]]
-        columns = [Column(TITLES[name], task, items) for name, task, items in found_columns if items]
-        missing = [column_title(name, task) for name, task, items in found_columns if not items]
+        sets = [one for one in found.sets if one.split == "test"]
+        items = {column: _items(sets, *column) for column in SETTINGS[setting]}
+        columns = [Column(TITLES[name], task, items[name, task]) for name, task in items if items[name, task]]
+        missing = [column_title(*column) for column in items if not items[column]]
     _no_faults(found, columns)
     if not columns:
         wanted = f"the test sets {', '.join(missing)}" if missing else "paired folders or clean photographs"
@@ -93,10 +94,9 @@ def _need_pairs(found: Found, sets: Sequence[ImageSet]) -> None:
 
 
 def _test_sets(found: Found) -> list[ImageSet]:
-    """All but training sets; a set of the user's own is one only if its path says so."""
+    """All but training sets; a set of the user's own is one only if its path names "train"."""
     filled = [one for one in found.sets if one.items]
-    kept = [one for one in filled if one.split == "test" or not _for_training(found.root, one)]
-    return kept or filled
+    return [one for one in filled if one.split == "test" or not _for_training(found.root, one)] or filled
 
 
 def _for_training(root: Path, one: ImageSet) -> bool:
@@ -106,11 +106,10 @@ def _for_training(root: Path, one: ImageSet) -> bool:
 
 
 def _own_columns(one: ImageSet) -> list[Column]:
-    name = TITLES.get(one.name, one.name)
-    paired = tuple(item for item in one.items if item.input is not None)
-    clean = tuple(item for item in one.items if item.input is None)
-    columns = [Column(name, one.task, paired)] if paired else []
-    return columns + [Column(name, f"noise{sigma}", clean) for sigma in NOISE_LEVELS if clean]
+    """A column of the pairs of a set, and three of its clean photographs, under noise."""
+    paired, clean = (tuple(item for item in one.items if (item.input is None) == alone) for alone in (False, True))
+    columns = [(one.task, paired), *((f"noise{sigma}", clean) for sigma in NOISE_LEVELS)]
+    return [Column(TITLES.get(one.name, one.name), task, items) for task, items in columns if items]
 
 
 def _items(sets: Sequence[ImageSet], name: str, task: str) -> tuple[Item, ...]:
