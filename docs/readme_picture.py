@@ -1,10 +1,10 @@
-"""Make the picture at the top of the README: four degradations, what comes back, and the paths they took.
+"""Make the picture of restorations in the README: four degradations, the restored pictures, and their paths.
 
     python docs/readme_picture.py                       # with the shipped checkpoint; a few seconds on a laptop
     python docs/readme_picture.py runs/small            # with a training of yours
 
-Writes docs/images/restorations.jpg and prints the Markdown line for it, with its alt text. It shows, whatever the
-checkpoint, the same 256 x 256 pixels of four bundled photographs (public domain or CC0), severity 0.5, seed 0.
+Writes docs/images/restorations.jpg and prints the Markdown line for docs/results.md, with its alt text. It shows the
+same 256 x 256 pixels of four bundled photographs (public domain or CC0) for every checkpoint, severity 0.5, seed 0.
 """
 
 import sys
@@ -18,7 +18,7 @@ from slerlib.data.scenes import photographs
 from slerlib.plots import style
 
 SIDE = 256
-# name, top and left of the part that is shown
+# photograph, top and left of the part that is shown
 SHOWN = {
     "rain": ("rocket", 85, 192),
     "noise50": ("cat", 22, 97),
@@ -36,7 +36,7 @@ def draw(checkpoint: str) -> Figure:
     fig = Figure((10, 7.6), dpi=110, layout="constrained")
     upper, lower = fig.subfigures(2, height_ratios=(5.3, 2.3))
     grid = upper.subplots(2, len(SHOWN))
-    paths, told = [], []
+    paths, gains = [], []
     for (above, below), (degradation, (name, top, left)) in zip(grid.T, SHOWN.items(), strict=True):
         clean = scenes[name][:, top : top + SIDE, left : left + SIDE]
         degraded = slerlib.degrade(clean, degradation, severity=0.5, seed=0)
@@ -46,11 +46,11 @@ def draw(checkpoint: str) -> Figure:
         show(below, restored, f"PSNR {after:.1f} dB")
         above.set_title(degradation, loc="center")
         paths.append(trace.path_strings()[0])
-        told.append(f"{degradation} {before:.1f} to {after:.1f} dB")
+        gains.append(f"{degradation} {before:.1f} to {after:.1f} dB")
     for ax, row in zip(grid[:, 0], ("degraded", "restored"), strict=True):
         ax.set_ylabel(row, fontsize=11.5)
     chart = plots.path_chart(paths, list(SHOWN), ax=lower.subplots())
-    alt = f"Four photographs, degraded and restored by one network: {', '.join(told)}. {chart.alt_text}"
+    alt = f"Four photographs, degraded and restored by one network: {', '.join(gains)}. {chart.alt_text}"
     return style.finished(fig, alt, "jpeg")
 
 
@@ -64,4 +64,4 @@ if __name__ == "__main__":
     figure = draw(*sys.argv[1:2] or ["tiny"])
     FILE.parent.mkdir(exist_ok=True)
     figure.savefig(FILE, pil_kwargs={"quality": 88})
-    print(f"![{figure.alt_text}](docs/images/{FILE.name})")
+    print(f"![{figure.alt_text}](images/{FILE.name})")

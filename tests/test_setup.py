@@ -129,6 +129,15 @@ def test_torch_can_be_another_version_or_come_from_an_index(make):
     assert "torch --extra-index-url /some/index" in index and "/^torch==/d" not in index
 
 
+def test_the_index_that_the_readme_names_gives_the_cpu_build(make):
+    """pip takes the highest version that the constraints allow, from any index: the one with +cpu."""
+    index = re.search(r"make report (TORCH=\S+/cpu)$", (ROOT / "README.md").read_text(), re.M)[1]
+    assert f"torch --extra-index-url {index.removeprefix('TORCH=')} -c .venv/constraints.txt" in make("report", index)
+    (pin,) = pins()["torch"]
+    plain = str(pin.specifier).removeprefix("==")
+    assert pin.specifier.contains(f"{plain}+cpu") and Version(f"{plain}+cpu") > Version(plain)
+
+
 def test_the_wheel_carries_checkpoints_and_report_notebooks(tmp_path):
     """Built without isolation, so without a network."""
     if importlib.util.find_spec("hatchling") is None:
