@@ -507,6 +507,11 @@ def test_camera_data_too_long_for_jpeg_are_left_out_with_a_note(tmp_path):
         assert back.size == im.size and back.info["dpi"] == (200, 200) and not back.getexif()
 
 
+def test_odd_values_beside_the_pixels_cost_no_picture(tmp_path):
+    (note,) = write_image(tmp_path / "x.png", torch.zeros(3, 8, 8), Meta(icc=SRGB, gamma={"gamma": 1e9}))
+    assert "left out" in note and read_image(tmp_path / "x.png")[1].icc == SRGB
+
+
 def test_pil_images_keep_what_travels_with_them(tmp_path):
     im, extra = carrying()
     im.save(tmp_path / "in.jpg", **extra)

@@ -99,6 +99,8 @@ def _decode(data: bytes) -> tuple[torch.Tensor, Meta]:
         notes.append(f"The file has {frames} {more}; only the first is used.")
     if im.info.get("photoshop"):
         notes.append("Its Photoshop and IPTC data are left out.")
+    if wide_HWN is None and kind in ("HEIF", "AVIF") and im.info.get("bit_depth", 8) > 8:
+        notes.append(f"Only 8 of its {im.info['bit_depth']} bits per channel are read.")
     parts = carried(im)  # now: a TIFF closes its file with the pixels
     im.load()
     if turned != 1 and kind != "TIFF":  # Pillow turns a TIFF itself
@@ -245,33 +247,40 @@ def _encoded(x_CHW: torch.Tensor, meta: Meta, kind: str, suffix: str) -> tuple[b
     meta = replace(meta, mode="RGB") if meta.mode in ("YCbCr", "LAB", "HSV") else meta
     grey = meta.mode in ("L", "F") or meta.mode.startswith("I")
     whole = meta.mode == "F" and kind == "TIFF"  # the one format here for floating-point values
-    extra, lost = arguments(kind, meta)
     if meta.depth == 16 and "deep" in held and not whole:
         samples_HWN = _quantised(x_CHW.mean(0, keepdim=True) if grey else x_CHW, 16).transpose(1, 2, 0)
         if meta.alpha is not None:
             alpha_HW = meta.alpha if meta.alpha.dtype == np.uint16 else meta.alpha.astype(np.uint16) * 257
             samples_HWN = np.concatenate([samples_HWN, alpha_HW[..., None]], axis=2)
-        samples_HWN = np.ascontiguousarray(samples_HWN)
+        pixels = np.ascontiguousarray(samples_HWN)
     else:
-        samples_HWN = None
-        im = _pixels(x_CHW, replace(meta, mode="L" if grey and not whole else meta.mode))
+        pixels = _pixels(x_CHW, replace(meta, mode="L" if grey and not whole else meta.mode))
         notes += [f"{kind} holds 8 bits per channel; the picture had 16."] if meta.depth == 16 and not whole else []
-    if kind == "PNG" and samples_HWN is not None:
-        return png16(samples_HWN, extra), (*notes, *lost)
-    if kind == "TIFF":
-        samples_HWN = np.atleast_3d(np.asarray(im)) if samples_HWN is None else samples_HWN
-        return tiff(samples_HWN, extra, meta.alpha is not None, meta.mode == "CMYK"), (*notes, *lost)
-    if kind == "JPEG2000":
-        extra["no_jp2"] = suffix in (".j2k", ".j2c", ".jpc")
-    out = io.BytesIO()
     try:
-        im.save(out, kind, **FORMATS[kind].options, **extra)
+        extra, lost = arguments(kind, meta)
+        return _file(pixels, kind, suffix, meta, extra), (*notes, *lost)
+    except Exception as error:  # odd camera data, or a picture too large: the second try tells which
+        plain = replace(meta, exif=None, xmp=None, dpi=None, text={}, gamma={})
+        notes.append(f"What travels with the pixels is damaged and left out ({type(error).__name__}: {error}).")
+    try:
+        return _file(pixels, kind, suffix, meta, arguments(kind, plain)[0]), tuple(notes)
     except (OSError, ValueError, RuntimeError, struct.error) as error:
         raise UserError(
-            f"The format must be able to hold the picture; {kind} refused {im.width} x {im.height} pixels ({error}). "
-            "Write a .png or .tiff file instead."
+            f"The format must be able to hold the picture; {kind} refused {x_CHW.shape[2]} x {x_CHW.shape[1]} pixels "
+            f"({error}). Write a .png or .tiff file instead."
         ) from error
-    return out.getvalue(), (*notes, *lost)
+
+
+def _file(pixels: Image.Image | np.ndarray, kind: str, suffix: str, meta: Meta, extra: dict) -> bytes:
+    """A PIL image, or (H, W, N) uint16 for PNG and TIFF, as the bytes of a file."""
+    if kind == "TIFF":
+        return tiff(np.atleast_3d(np.asarray(pixels)), extra, meta.alpha is not None, meta.mode == "CMYK")
+    if isinstance(pixels, np.ndarray):
+        return png16(pixels, extra)
+    extra |= {"no_jp2": suffix in (".j2k", ".j2c", ".jpc")} if kind == "JPEG2000" else {}
+    out = io.BytesIO()
+    pixels.save(out, kind, **FORMATS[kind].options, **extra)
+    return out.getvalue()
 
 
 def _checked(x_CHW: torch.Tensor, meta: Meta | None) -> Meta:

@@ -62,13 +62,13 @@ _MISSING = {"AVIF": not features.check("avif"), "HEIF": "HEIF" not in Image.SAVE
 FORMATS = {kind: one for kind, one in _ALL.items() if not _MISSING.get(kind)}
 KINDS = {suffix: kind for kind, one in FORMATS.items() for suffix in one.suffixes}
 SUFFIXES = tuple(KINDS)  # what write_image writes; read_image reads whatever Pillow reads
-UNREADABLE = (
-    ".heic .heif .hif .avif .jxl .dng .cr2 .cr3 .nef .arw .raf .orf .rw2 .pef .srw .raw".split()
-)  # without help
+# Pictures that Pillow reads with a further package, or not at all.
+UNREADABLE = ".heic .heif .hif .avif .jxl .dng .cr2 .cr3 .nef .arw .raf .orf .rw2 .pef .srw .raw".split()
 LONGEST = 65_000  # bytes of one kind of data in a JPEG file, whose segments have at most 65,533
 
 CAMERA_TAGS = (270, 271, 272, 305, 306, 315, 33432)  # description, maker, model, software, date, artist, copyright
 CAMERA_FOLDERS = (0x8769, 0x8825)  # exposure and the like, place
+_POINTER = 40965  # in the folder of the exposure: a place in the old file
 _PNG_CHUNKS = {
     "gamma": (b"gAMA", lambda value: struct.pack(">I", round(value * 1e5))),
     "chromaticity": (b"cHRM", lambda values: struct.pack(">8I", *(round(value * 1e5) for value in values))),
@@ -77,7 +77,7 @@ _PNG_CHUNKS = {
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a file is a photograph by its suffix or, where the suffix is of no picture, by its first bytes."""
+    """Whether a file is a picture by its suffix or, where the suffix is another, by its first bytes."""
     Image.init()
     kind = Image.registered_extensions().get(path.suffix.lower())
     if path.suffix.lower() in UNREADABLE or (kind in Image.OPEN and Image.MIME.get(kind, "").startswith("image/")):
@@ -113,7 +113,7 @@ def carried(im: Image.Image) -> dict:
     return {
         "icc": info.get("icc_profile"),
         "exif": _exif_bytes(im),
-        "dpi": dpi if dpi and min(dpi) > 0 else None,
+        "dpi": dpi if dpi and min(dpi) > 0 and max(dpi) < 65535 else None,
         "xmp": xmp.encode() if isinstance(xmp, str) else xmp,
         "text": text,
         "gamma": {key: info[key] for key in _PNG_CHUNKS if key in info} if "gamma" in info or "srgb" in info else {},
@@ -135,7 +135,8 @@ def camera_data(exif: Image.Exif) -> Image.Exif:
     kept = Image.Exif()
     kept.update({tag: exif[tag] for tag in CAMERA_TAGS if tag in exif})
     for tag in CAMERA_FOLDERS:
-        kept.get_ifd(tag).update(exif.get_ifd(tag))
+        values = exif.get_ifd(tag).items()
+        kept.get_ifd(tag).update({key: value for key, value in values if key != _POINTER})
     return kept
 
 

@@ -35,6 +35,8 @@ def _read_tiff(data: bytes) -> tuple[np.ndarray | None, list[str]]:
 
     try:
         page = tifffile.TiffFile(io.BytesIO(data)).pages[0]
+        if page.imagewidth * page.imagelength > 2 * (Image.MAX_IMAGE_PIXELS or 1 << 60):
+            return None, []
         kind, n = getattr(page.photometric, "name", ""), page.samplesperpixel
         colours = {"MINISBLACK": 1, "MINISWHITE": 1, "RGB": 3}.get(kind)
         extra = tuple(page.extrasamples)
