@@ -238,14 +238,17 @@ def warm_start(net: SLERIR, name_or_path: str | Path) -> bool:
     """Start `net` from the weights of a checkpoint, whose stages may have fewer blocks if they are NAF blocks; returns
     whether its pins were learned.
 
-    The others keep their own start, which is the identity: a deeper network begins exactly as good as the shallower one
-    [ours; as Net2DeeperNet, Chen et al. 2016]. Raises UserError when shapes differ in anything else, or the heads of
+    `net` may have own classes in addition (`config.ModelConfig.own_classes`), which are to be placed afterwards.
+    Other blocks keep their own start, the identity: a deeper network begins exactly as good as the shallower one [ours;
+    as Net2DeeperNet, Chen et al. 2016]. Raises UserError when shapes differ in anything else, or the heads of
     the encoder do, which shapes do not show.
     """
     theirs, _ = load_net(name_or_path)
     own = net.state_dict() if net.cfg.block == theirs.cfg.block == "naf" else {}
     added = {key: value for key, value in own.items() if _is_added(key, theirs.cfg.stages)}
     start, shapes = {**added, **theirs.state_dict()}, net.state_dict()
+    if joining := net.cfg.own_classes - theirs.cfg.own_classes:
+        start = _grown(start, shapes, joining)
     if (
         start.keys() != shapes.keys()
         or any(start[key].shape != shapes[key].shape for key in start)
@@ -260,6 +263,16 @@ def warm_start(net: SLERIR, name_or_path: str | Path) -> bool:
         )
     net.load_state_dict(start)
     return not theirs.router.placed()
+
+
+def _grown(start: dict, shapes: dict, joining: int) -> dict:
+    """`start` with room for own classes that join: rows of `shapes` after its anchors and pins, experts and gates."""
+    start = {**{key: value for key, value in shapes.items() if key.startswith(("stages.", "own."))}, **start}
+    for key, axis in (("router.anchors", 0), ("router.pins", 1)):
+        if key in start:
+            room = shapes[key].narrow(axis, shapes[key].shape[axis] - joining, joining)
+            start[key] = torch.cat([start[key], room], dim=axis)
+    return start
 
 
 def _is_added(key: str, blocks: tuple[int, ...]) -> bool:

@@ -112,11 +112,16 @@ def test_folder_of_photographs(tmp_path):
     (tmp_path / "sub").mkdir()
     for name in ("b.png", "sub/a.jpg"):
         Image.fromarray(rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)).save(tmp_path / name)
-    Image.fromarray(rng.integers(0, 255, (40, 60), dtype=np.uint8)).save(tmp_path / "grey.png")
+    for name in ("grey.png", "more.png"):
+        Image.fromarray(rng.integers(0, 255, (40, 60), dtype=np.uint8)).save(tmp_path / name)
     (tmp_path / "notes.txt").write_text("not an image")
     loaded = Sources.of(tmp_path)
     (files,) = loaded
-    assert sorted(files.names) == ["b.png", "grey.png", "sub/a.jpg"] and files.targets[0].shape == (3, 40, 60)
+    assert sorted(files.names) == ["b.png", "grey.png", "more.png", "sub/a.jpg"] and files.targets[0].shape == (
+        3,
+        40,
+        60,
+    )
     small = Batches(loaded, CLASSES, config.DataConfig(crop=32), 64, 8, 0)[0]  # smaller than the patch: mirrored
     assert small["degraded"].shape == (8, 3, 32, 32)
 
@@ -133,7 +138,7 @@ def test_bad_folders_are_refused(tmp_path):
     with pytest.raises(UserError, match="at least 32 pixels"):
         Sources.of(tmp_path)
     Image.new("RGB", (64, 64)).save(tmp_path / "x.png")
-    with pytest.raises(UserError, match="at least 2 photographs"):
+    with pytest.raises(UserError, match="at least 4 clean images.* has 1"):
         Sources.of(tmp_path)
 
 

@@ -82,7 +82,8 @@ def _train(args) -> int:
         torch.set_num_threads(args.threads)
     out = args.out or Path("runs") / args.recipe
     options = {"resume": args.resume, "overwrite": args.overwrite, "init": args.init, "device": args.device}
-    folder = train(cfg, data=args.data, out=out, workers=args.workers, cache=args.cache, **options)
+    options |= {"workers": args.workers, "cache": args.cache, "allow": args.allow}
+    folder = train(cfg, data=args.data, out=out, **options)
     if place()[0] == 0:
         print(
             f"Trained {args.recipe}: {folder}. Try it: slerlib restore IN OUT --checkpoint {shlex.quote(str(folder))}"

@@ -87,7 +87,10 @@ def _train(add) -> None:
     )  # fmt: skip
     sub.add_argument("recipe", metavar="RECIPE", choices=RECIPES, help=", ".join(RECIPES))
     sub.add_argument(
-        "--data", type=Path, metavar="DIR", help="folder of photographs or pairs (default: the bundled photographs)"
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="folder, or list, of photographs or pairs (default: bundled photographs)",
     )
     sub.add_argument("--out", type=Path, metavar="DIR", help="folder of the training (default: runs/RECIPE)")
     sub.add_argument("--resume", action="store_true", help="go on where the training in --out stopped")
@@ -95,6 +98,8 @@ def _train(add) -> None:
     sub.add_argument("--init", metavar="WEIGHTS", help="start from these weights: a checkpoint's name, folder or file")
     sub.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
                      help="change one value of the recipe, such as train.steps=200; may be repeated")  # fmt: skip
+    sub.add_argument("--allow", action="append", default=[], metavar="NAME",
+                     help="train in spite of an error of the data: its kind, or a file, folder or set")  # fmt: skip
     sub.add_argument("--device", help="cuda, mps or cpu (default: cuda where there is one, else cpu)")
     sub.add_argument("--threads", type=_at_least(1), metavar="N", help="processor threads (default: torch's choice)")
     sub.add_argument("--workers", type=_at_least(0), default=0, metavar="N",
@@ -166,8 +171,8 @@ def _data(add) -> None:
         "slerlib data check DIR --allow duplicate-train-test", actions,
     )  # fmt: skip
     check.add_argument("root", type=Path, metavar="DIR", help="folder of the data sets")
-    check.add_argument("--allow", action="append", default=[], metavar="KIND",
-                       help="an error to count as a warning, such as duplicate-train-test; repeatable")  # fmt: skip
+    check.add_argument("--allow", action="append", default=[], metavar="NAME",
+                       help="an error to count as a warning: its kind, or a file or folder; repeatable")  # fmt: skip
     listed = add(
         "list", "the data sets that slerlib knows",
         "Print the data sets that slerlib knows: task, usual counts, source, licence and citation.",

@@ -77,6 +77,7 @@ class ModelConfig:
     experts: int = 3  # per stage; 1 = dense network
     heads: tuple[int, ...] = (1, 2, 4, 8)  # attention heads per level, restormer only
     classes: tuple[str, ...] = CLASSES  # one anchor each
+    own_classes: int = 0  # the last so many classes joined a trained network: each has a gate and an expert of its own
     # token encoder
     strides: tuple[int, ...] = (2, 2, 2)  # of the convolution stem; the product is the token pitch
     token_width: int = 48
@@ -252,6 +253,7 @@ class TrainConfig:
     sude_weight: float = 0.1  # stage C
     counterfactual: float = 0.0  # share of stage C samples that also try the second expert of one layer
     learn_pins: bool = False  # stage C moves the pins too
+    own_only: bool = True  # with model.own_classes: their experts alone train, so that nothing old can be lost
     precision: str = "auto"  # auto | fp32 | bf16 | fp16; weights and routing stay in float32
     compile: bool = False  # torch.compile for experts and encoder
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -53,6 +54,7 @@ class Batches(Dataset):
     any, so that the encoder sees real rain each time it sees synthetic rain. Composites come on top, `mixed_rows` of
     them, so that they are their share. Stage A has this grid in both protocols.
 
+    only: labels of restoration batches of the protocol `slerlib`, where not all classes train.
     part = (rank, world): of each batch only the consecutive samples that belong to process `rank` of `world`.
     Raises UserError where composites are asked for and the classes have fewer than two kinds of degradation.
     """
@@ -71,6 +73,7 @@ class Batches(Dataset):
         length: int = 1 << 62,
         real_rows: int = 0,
         part: tuple[int, int] = (0, 1),
+        only: Sequence[str] = (),
     ):
         self.classes, self.cfg, self.context = tuple(classes), cfg, context
         self.sources = sources
@@ -82,6 +85,10 @@ class Batches(Dataset):
         self.real: dict[int, Pool] = {label: pool for label, pool in pools.items() if pool and self.shares[label]}
         self.labels = [label for label, name in enumerate(self.classes) if name in MADE or label in self.real]
         self.cycle = [label for label in label_cycle(self.classes, cfg.clean_share) if label in self.labels]
+        self.only = tuple(only)
+        if only:  # of these classes alone, without composites
+            self.cycle = [label for label in self.cycle if self.classes[label] in only]
+            self.cfg = cfg = replace(cfg, composite_share=0.0)
         peers = cfg.protocol == "promptir" and not grid_scenes
         self.real_cells = bool(self.real)  # rows of a grid may be clean sides of real pairs
         self.peers = promptir.Entries(self.sources, self.classes) if peers else None
@@ -248,6 +255,13 @@ class Batches(Dataset):
         inside = (slice(None), slice(y, y + crop), slice(x, x + crop))
         view = degraded.contiguous() if wide else None
         return Sample(degraded[inside].contiguous(), clean[inside].contiguous(), parts, view, (y, x), real is not None)
+
+    def view(self, image: Tensor, *key: int) -> Tensor:
+        """(3, C, C) a context view of an image (uint8) at a place that `key` decides, mirrored or not."""
+        rng, image = np.random.default_rng([self.seed, 14, *key]), _at_least(image, self.context)
+        top, left = rng.integers(0, np.array(image.shape[1:]) - self.context + 1).tolist()
+        patch = _patch(image, top, left, self.context)
+        return patch.flip(2) if rng.integers(2) else patch
 
     def loader(self, start: int, stop: int, workers: int = 0) -> DataLoader:
         """Iterate over batches start..stop-1."""

@@ -47,7 +47,8 @@ MEANING = {  # what a person who sees a kind for the first time should know
 def is_error(problem: Problem, allow: Collection[str], root: Path) -> bool:
     """Whether a problem stops a training. allow: kinds, or names of files and of folders below `root`."""
     parts = problem.path.relative_to(root).parts if problem.path.is_relative_to(root) else problem.path.parts
-    return problem.kind in ERRORS and not {problem.kind, *parts, "/".join(parts)} & set(allow)
+    allowed = {problem.kind, *parts, "/".join(parts)} & set(allow)
+    return problem.kind in ERRORS and (problem.kind == "too-few" or not allowed)  # no wish makes photographs
 
 
 def too_few(found: Found) -> list[Problem]:
@@ -57,8 +58,8 @@ def too_few(found: Found) -> list[Problem]:
     count = len({item.target for s in photographs for item in s.items})
     if not train or count >= SCENES:
         return []
-    text = f"has {count} clean images for training, which needs at least {SCENES}: 2 for the anchors, 2 to train on."
-    return [Problem(found.root, "too-few", f"{found.root.name} {text} Add some.")]
+    text = f"A training needs at least {SCENES} clean images, half of them for the anchors; {found.root} has {count}."
+    return [Problem(found.root, "too-few", f"{text} Add some.")]
 
 
 def check_allowed(allow: Iterable[str], problems: Iterable[Problem], root: Path, sets: Iterable[str] = ()) -> None:

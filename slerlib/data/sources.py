@@ -26,8 +26,9 @@ from torch import Tensor
 from ..errors import UserError
 from ..files import name_bytes
 from .decode import GIB, Cache, Files, look_at
-from .degrade import DEGRADATIONS
+from .degrade import DEGRADATIONS, MADE
 from .likeness import SIDE, pictures, small_copy
+from .problems import SCENES
 
 CLEAN = "noise"  # the task of clean photographs, as the layouts name it
 
@@ -124,8 +125,10 @@ class Sources:
         layout: str = "in memory",
         notes: tuple[str, ...] = (),
         tests: tuple[str, ...] = (),
+        replay: bool = False,
     ):
         self.sets, self.origin, self.layout = tuple(s for s in sets if len(s)), origin, layout
+        self.replay = replay  # the clean sides of pairs count as photographs, too
         self.notes, self.tests = notes, tests  # what was left out, and the test sets that lie beside the training sets
         if len(self.clean) < 2:
             raise UserError(
@@ -137,7 +140,9 @@ class Sources:
     def clean(self) -> Pool:
         """What is degraded synthetically."""
         own = [s for s in self.sets if s.task == CLEAN]
-        return Pool(own or [replace(s, inputs=None, repeats=1) for s in self.sets])
+        if own and not self.replay:
+            return Pool(own)
+        return Pool(own + [replace(s, inputs=None, repeats=1) for s in self.sets if s.task != CLEAN])
 
     @functools.cached_property
     def _pairs(self) -> dict[str, Pool]:
@@ -186,7 +191,7 @@ class Sources:
                 f"({', '.join(DEGRADATIONS)}); got {unknown[0]!r}."
             )
         sets = [replace(s, repeats=repeats.get(s.name, repeats.get(s.task, 1))) for s in self.sets]
-        return Sources(sets, self.origin, self.layout, self.notes, self.tests)
+        return Sources(sets, self.origin, self.layout, self.notes, self.tests, self.replay)
 
     def hold_out(self, count: int) -> tuple[Sources, Sources]:
         """(training, held out): a fixed shuffle keeps scenes of every set for the anchors.
@@ -213,6 +218,8 @@ class Sources:
                 quota = min(round(count * len(s) / total), len(mine) // 4)
             else:
                 quota = min(count, len(mine) // 8)
+                if s.task not in MADE and len(mine) >= SCENES:  # nothing but real pairs shows how such a class fares
+                    quota = max(quota, 1)
             quota = max(quota, 2 if s is largest else 0) - sum(picture in kept for picture, _ in mine)
             free = sorted((p for p, _ in mine if p not in kept), key=lambda picture: owners[picture] > 1)
             kept.update(free[: max(quota, 0)])
@@ -220,7 +227,7 @@ class Sources:
         def part(out: bool) -> Sources:
             chosen = [[i for picture, items in mine if (picture in kept) == out for i in items] for mine in scenes]
             sets = [s.subset(items) for s, items in zip(self.sets, chosen, strict=True)]
-            return Sources(sets, self.origin, self.layout)
+            return Sources(sets, self.origin, self.layout, replay=self.replay)
 
         return part(False), part(True)
 
@@ -289,6 +296,8 @@ def _folder(root: Path, cache: Cache, allow: Collection[str]) -> Sources:
     problems = [*found.problems, *too_few(found), *looks_paired(found, lambda file: probe(file)[0].small)]
     check_allowed(allow, problems, found.root, names)
     errors = [problem for problem in problems if is_error(problem, allow, found.root)]
+    if short := [problem for problem in errors if problem.kind == "too-few"]:
+        raise UserError(short[0].message)
     if errors:
         raise UserError(
             f"Training starts when every image of its sets can be used; in {root}: "

@@ -27,6 +27,10 @@ TARGETS = (
     "clear", "clean", "after", "fixed", "restored", "good", "reference", "ref", "label", "labels", "original",
     "originals", "orig",
 )  # fmt: skip
+SIDES = (
+    "input", "inputs", "lq", "lr", "degraded", "degradation", "damaged", "distorted", "corrupted", "before", "bad",
+    "source", "src", *TARGETS,
+)  # fmt: skip  # words that name a side and nothing else
 SURE = ("input", "inputs", "lq", "lr", "degraded", "noisy", "rainy", "hazy", "blurry", "blurred", "low")
 FILLERS = (
     "image", "images", "img", "imgs", "picture", "pictures", "photo", "photos", "crop", "crops", "patch", "patches",
@@ -100,6 +104,6 @@ def own_class(names: Iterable[str]) -> str:
             return f"{text}-pairs"
         if text in MADE:
             return text
-        if len(text) > 1 and text not in INPUTS and text not in TARGETS:
+        if len(text) > 1 and text not in SIDES:
             return re.sub(r"[+,=\s]+", "_", name.strip())
     return OWN

@@ -37,6 +37,7 @@ from .blocks import NAFBlock, RestormerBlock
 from .encoder import TokenEncoder
 from .experts import ExpertStage, gate
 from .fusion import GLGF, Encoding, Injection, injected_stages
+from .own import OwnClasses
 from .paths import read_path
 from .router import Router, Trace
 
@@ -74,6 +75,7 @@ class SLERIR(nn.Module):
             {name: Injection(cfg.guide_channels, widths[STAGE_NAMES.index(name)]) for name in injected_stages(cfg)}
         )
         self.router = Router(cfg)
+        self.own = OwnClasses(cfg.own_classes, cfg.token_width) if cfg.own_classes else None
         if cfg.router == "sphere_stage":  # z_l = normalise(z + W_l pool(F_l)), W_l = 0 at the start
             self.stage_views = nn.ModuleList(nn.Linear(w, cfg.embedding) for w in widths)
             for view in self.stage_views:
@@ -139,6 +141,13 @@ class SLERIR(nn.Module):
         down, right = -height % self.multiple, -width % self.multiple
         return F.pad(x_BCHW, (0, right, 0, down), mode="reflect") if down or right else x_BCHW
 
+    def _encoding(self, x_BCHW: Tensor) -> Encoding:
+        tokens = self.encoder(x_BCHW)
+        encoding = self.glgf(*tokens)
+        if self.own is None:
+            return encoding
+        return replace(encoding, embedding=self.own(x_BCHW, *tokens, encoding.embedding, self.router.anchors))
+
     def encode(
         self,
         x_BCHW: Tensor,
@@ -153,8 +162,8 @@ class SLERIR(nn.Module):
             then treated as inside its whole image, or as one of its tiles. Other images are encoded by themselves.
         """
         if context_NCHW is None or not len(context_NCHW):
-            return self.glgf(*self.encoder(x_BCHW))
-        wide = self.glgf(*self.encoder(context_NCHW))
+            return self._encoding(x_BCHW)
+        wide = self._encoding(context_NCHW)
         pitch = self.cfg.stride
         height, width = (side // pitch for side in x_BCHW.shape[-2:])
         corners = (place // pitch).tolist()
@@ -167,7 +176,7 @@ class SLERIR(nn.Module):
         wide = replace(wide, guide=cut(wide.guide), gate=cut(wide.gate))
         if len(rows) == len(x_BCHW):
             return wide
-        own = self.glgf(*self.encoder(x_BCHW))
+        own = self._encoding(x_BCHW)
         fields = ("embedding", "feature", "guide", "gate")
         pairs = {name: (getattr(own, name), getattr(wide, name)) for name in fields}
         return replace(own, **{k: a if a is None else a.index_copy(0, rows, b) for k, (a, b) in pairs.items()})

@@ -102,6 +102,24 @@ class Router(nn.Module):
             self.pin_bias.zero_()
 
     @torch.no_grad()
+    def place_own(self, k: int, expert: int, z_ND: Tensor) -> None:
+        """Place the anchor of class `k`, which joins a trained network, and the pins of its expert at every layer.
+
+        Of all directions at right angles to the other anchors, which are farthest from all of them on a simplex, the
+        anchor is the one nearest to the embeddings `z_ND` of the class; any of them where these have no part of it.
+        Other anchors and pins keep every bit [ours].
+        """
+        others = torch.cat([self.anchors[:k], self.anchors[k + 1 :]]).double()
+        basis = torch.linalg.svd(others, full_matrices=False)[2][: torch.linalg.matrix_rank(others)]
+        chance = torch.randn(others.shape[1], generator=torch.Generator().manual_seed(k), dtype=torch.float64)
+        for direction in (z_ND.double().mean(dim=0), chance.to(others)):
+            rest = direction - basis.T @ (basis @ direction)
+            if rest.norm() > 0.05 * direction.norm():
+                break
+        self.anchors[k] = sphere.normalise(rest).to(self.anchors)
+        self.pins[:, expert] = self.anchors[k]
+
+    @torch.no_grad()
     def placed(self) -> bool:
         """Whether the pins are where `place_pins` puts them: not moved since, but for rounding to float16."""
         if self.experts == 1:

@@ -19,6 +19,8 @@ def batches(
     t, m = cfg.train, cfg.model
     options = {"context_share": t.context_share, "stride": m.stride, "part": part, **options}
     seed = t.seed if seed is None else seed
+    if m.own_classes and t.own_only and not grid:
+        options["only"] = m.classes[-m.own_classes :]
     return Batches(sources, m.classes, cfg.data, m.context, t.batch, seed, grid, **options)
 
 

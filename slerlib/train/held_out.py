@@ -69,4 +69,4 @@ def validate(cfg: RunConfig, held_out: Sources, net: SLERIR, step: int, device: 
         name = cfg.model.classes[label] + (" (real)" if real else "")
         mse = (y.cpu() - clean).pow(2).mean().item()
         result.setdefault(name, []).append(-10 * math.log10(max(mse, 1e-10)))
-    return {name: round(sum(v) / len(v), 3) for name, v in result.items()}
+    return {name: round(sum(v) / len(v), 3) for name, v in result.items() if v}

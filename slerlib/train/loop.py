@@ -17,20 +17,21 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
 
 from .. import checkpoint, config
 from ..data.decode import GIB
-from ..data.plan import table
+from ..data.plan import refuse_unused, table
 from ..data.sources import Sources
 from ..errors import UserError
 from ..inference.load import working_device
 from ..model.blocks import NAFBlock
 from ..model.network import SLERIR
 from ..sharding import take_own_gpu
-from . import distributed, held_out, lock, resuming, stages, transitions
+from . import distributed, held_out, lock, own_classes, resuming, stages, transitions
 from .run import Run
 
 
@@ -45,6 +46,7 @@ def train(
     workers: int = 0,
     progress: bool | None = None,
     cache: float = 2.0,
+    allow: Collection[str] = (),
 ) -> Path:
     """Train a network; returns the folder with weights, card, log and resumable state.
 
@@ -55,6 +57,7 @@ def train(
     trained, there is no upcycling, which would copy the first expert over the others.
     workers: loader processes; the batches do not depend on it.
     cache: GiB of memory for decoded images; what does not fit is decoded again when it is needed.
+    allow: errors of the data to train in spite of, by kind or by the name of a file, folder or set (`data.problems`).
     progress: bar (True) or plain lines (False); None asks whether a person watches.
     Processes that torchrun started share every batch; process 0 writes; torchrun's restarts resume by themselves.
     Raises UserError for bad input and a full disk, FloatingPointError when a loss or gradient is no longer finite and
@@ -74,7 +77,11 @@ def train(
         resume = resume or group.restarted() and group.from_first((out / checkpoint.STATE).is_file)
         if not (resume or overwrite):
             group.from_first(lambda: resuming.check_free(out, cfg))
-        run = Run(cfg, Sources.of(data, cache * GIB), out, device, group)
+        cfg, sources, own = own_classes.join(cfg, Sources.of(data, cache * GIB, allow), init)
+        run = Run(cfg, sources, out, device, group)
+        refuse_unused(run.plan, cfg.model.classes, allow)
+        if own:
+            run.say(own)
         _begin(run, resume, overwrite, init)
         _introduce(run, init if cfg != asked else None)
         _go(run, workers, progress)
@@ -140,6 +147,8 @@ def _begin(run: Run, resume: bool, overwrite: bool, init: str | Path | None) -> 
         resuming.restore(run)
     elif init is not None:
         learned = checkpoint.warm_start(run.net, init)
+        if run.cfg.model.own_classes:
+            own_classes.place(run, init)
         run.keep_pins = learned and not run.cfg.train.stage_steps()[0]
         run.ema.load_state_dict(run.net.state_dict())
     group.broadcast(run.net, run.ema)

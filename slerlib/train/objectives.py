@@ -96,6 +96,10 @@ def restoration_terms(
     t, x = cfg.train, batch["degraded"]
     encoding = net.encode(x, batch["context"], batch["rows"], batch["place"])
     trace = net.route(encoding, None, batch["parts"], x)
+    if cfg.model.own_classes:  # what the gate misses trains its expert too
+        own = batch["label"] >= len(cfg.model.classes) - cfg.model.own_classes
+        own &= batch["label"] < len(cfg.model.classes)
+        trace = with_path(trace, torch.where(own[:, None], net.router.label_paths(batch["parts"]), trace.path))
     first_alone = step < t.stage_steps()[0] + upcycle_steps(cfg)
     path, explored = _training_path(trace, draws, part, first_alone)
     y, on_the_way = net.backbone(x, encoding.guide, with_path(trace, path), not first_alone, explored)

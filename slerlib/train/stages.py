@@ -19,8 +19,9 @@ from ..model.network import SLERIR
 
 
 def parameter_groups(net: SLERIR, classifier: nn.Module | None = None) -> dict[str, list[nn.Parameter]]:
-    """encoder (upstream of z), pins, guide (guide convolution, injections), experts (stages, shared convolutions)."""
-    groups: dict[str, list[nn.Parameter]] = {"experts": [], "guide": [], "encoder": [], "pins": []}
+    """encoder (upstream of z), pins, guide (guide convolution, injections), experts (stages, shared convolutions), own
+    (experts of own classes)."""
+    groups: dict[str, list[nn.Parameter]] = {"experts": [], "guide": [], "encoder": [], "pins": [], "own": []}
     for name, parameter in net.named_parameters():
         kind = "experts"
         if name.startswith("router."):
@@ -29,7 +30,10 @@ def parameter_groups(net: SLERIR, classifier: nn.Module | None = None) -> dict[s
             kind = "guide"
         elif name.startswith(("encoder.", "glgf.")):
             kind = "encoder"
-        groups[kind].append(parameter)
+        if name.startswith("stages.") and int(name.split(".")[3]) >= net.cfg.experts - net.cfg.own_classes:
+            kind = "own"
+        if not name.startswith("own."):
+            groups[kind].append(parameter)
     if classifier is not None:
         groups["encoder"] += list(classifier.parameters())
     return groups
@@ -39,7 +43,9 @@ def moving(stage: str, cfg: RunConfig) -> dict[str, float]:
     """Parameter groups that train in a stage, with the factor of their learning rate."""
     if stage == "A":
         return {"encoder": 1.0}
-    factors = {"experts": 1.0, "guide": 1.0}
+    if cfg.model.own_classes and cfg.train.own_only:
+        return {"own": 1.0}
+    factors = {"experts": 1.0, "guide": 1.0, "own": 1.0}
     if stage == "C":
         factors["encoder"] = 0.1
     if cfg.model.router == "linear":

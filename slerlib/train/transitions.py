@@ -21,7 +21,8 @@ def finish_stage_a(run: Run) -> dict:
     learned = [p.clone() for p in run.net.router.parameters()] if run.keep_pins else []
     z, labels, real = held_out.embed(run.cfg, run.held_out, run.net.eval(), 3, run.device)
     run.net.train()
-    _place_anchors(run.net, z, labels)
+    if not run.keep_anchors:
+        _place_anchors(run.net, z, labels)
     for parameter, value in zip(run.net.router.parameters(), learned, strict=False):
         parameter.copy_(value)
     run.group.broadcast(run.net)  # two kinds of GPU may round the anchors differently
