@@ -83,7 +83,7 @@ def train(
         if own:
             run.say(own)
         _begin(run, resume, overwrite, init)
-        _introduce(run, init if cfg != asked else None)
+        _introduce(run, init if cfg.train.upcycle != asked.train.upcycle else None)
         _go(run, workers, progress)
     return out
 
