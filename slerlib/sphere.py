@@ -33,7 +33,7 @@ def angle(x: Tensor, y: Tensor) -> Tensor:
 def slerp(x: Tensor, y: Tensor, t: Tensor | float) -> Tensor:
     """Point at fraction `t` of the shortest great-circle arc from x to y, unit vectors `(..., d)` (Shoemake 1985).
 
-    Raises ValueError for antipodal points, between which no shortest arc is singled out.
+    Raises ValueError for antipodal points, between which every great circle is equally short.
     """
     omega = torch.deg2rad(angle(x, y)).unsqueeze(-1)
     if bool((omega > math.pi - 1e-4).any()):

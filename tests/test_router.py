@@ -1,9 +1,11 @@
 """The router: partitions, pins, variants, trace."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from slerlib import UserError, config, sphere
+from slerlib import UserError, config, load, sphere
 from slerlib.model.pins import partitions
 from slerlib.model.router import Router, balance_loss
 
@@ -142,3 +144,18 @@ def test_balance_is_one_when_even_and_grows_when_one_expert_takes_all():
     even = balance_loss(net.route(net.anchors)).item()
     alone = balance_loss(net.route(net.anchors[:1].expand(8, -1))).item()
     assert 0.9 < even < 1.3 and alone > 2
+
+
+@pytest.mark.parametrize("name", ["tiny", "small"])
+def test_the_choices_state_the_cosines_of_the_shipped_anchors(name):
+    """They are no simplex, although both recipes name one."""
+    router = load(name, "cpu").router
+    cosines = (router.anchors @ router.anchors.T)[torch.ones(8, 8).triu(1).bool()]
+    row = next(
+        line
+        for line in (Path(__file__).parent.parent / "docs/choices.md").read_text().splitlines()
+        if line.startswith("| fixed anchors")
+    )
+    for value in (cosines.min(), cosines.max(), cosines.mean()):
+        assert f"{value:+.2f}" in row or f"{value:.2f}" in row
+    assert cosines.std() > 0.2 and f"{-1 / 7:.2f}" in row

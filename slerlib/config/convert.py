@@ -78,7 +78,7 @@ def _from_json(kind, value, where: str):
 
 
 def _from_text(kind, text: str):
-    """The value that the text of a command line stands for; the text itself where it stands for none."""
+    """The value that the text of a command line stands for; the text itself where it is no such value."""
     if typing.get_origin(kind) is tuple:
         return tuple(_from_text(typing.get_args(kind)[0], part.strip()) for part in text.split(",")) if text else ()
     try:

@@ -15,7 +15,7 @@ def tiny() -> RunConfig:
     CBSD68, took a chain of some 26,000 steps; one run of this recipe alone has not been scored.
 
     Fixed simplex anchors: in the few minutes of its stage A they separate the classes better than anchors that have to
-    emerge from small batches (docs/LOG.md).
+    emerge from small batches (docs/LOG.md). Those of the shipped checkpoint are others (docs/choices.md).
     """
     return RunConfig("tiny", ModelConfig(sude="anchored"))
 
@@ -67,7 +67,7 @@ def paper() -> RunConfig:
 
 
 def paper3() -> RunConfig:
-    """`paper` on the published 3-task setting, sampled as the peers do: 142 431 samples an epoch."""
+    """`paper` on the published 3-task setting, sampled as PromptIR does: 142 431 samples an epoch."""
     return _published("paper3", ("noise15", "noise25", "noise50", "rain", "haze"), ("noise=3", "rain=120", "haze=1"))
 
 

@@ -1,4 +1,4 @@
-"""What can be chosen: frozen dataclasses that refuse values outside their rules."""
+"""The choices of a run: frozen dataclasses that refuse values outside their rules."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def require(cfg: ModelConfig, who: str, **allowed: Sequence) -> None:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What the loader cuts and how it degrades it. Sizes in pixels, severities in 0..1."""
+    """Crops and their degradation in training. Sizes in pixels, severities in 0..1."""
 
     crop: int = 64  # side of the training crop
     severity: tuple[float, float] = (0.3, 1.0)  # drawn uniformly; noise classes have a fixed sigma instead
@@ -190,8 +190,8 @@ class DataConfig:
     anchor_scenes: int = 24  # photographs kept out of training, for the anchors
     real_share: float = 0.5  # of the samples of a class that has real pairs (promptir: in stage A); 0 = synthesis alone
     composite_share: float = 0.0  # of all samples: two or three degradations at once [ours]
-    repeats: tuple[str, ...] = ()  # "NAME=N": how often a set, or every set of a task, counts; 1 where nothing is said
-    protocol: str = "slerlib"  # slerlib: balanced over degradations | promptir: by repeats, cut as the peers cut
+    repeats: tuple[str, ...] = ()  # "NAME=N": how often a set, or every set of a task, counts; 1 without an entry
+    protocol: str = "slerlib"  # slerlib: balanced over degradations | promptir: by repeats, cut as PromptIR cuts
 
     def __post_init__(self):
         check(self, "data", OPTIONS, RANGES["data"])

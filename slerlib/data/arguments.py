@@ -19,7 +19,7 @@ MADE = frozenset((*DEGRADATIONS, *NOISE_CLASSES, "clean"))  # classes that `degr
 
 
 class Request(NamedTuple):
-    """What `degrade` is asked for."""
+    """The arguments of one call, checked."""
 
     image: np.ndarray  # (3, H, W) float32 in [0, 1]
     steps: list[tuple[str, float]]  # degradation and severity (of noise: sigma), in physical order

@@ -1,4 +1,4 @@
-"""Depth maps: read from RGB-D frames, or a plausible one for a photograph that has none [ours].
+"""Depth maps: read from RGB-D frames, or a plausible one for a photograph without [ours].
 
 The made-up map is an analytic function of the position in the scene, so the depth of a window costs what the window
 costs: training cuts a patch from a large photograph and needs the depth of that patch alone.
@@ -183,7 +183,7 @@ def read_depth(path: str | os.PathLike, metres: float | None = None) -> torch.Te
         )
     missing = (steps <= 0) | (not eight_bits and steps >= 65535)
     if missing.all():
-        raise UserError(f"A depth map needs at least one measurement; {path} has none. Check the file.")
+        raise UserError(f"A depth map needs at least one measurement; {path} is empty. Check the file.")
     depth = steps.astype(np.float32) * np.float32(unit)
     if missing.any():
         rows, columns = distance_transform_edt(missing, return_distances=False, return_indices=True)

@@ -4,8 +4,8 @@ Centre crop to a multiple of 16, random crop at one place of both images, one of
 photographs noise after all that, clipped and floored to 8 bits. Nothing is balanced: each item comes as often as its
 set is repeated, clean photographs that often for every noise level.
 
-The peers cut no context view. Here one comes along [ours], so that the model trains unchanged: cut around the crop,
-which keeps its uniform place, turned and made noisy together with it, mirrored where it leaves the image.
+PromptIR, AdaIR and MoCE-IR cut no context view. Here one comes along [ours], so that the model trains as otherwise: it
+is cut around the crop, whose place stays uniform, turned and made noisy with it, mirrored where it leaves the image.
 """
 
 from __future__ import annotations

@@ -36,8 +36,8 @@ class ExpertStage(nn.Module):
         path_B: numbers; or a tensor, where values must not be looked at (`torch.export`): then all experts run, and
             the result of one is taken.
         gate_B: `gate` of the probabilities, 1 in value, which gives the pins a gradient. It scales the whole output:
-            the residual alone is zero at the start and would give the pins none. The ratio is formed first, since the
-            other order is not exact.
+            the residual alone is zero at the start, without a gradient for the pins. The ratio is formed first, since
+            the other order is not exact.
         """
         used = [0] if len(self.experts) == 1 else path_B if isinstance(path_B, Tensor) else sorted(set(path_B))
         if isinstance(used, Tensor):
