@@ -25,45 +25,35 @@ OPTIONS = {
     "precision": ("auto", "fp32", "bf16", "fp16"),
     "protocol": ("slerlib", "promptir"),
 }
-SHARE, POSITIVE, NOT_NEGATIVE, COUNT = "[0, 1]", "(0, inf)", "[0, inf)", "[1, inf)"
-#: Where the numbers of each section may lie; of a tuple, each of its numbers. The upper ends are far above any use.
+#: Interval -> the keys whose numbers lie in it (of a tuple, each number). The upper ends are far above any use.
+_MODEL = {
+    "[1, 4096]": "width heads encoder_heads",
+    "[1, 1000]": "stages encoder_blocks",
+    "[1, 10]": "experts",  # one digit of a path for each layer
+    "[2, 64]": "strides",
+    "[1, 16384]": "token_width guide_channels embedding",
+    "[2, 8192]": "context",
+    "(0, inf)": "temperature",
+    "[0, 8184]": "tlc_window",
+}
+_DATA = {
+    "[16, 8192]": "crop",
+    "[0, 1]": "severity real_share",
+    "[0, 1)": "clean_share composite_share",
+    "[0, inf)": "anchor_scenes",
+}
+_TRAIN = {
+    "[1, inf)": "steps save_every batch accumulate",
+    "[2, inf)": "grid_scenes",  # a positive pair needs two scenes
+    f"[0, {2**63})": "seed",
+    "(0, inf)": "lr_encoder lr clip tau",
+    "[0, inf)": "lr_min warmup weight_decay margin fft_weight triplet_weight uniformity_weight consistency_weight "
+    "composite_weight balance_weight sude_weight",
+    "[0, 1]": "stage_a stage_c upcycle exploration context_share counterfactual triplet_start ema",
+}
 RANGES = {
-    "model": {
-        "width": "[1, 4096]",
-        "stages": "[1, 1000]",
-        "experts": "[1, 10]",  # one digit of a path for each layer
-        "heads": "[1, 4096]",
-        "strides": "[2, 64]",
-        "token_width": "[1, 16384]",
-        "encoder_blocks": "[1, 1000]",
-        "encoder_heads": "[1, 4096]",
-        "context": "[2, 8192]",
-        "guide_channels": "[1, 16384]",
-        "embedding": "[1, 16384]",
-        "temperature": POSITIVE,
-        "tlc_window": "[0, 8184]",
-    },
-    "data": {
-        "crop": "[16, 8192]",
-        "severity": SHARE,
-        "clean_share": "[0, 1)",
-        "anchor_scenes": "[0, inf)",
-        "real_share": SHARE,
-        "composite_share": "[0, 1)",
-    },
-    "train": {
-        **dict.fromkeys(("steps", "save_every", "batch", "accumulate"), COUNT),
-        "seed": f"[0, {2**63})",
-        "grid_scenes": "[2, inf)",  # a positive pair needs two scenes
-        **dict.fromkeys(("lr_encoder", "lr", "clip", "tau"), POSITIVE),
-        **dict.fromkeys(("lr_min", "warmup", "weight_decay", "margin"), NOT_NEGATIVE),
-        **dict.fromkeys(
-            (f"{n}_weight" for n in "fft triplet uniformity consistency composite balance sude".split()), NOT_NEGATIVE
-        ),
-        **dict.fromkeys(
-            "stage_a stage_c upcycle exploration context_share counterfactual triplet_start ema".split(), SHARE
-        ),
-    },
+    section: {key: interval for interval, keys in groups.items() for key in keys.split()}
+    for section, groups in (("model", _MODEL), ("data", _DATA), ("train", _TRAIN))
 }
 
 

@@ -17,41 +17,27 @@ from slerlib.errors import UserError
 LARGEST = 768  # px a side; larger photographs are cropped about their centre
 
 # name: (package, file, credit, licence)
+_SKIMAGE, _SKLEARN = ("skimage", "data/"), ("sklearn", "datasets/images/")
+_MIDDLEBURY = "N. Nesic, P. Westling, X. Wang, Y. Kitajima, G. Krathwohl, D. Scharstein"
 SOURCES = {
-    "astronaut": (
-        "skimage",
-        "data/astronaut.png",
-        "Eileen Collins, NASA Great Images database",
-        "public domain",
-    ),
-    "coffee": ("skimage", "data/coffee.png", "Rachel Michetti, courtesy of Pikolo Espresso Bar", "CC0"),
-    "cat": ("skimage", "data/chelsea.png", "Chelsea the cat, by Stefan van der Walt", "CC0"),
-    "rocket": ("skimage", "data/rocket.jpg", "Launch of DSCOVR, by SpaceX", "public domain"),
-    "hubble_deep_field": (
-        "skimage",
-        "data/hubble_deep_field.jpg",
-        "Hubble eXtreme Deep Field, NASA",
-        "public domain",
-    ),
-    "retina": ("skimage", "data/retina.jpg", "Mikael Häggström, WikiJournal of Medicine", "CC0"),
-    "stereo_motorcycle": (
-        "skimage",
-        "data/motorcycle_left.png",
-        "Middlebury 2014 stereo benchmark: N. Nesic, P. Westling, X. Wang, Y. Kitajima, G. Krathwohl, D. Scharstein",
-        "not stated",
-    ),
-    "china": (
-        "sklearn",
-        "datasets/images/china.jpg",
-        "danielbuechele, flickr.com/photos/danielbuechele/6061409035",
-        "CC BY 2.0",
-    ),
-    "flower": (
-        "sklearn",
-        "datasets/images/flower.jpg",
-        "vultilion, flickr.com/photos/vultilion/6056698931",
-        "CC BY 2.0",
-    ),
+    name: (package, folder + file, credit, licence)
+    for name, (package, folder), file, credit, licence in (
+        ("astronaut", _SKIMAGE, "astronaut.png", "Eileen Collins, NASA Great Images database", "public domain"),
+        ("coffee", _SKIMAGE, "coffee.png", "Rachel Michetti, courtesy of Pikolo Espresso Bar", "CC0"),
+        ("cat", _SKIMAGE, "chelsea.png", "Chelsea the cat, by Stefan van der Walt", "CC0"),
+        ("rocket", _SKIMAGE, "rocket.jpg", "Launch of DSCOVR, by SpaceX", "public domain"),
+        ("hubble_deep_field", _SKIMAGE, "hubble_deep_field.jpg", "Hubble eXtreme Deep Field, NASA", "public domain"),
+        ("retina", _SKIMAGE, "retina.jpg", "Mikael Häggström, WikiJournal of Medicine", "CC0"),
+        (
+            "stereo_motorcycle",
+            _SKIMAGE,
+            "motorcycle_left.png",
+            f"Middlebury 2014 stereo benchmark: {_MIDDLEBURY}",
+            "not stated",
+        ),
+        ("china", _SKLEARN, "china.jpg", "danielbuechele, flickr.com/photos/danielbuechele/6061409035", "CC BY 2.0"),
+        ("flower", _SKLEARN, "flower.jpg", "vultilion, flickr.com/photos/vultilion/6056698931", "CC BY 2.0"),
+    )
 }
 PROJECTS = {"skimage": "scikit-image", "sklearn": "scikit-learn"}
 # Calibration of the motorcycle pair, Middlebury 2014 at a quarter of its size
@@ -105,14 +91,9 @@ def _scene(name: str) -> Scene:
     if name == "stereo_motorcycle":
         with np.load(_locate(package, "data/motorcycle_disp.npz")) as stored:
             depth = _crop(disparity_to_depth(stored["arr_0"]))
-    image = _crop(pixels).transpose(2, 0, 1)
-    return Scene(
-        name,
-        torch.from_numpy(np.ascontiguousarray(image)),
-        credit,
-        licence,
-        None if depth is None else torch.from_numpy(np.ascontiguousarray(depth, dtype=np.float32)),
-    )
+        depth = torch.from_numpy(np.ascontiguousarray(depth, dtype=np.float32))
+    image = np.ascontiguousarray(_crop(pixels).transpose(2, 0, 1))
+    return Scene(name, torch.from_numpy(image), credit, licence, depth)
 
 
 def _locate(package: str, file: str) -> Path:
