@@ -56,7 +56,7 @@ def test_the_command_asks_for_the_budget_of_the_function():
 
 
 @pytest.mark.parametrize("cost, ratio", [(2.0, 0.5), (0.5, 2.0)])
-def test_equal_minutes_are_fewer_steps_of_a_dearer_variant(photographs, tmp_path, monkeypatch, cost, ratio):
+def test_equal_minutes_are_fewer_steps_of_a_slower_variant(photographs, tmp_path, monkeypatch, cost, ratio):
     """A clock that runs by 1 for a step of SLER-IR, and by `cost` for one of the variant."""
     clock = [0.0]
 
@@ -146,8 +146,8 @@ def test_a_kill_in_the_first_save_is_no_hindrance(done, photographs, val, tmp_pa
     assert rows.psnr.tolist() == whole.psnr.tolist() and rows.steps_done.eq(6).all()
 
 
-def test_a_dearer_variant_may_have_few_steps_left():
-    """Of 800 steps stage C has a fifth; 60 steps after stage A, as a variant 3 times as dear has them, are all its."""
+def test_a_slower_variant_may_have_few_steps_left():
+    """Of 800 steps stage C has a fifth; 60 steps after stage A, as a variant 3 times as slow has them, are all its."""
     budget = ablation.Budget(stage_a=600, steps=200)
     assert budget.configured(0, (), 200).train.stage_steps() == (600, 40, 160)
     assert budget.configured(0, ("model.router=dense",), 60).train.stage_steps() == (600, 0, 60)

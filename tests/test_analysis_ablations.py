@@ -1,4 +1,4 @@
-"""What a table of ablations says: known differences and intervals, claims both ways, the shipped table, bad tables."""
+"""Tables of ablations: known differences and intervals, claims both ways, the shipped table, bad tables."""
 
 import math
 import subprocess
@@ -164,8 +164,8 @@ def test_a_damaged_table_is_refused_and_kept(tmp_path):
 def test_a_table_is_shown_without_training(tmp_path, capsys):
     rows_of({"sler": (30.0, 31.0), "dense": (29.0, 29.5)}).to_csv(tmp_path / "ablations.csv", index=False)
     assert main(["ablate", "--show", str(tmp_path)]) == 0
-    said = capsys.readouterr().out
-    assert "one expert, same encoder" in said and "1.25" in said and "not shown" in said
+    printed = capsys.readouterr().out
+    assert "one expert, same encoder" in printed and "1.25" in printed and "not shown" in printed
 
 
 def test_figure_of_the_gaps():

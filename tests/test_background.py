@@ -71,7 +71,7 @@ def test_a_finished_training_is_left_alone_and_drawn(data, tmp_path):
     assert "Loss over 20 steps" in figure.alt_text and "stages A from step 0, B from step 4" in figure.alt_text
 
 
-def test_what_went_wrong_is_told(tmp_path):
+def test_what_went_wrong_is_printed(tmp_path):
     out = tmp_path / "run"
     with pytest.raises(UserError, match="holds no training"):
         background.progress(out)

@@ -55,9 +55,9 @@ def test_two_processes_train_as_one_and_torchrun_replaces_the_dead(tmp_path):
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "--max-restarts", "1")
     code = DIES.format(how="os.kill(os.getpid(), signal.SIGKILL)")
     process = start(data, tmp_path / "two", *UNEVEN, code=code, launcher=torchrun)
-    said = process.communicate(timeout=300)[0]
-    assert process.returncode == 0 and "exitcode: -9) local_rank: 1" in said, said
-    assert said.count("2 processes by gloo on cpu, fp32") == 2 and "going on at step 4" in said
+    printed = process.communicate(timeout=300)[0]
+    assert process.returncode == 0 and "exitcode: -9) local_rank: 1" in printed, printed
+    assert printed.count("2 processes by gloo on cpu, fp32") == 2 and "going on at step 4" in printed
     one, two = numbers(alone), numbers(tmp_path / "two")
     assert [r["step"] for r in two] == list(range(16))  # one process writes, and nothing twice
     for a, b in zip(one, two, strict=True):
@@ -79,10 +79,10 @@ def test_a_process_that_fails_ends_all_with_its_rank_and_cause(tmp_path):
     env = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
     code = DIES.format(how='raise RuntimeError("broken on purpose")')
     both = [start(data, tmp_path / "two", code=code, RANK=str(rank), **env) for rank in (0, 1)]
-    said = [process.communicate(timeout=120)[0] for process in both]
-    assert [process.returncode for process in both] == [1, 1], said
+    printed = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [1, 1], printed
     cause = "process 0 of 2 stops because process 1 ended with RuntimeError: broken on purpose"
-    assert cause in said[0] and "--resume" in said[0] and "broken on purpose" in said[1]
+    assert cause in printed[0] and "--resume" in printed[0] and "broken on purpose" in printed[1]
     state = torch.load(tmp_path / "two" / "state.pt", weights_only=True)
     assert state["step"] == 4
 

@@ -121,7 +121,7 @@ def test_a_network_may_be_compiled_twice(photographs, tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
     plain, twice = (run.Run(make(), photographs, tmp_path, torch.device("cpu")) for _ in range(2))
     for _ in range(2):
-        said = precision.compile_blocks(twice.net, twice.cfg.data.crop, twice.precision)
-        assert said.startswith("experts and encoder compiled"), said
+        printed = precision.compile_blocks(twice.net, twice.cfg.data.crop, twice.precision)
+        assert printed.startswith("experts and encoder compiled"), printed
     batch = next(iter(plain.loader(6, 0)))
     assert twice.train_step(6, batch)["loss"] == pytest.approx(plain.train_step(6, batch)["loss"], rel=1e-5)

@@ -32,7 +32,7 @@ def finished(photographs, tmp_path_factory):
     return loop.train(make(), photographs, tmp_path_factory.mktemp("run") / "whole", progress=False)
 
 
-def test_the_log_tells_every_step(finished):
+def test_the_log_has_every_step(finished):
     steps = [r for r in records(finished) if "loss" in r]
     assert [r["step"] for r in steps] == list(range(12))
     assert "".join(r["stage"] for r in steps) == "AAAABBBBBCCC"
@@ -286,14 +286,16 @@ def test_a_loss_that_is_not_finite_stops_the_run(photographs, tmp_path):
     batch = next(iter(run.loader(5, 0)))
     batch["degraded"][0, 0, 0, 0] = math.nan
     before = {k: v.clone() for k, v in run.net.state_dict().items()}
-    said = r"step 5 of stage B \(restoration = nan\). Steps 0 to 5 are lost; there was no checkpoint yet. The 4 samples"
-    with pytest.raises(FloatingPointError, match=said):
+    printed = (
+        r"step 5 of stage B \(restoration = nan\). Steps 0 to 5 are lost; there was no checkpoint yet. The 4 samples"
+    )
+    with pytest.raises(FloatingPointError, match=printed):
         run.train_step(5, batch)
     assert all(torch.equal(before[k], v) for k, v in run.net.state_dict().items())
     assert torch.load(tmp_path / "nonfinite.pt")["label"].tolist() == batch["label"].tolist()
 
 
-def test_pieces_that_are_not_finite_are_told_from_the_others(photographs, tmp_path):
+def test_pieces_that_are_not_finite_are_saved_alone(photographs, tmp_path):
     """Of 4 pieces the second is bad: its sample alone is saved. A gradient is refused like a loss."""
     run = run_module.Run(make("train.accumulate=4"), photographs, tmp_path, torch.device("cpu"))
     run.saved_at = 4
@@ -384,14 +386,14 @@ def test_a_warm_start_without_stage_a_keeps_learned_pins(photographs, tmp_path, 
     assert placed.placed() and not torch.allclose(placed.pins, weights(first)["router.pins"], atol=1e-4)
 
 
-def test_only_upcycling_that_the_weights_forbid_is_told(photographs, finished, tmp_path, capsys):
+def test_only_upcycling_that_the_weights_forbid_is_printed(photographs, finished, tmp_path, capsys):
     stage_a = make("train.steps=4", "train.stage_a=1", "train.stage_c=0")
     born = loop.train(stage_a, photographs, tmp_path / "born", progress=False)
     short = ["train.steps=1", "train.stage_a=0", "train.stage_c=0"]
-    for init, asked, told in ((born, ["train.upcycle=0"], False), (finished, [], True)):
+    for init, asked, expected in ((born, ["train.upcycle=0"], False), (finished, [], True)):
         capsys.readouterr()
-        loop.train(make(*short, *asked), photographs, tmp_path / str(told), init=init, progress=False)
-        assert ("are trained" in capsys.readouterr().err) == told
+        loop.train(make(*short, *asked), photographs, tmp_path / str(expected), init=init, progress=False)
+        assert ("are trained" in capsys.readouterr().err) == expected
 
 
 def test_a_warm_start_after_a_stage_a_alone_keeps_the_experts(photographs, finished, tmp_path):

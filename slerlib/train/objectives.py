@@ -149,13 +149,7 @@ def _anchor_terms(net: SLERIR, cfg: RunConfig, batch: dict[str, Tensor], z: Tens
 
 
 def counterfactual(
-    net: SLERIR,
-    batch: dict[str, Tensor],
-    samples: Tensor,
-    layer: Tensor,
-    encoding: Encoding,
-    trace: Trace,
-    y: Tensor,
+    net: SLERIR, batch: dict[str, Tensor], samples: Tensor, layer: Tensor, encoding: Encoding, trace: Trace, y: Tensor
 ) -> Tensor:
     """For the rows `samples` (n,), try the second-best expert at `layer` (n,); favour whichever restored better."""
     if not len(samples):
