@@ -15,7 +15,7 @@ from slerlib.files import write_atomic
 from slerlib.report import runs as report
 
 GALLERY = Path(__file__).resolve().parent / "gallery"
-SAID = ("git", "code", "checkpoint", "data", "versions", "hardware", "threads", "dtype")  # of the provenance
+ORIGIN = ("git", "code", "checkpoint", "data", "versions", "hardware", "threads", "dtype")  # of the provenance
 
 
 def keep(record: dict) -> Path:
@@ -28,9 +28,9 @@ def keep(record: dict) -> Path:
             if "image/png" in data:
                 data["image/png"] = _smaller(data["image/png"])
     about = {"started": record["started"], "parameters": record["parameters"]}
-    about |= {name: record["provenance"].get(name) for name in SAID}
-    kept = {name: book.metadata[name] for name in ("kernelspec", "language_info")}
-    book.metadata = nbformat.from_dict(kept | {"slerlib": about})
+    about |= {name: record["provenance"].get(name) for name in ORIGIN}
+    kernel = {name: book.metadata[name] for name in ("kernelspec", "language_info")}
+    book.metadata = nbformat.from_dict(kernel | {"slerlib": about})
     GALLERY.mkdir(exist_ok=True)
     path = GALLERY / f"report_{record['name']}.ipynb"
     write_atomic(path, (nbformat.writes(book) + "\n").encode())
@@ -40,9 +40,9 @@ def keep(record: dict) -> Path:
 def _smaller(png: str) -> str:
     """The same picture with a palette of 256 colours, a third of the size, both in base64."""
     picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    content = io.BytesIO()
-    picture.save(content, "png", optimize=True)
-    return base64.b64encode(content.getvalue()).decode()
+    smaller = io.BytesIO()
+    picture.save(smaller, "png", optimize=True)
+    return base64.b64encode(smaller.getvalue()).decode()
 
 
 if __name__ == "__main__":

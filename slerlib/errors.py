@@ -1,4 +1,4 @@
-"""Errors whose message is all that a person needs: bad input, and a lost process of several."""
+"""Errors whose message is all that a person needs: bad input, and a process that was lost."""
 
 
 class UserError(ValueError):
@@ -9,4 +9,4 @@ class UserError(ValueError):
 
 
 class ProcessLost(ConnectionError):
-    """Of several processes that train together another one ended; the message says why, and how to go on."""
+    """Another of the processes that train together has ended; the message gives the reason and the next step."""

@@ -1,6 +1,6 @@
-"""Files written whole or not at all, and the hashes that say what a file or a folder holds.
+"""Files written whole or not at all, our own JSON files read, and hashes of files and folders.
 
-A kill at any moment leaves the old file or the new one, never half of one, and a full disk leaves no remains.
+A kill at any moment leaves the old file or the new one, never half of one.
 """
 
 from __future__ import annotations
@@ -110,9 +110,9 @@ def save_arrays(path: Path, /, **arrays: np.ndarray) -> Path:
 
 
 def check_json_output(path: Path, option: str, pictures: tuple[str, ...]) -> None:
-    """Refuse, before any work, a name for numbers that no file can have here, or that would replace a picture.
+    """Refuse a name for numbers that no file can have here, or that would replace a picture.
 
-    pictures: suffixes of pictures. Raises UserError that names the option.
+    pictures: suffixes of pictures. Raises UserError that names the option, before any work.
     """
     if not path.absolute().parent.is_dir():
         raise UserError(f"{option} is a file in an existing folder; {path.parent} does not exist. Create it first.")
@@ -129,7 +129,7 @@ def check_json_output(path: Path, option: str, pictures: tuple[str, ...]) -> Non
 
 
 def name_bytes(text: str) -> bytes:
-    """UTF-8 of a text with names of files, of those too whose bytes are no UTF-8 (umlauts of an old disk)."""
+    """UTF-8 of a text with file names, also of names whose bytes are not UTF-8 (umlauts of an old disk)."""
     return text.encode(errors="surrogateescape")
 
 

@@ -2,8 +2,8 @@
 
     torchrun --nproc_per_node 2 -m slerlib eval tiny --data demo --setting demo
 
-Only finished rows travel, through the key-value store by which torchrun's processes find each other; no process group
-is needed, and so none that could fail at the exit of the program.
+Only finished rows travel, through the key-value store by which torchrun's processes find each other. No process group
+is needed, so none can fail at the end of the program.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from datetime import timedelta
 
 import torch
 
-WAIT = timedelta(hours=12)  # of process 0 for the slowest of the others; if one fails, torchrun ends all
+WAIT = timedelta(hours=12)  # of process 0 for the slowest other process; if one fails, torchrun ends all
 _calls = itertools.count()  # the store outlives a call: each one has keys of its own, the same in all processes
 CHUNK = 2000  # rows per entry of the store, which takes at most 8 MB each
 
@@ -37,18 +37,17 @@ def take_own_gpu() -> None:
 
 
 def _attempt() -> str:
-    """How often torchrun has started the processes anew; its store may outlive those that died, rows and all.
+    """How often torchrun has started the processes anew: its store keeps the rows of processes that died.
 
-    The agents of several machines count for themselves, and a key that differs between them would be waited for in
-    vain. There rows that a dead process left may be taken, which are those of the same images: the share of a process
-    depends on nothing but its number and how many there are.
+    Each of several machines counts for itself, so there the key must not hold the count. The rows that a dead process
+    left are right all the same: the share of a process depends only on its number and on how many there are.
     """
     alone = os.environ.get("GROUP_WORLD_SIZE", "1") == "1"
     return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if alone else "any"
 
 
 def gathered(rows: list[tuple]) -> list[tuple]:
-    """On process 0 the rows of all processes, of which process r did numbers r, r + world, ...; elsewhere []."""
+    """On process 0 the rows of all processes, elsewhere []. Process r has made rows r, r + world, ..."""
     from torch.distributed.rendezvous import rendezvous
 
     store, rank, world = next(iter(rendezvous("env://", timeout=WAIT)))

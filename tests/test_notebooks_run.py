@@ -1,4 +1,4 @@
-"""The notebooks run headless to their end, every figure on their pages has alt text, and what they say is true.
+"""The notebooks run to their end, every figure has alt text, and their sentences are true.
 
 With the shipped checkpoint `tiny` where there is one, else with an untrained network.
 """

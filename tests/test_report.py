@@ -1,4 +1,4 @@
-"""Reports tell how they ended, refuse bad parameters before a kernel starts, and open without a network."""
+"""Reports record how they ended, refuse bad parameters before a kernel starts, and open without a network."""
 
 import json
 import os
@@ -544,7 +544,7 @@ def test_provenance_is_json_and_hashes_follow_content(untrained, tmp_path):
     assert sha256_folder(tmp_path) == sha256_folder(tmp_path)
 
 
-def test_git_state_tells_a_clean_tree_from_a_changed_one(tmp_path):
+def test_git_state_of_a_clean_and_of_a_changed_tree(tmp_path):
     def git(*args):
         identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
         subprocess.run(["git", *identity, *args], cwd=tmp_path, check=True, capture_output=True)

@@ -1,4 +1,4 @@
-"""pyproject.toml, constraints.txt, environment.yml and the Makefile say the same; the wheel carries what it needs."""
+"""pyproject.toml, constraints.txt, environment.yml and the Makefile agree; the wheel carries what it needs."""
 
 import ast
 import importlib.util
