@@ -19,7 +19,7 @@ class Plan:
 
     jobs: list[tuple[Path, Path]]
     failed: list[str] = field(default_factory=list)  # a sentence for each file or folder that cannot be restored
-    others: list[Path] = field(default_factory=list)  # files that are no pictures
+    others: list[Path] = field(default_factory=list)  # files that are not pictures
     taken: set[str] = field(default_factory=set)  # places of results, in one case of letters
     exact: bool = False  # whether the user named the very file to write
 
@@ -90,8 +90,8 @@ def _folder(source: Path, target: Path, outside: Path) -> Plan:
     if not inputs:
         reason = f" {work.failed[0]}" if work.failed else ""
         raise UserError(
-            f"The folder must hold pictures ({', '.join(SUFFIXES)}, ...); {source} holds none of its own. Check the "
-            f"path.{reason}"
+            f"The folder must hold pictures (PNG, JPEG, TIFF, WebP, AVIF, ...); {source} holds none of its own. Check "
+            f"the path.{reason}"
         )
     work.jobs = [(path, target / path.relative_to(source)) for path in inputs]
     originals = set(map(os.path.realpath, inputs))

@@ -40,7 +40,7 @@ def working_device(device: str | torch.device) -> torch.device:
     try:
         device = torch.device(device)
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, TypeError) as error:  # not there, not compiled in, no device at all
+    except (RuntimeError, AssertionError, TypeError) as error:  # absent, not compiled in, or not the name of a device
         raise UserError(
             f"The device must be one that works here, such as {best_device()!r}; got {str(device)!r} "
             f"({str(error).splitlines()[0]}). Leave it out to take the best one."
