@@ -1,6 +1,7 @@
 """README, documents and notebooks: short, linked, in the words of the glossary, with the numbers of the cards."""
 
 import json
+import pkgutil
 import re
 import tomllib
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from slerlib.ablation import tables
+from slerlib.cli.parser import build_parser
 from slerlib.data.scenes import photographs
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,6 +25,8 @@ PAGES = sorted(
 #: Pages whose words others look after, and the log, which is history
 OTHERS = ("choices.md", "degradations.md", "training.md", "LOG.md", "data/README.md")
 PLAIN = [path for path in PAGES if not str(path).endswith(OTHERS)]
+#: Pages with names and commands of the package
+CODE = [path for path in PLAIN if path.suffix == ".ipynb" or path.name in ("README.md", "usage.md", "results.md")]
 DIALECT = r"\b(told|peers|contents?|spread|(?-i:(is|are) none|none (is|are))|dear(er|est)?|for want of)\b"
 
 
@@ -65,6 +69,21 @@ def test_relative_links_lead_to_files(path):
 @pytest.mark.parametrize("path", PLAIN, ids=lambda path: str(path.relative_to(ROOT)))
 def test_plain_words(path):
     assert not (found := re.findall(rf".*{DIALECT}.*", words(path), flags=re.I)), found
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "slerlib").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_plain_words_in_the_package(path):
+    assert not (found := re.findall(r".*\b(?:told|dear(?:er|est)?|contents)\b.*", path.read_text(), flags=re.I)), found
+
+
+@pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_names_and_commands_in_the_text_exist(path):
+    text = words(path)
+    for name in set(re.findall(r"\bslerlib(?:\.[a-zA-Z_]\w*)+", text)):
+        pkgutil.resolve_name(name.removesuffix(".md").removesuffix(".py"))
+    commands = set(re.findall(r"(?:^|`)slerlib ([a-z]+)\b", text, flags=re.M))
+    known = {name for action in build_parser()._actions for name in action.choices or ()}
+    assert known and commands <= known, commands - known
 
 
 def test_the_drawing_is_what_its_script_makes(monkeypatch):
