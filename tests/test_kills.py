@@ -28,7 +28,7 @@ from slerlib.ablation import run
 recipe, values = config.recipe, sys.argv[4].split()
 config.recipe = lambda name: config.with_overrides(recipe(name), values)
 budget = run.Budget(stage_a=4, steps=8, images=1, pairs=1)
-run.ablate(sys.argv[1], sys.argv[2], sys.argv[3], ["sler", "dense_steps", "no_fourier"], (0,), budget)
+run.ablate(sys.argv[1], sys.argv[2], sys.argv[3], ["sler", "modal_paths", "dense_steps"], (0,), budget)  # equal steps
 """
 
 
