@@ -12,6 +12,7 @@ Read in this order:
     network.py    SLERIR: all of it
 
     paths.py      paths in any form -> expert numbers, and as digits
+    own.py        a class of own pairs joins a trained network
     wrappers.py   the network behind torch.compile, DataParallel, ...
     export.py     a network along one path outside slerlib: torch.export and ONNX
 """
