@@ -298,6 +298,13 @@ def test_alignment(shift):
     assert found == shift and 0.5 < best <= 1.0001 and (best > unshifted + 0.1 or shift == (0, 0))
 
 
+def test_a_very_dark_noisy_pair_is_aligned_and_another_scene_is_not():
+    rng, bright, other = np.random.default_rng(0), picture(3, (200, 220))[..., 0], picture(4, (200, 220))[..., 0]
+    night = (dark(bright) / 8 + rng.normal(0, 2, bright.shape)).round().clip(0, 255).astype(np.uint8)
+    shift, best, _ = alignment(night, bright)
+    assert shift == (0, 0) and best > checks.UNLIKE > alignment(night, other)[1]
+
+
 def test_a_folder_of_which_nothing_can_be_used_is_no_test_set(tmp_path):
     save(tmp_path / "own" / "noisy1" / "a.png", picture(60))
     text = checks.as_text(check(tmp_path / "own"))

@@ -279,6 +279,15 @@ def test_the_fingerprint_follows_names_and_content():
     assert len({one, changed.fingerprint(), renamed.fingerprint()}) == 3
 
 
+def test_another_photograph_of_the_same_name_and_length_changes_the_fingerprint(tmp_path):
+    for number in range(4):
+        Image.fromarray(np.full((400, 400, 3), number, np.uint8)).save(tmp_path / f"{number}.bmp")
+    before, length = Sources.of(tmp_path).fingerprint(), (tmp_path / "0.bmp").stat().st_size
+    assert length > 2 << 17 and Sources.of(tmp_path).fingerprint() == before
+    Image.fromarray(np.full((400, 400, 3), 99, np.uint8)).save(tmp_path / "0.bmp")
+    assert (tmp_path / "0.bmp").stat().st_size == length and Sources.of(tmp_path).fingerprint() != before
+
+
 def written(root, *sets, problems=()):
     """What the layouts would say of files (name, task, split, width, height, count), which are written here."""
     images = []

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy.fft import dctn, irfft2, next_fast_len, rfft2
-from scipy.ndimage import uniform_filter
+from scipy.ndimage import gaussian_filter, uniform_filter
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 SIDE = 64  # pixels a side of the small copies
 HASH_SIDE, HASH_BITS = 32, 8  # the hash: 8 x 8 lowest frequencies of the copy at 32 x 32
 NEAR = 8  # bits of 64 in which the hashes of one picture may differ
+CLEAR = 0.5  # correlation from which two pictures are aligned as they are
 SAME = 0.95  # correlation of small copies from which two pictures are one; other encodings of BSDS photographs reach
 # 0.963 and more, neighbouring frames of a hand-held video up to 0.89, different photographs up to 0.76
 
@@ -75,7 +76,14 @@ def alignment(dark_HW: np.ndarray, bright_HW: np.ndarray) -> tuple[tuple[int, in
     """((down, right), at the shift, unshifted): the shift in pixels of the second picture against the first at which
     their local contrasts correlate best, and the correlation there and without a shift. Greyscale 0..255, one size.
     """
-    a, b = _contrast(dark_HW), _contrast(bright_HW)
+    fine = _aligned(_contrast(dark_HW), _contrast(bright_HW))
+    if fine[1] >= CLEAR:
+        return fine
+    # in a very dark photograph noise is stronger than what it shows: a light smoothing finds the scene below it
+    return _aligned(*(_contrast(gaussian_filter(x.astype(np.float64), 1.0)) for x in (dark_HW, bright_HW)))
+
+
+def _aligned(a: np.ndarray, b: np.ndarray) -> tuple[tuple[int, int], float, float]:
     size = [next_fast_len(2 * n, real=True) for n in a.shape]
     surface = irfft2(np.conj(rfft2(a, size)) * rfft2(b, size), size)
     height, width = (max(1, n // 4) for n in a.shape)  # larger shifts leave too little overlap
@@ -86,8 +94,8 @@ def alignment(dark_HW: np.ndarray, bright_HW: np.ndarray) -> tuple[tuple[int, in
 
 
 def _contrast(x_HW: np.ndarray) -> np.ndarray:
-    """Log-brightness less its local mean, divided by its local spread."""
+    """Log-brightness less its local mean, divided by its local deviation."""
     x = np.log1p(x_HW.astype(np.float64))
     x = x - uniform_filter(x, 31)
-    spread = np.sqrt(uniform_filter(x * x, 31))
-    return x / (spread + 0.1 * spread.mean() + 1e-6)
+    deviation = np.sqrt(uniform_filter(x * x, 31))
+    return x / (deviation + 0.1 * deviation.mean() + 1e-6)

@@ -30,6 +30,7 @@ from .degrade import DEGRADATIONS, MADE
 from .likeness import SIDE, pictures, small_copy
 from .problems import SCENES
 
+ENDS = 1 << 16  # bytes at each end of a file by which it is known again
 CLEAN = "noise"  # the task of clean photographs, as the layouts name it
 
 
@@ -246,7 +247,9 @@ class Sources:
         return scenes, np.split(shown, ends[:-1])
 
     def fingerprint(self) -> str:
-        """sha256 over the names of all sets and items and the size of each file, or the pixels of images in memory."""
+        """sha256 over the names of sets and items; of each file its size and its first and last 64 KiB, of images in
+        memory their pixels. So other photographs of the same names and sizes are noticed, in a fraction of the time
+        that reading them whole takes."""
         digest = hashlib.sha256()
         for s in self.sets:
             digest.update(name_bytes(f"{s.name}\0{s.task}\0{len(s)}\0"))
@@ -254,9 +257,17 @@ class Sources:
                 digest.update(name_bytes(f"{name}\0"))
             for side in (s.targets, s.inputs or ()):
                 for image in side.paths if isinstance(side, Files) else side:
-                    file = isinstance(image, Path)
-                    digest.update(f"{image.stat().st_size}\0".encode() if file else image.numpy().tobytes())
+                    digest.update(_ends(image) if isinstance(image, Path) else image.numpy().tobytes())
         return digest.hexdigest()
+
+
+def _ends(path: Path) -> bytes:
+    """The size of a file and its first and last 64 KiB."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        first = file.read(ENDS)
+        file.seek(max(size - ENDS, len(first)))
+        return f"{size}\0".encode() + first + file.read(ENDS)
 
 
 def _small(images: Sequence[Tensor], index: int) -> np.ndarray:

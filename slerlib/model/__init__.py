@@ -10,6 +10,7 @@ Read in this order:
     blocks.py     the two kinds of block: NAF and Restormer
     experts.py    a stage: three experts, each image through one
     network.py    SLERIR: all of it
+    own.py        the gates of own classes, which join trained weights
 
     paths.py      paths in any form -> expert numbers, and as digits
     own.py        a class of own pairs joins a trained network
