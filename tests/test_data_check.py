@@ -227,7 +227,6 @@ def test_exit_codes(root, run, tmp_path):
     assert code == 0 and "warning: duplicate-train-test (1)" in out and str(root) not in out.split("warning")[1]
     assert run("data", "check", root, "--allow", "greyscale")[0] == 1
     for args, pattern in (
-        ((), "needs a folder"),
         ((tmp_path / "no",), "does not exist"),
         ((tmp_path / "void",), "none"),
     ):
