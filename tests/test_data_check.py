@@ -16,6 +16,7 @@ from slerlib.data.decode import _size
 from slerlib.data.likeness import NEAR, SAME, alignment, correlation, near, phash
 from slerlib.data.probe import probe
 from slerlib.data.problems import ERRORS, KINDS
+from slerlib.data.sources import Sources
 from slerlib.errors import UserError
 
 SIZE = (96, 120)  # height, width
@@ -308,3 +309,47 @@ def test_a_folder_of_which_nothing_can_be_used_is_no_test_set(tmp_path):
     save(tmp_path / "own" / "noisy1" / "a.png", picture(60))
     text = checks.as_text(check(tmp_path / "own"))
     assert "No image here can be used: see the warnings above." in text and "Move them to another folder" in text
+
+
+# --- photographs that look paired
+
+
+def soft(pixels):
+    return (gaussian_filter(pixels.astype(float), (1, 1, 0)) * [1, 0.9, 0.65] * 0.75 + 25).round().astype(np.uint8)
+
+
+def looks(root):
+    return [problem.path.name for problem in check(root).problems if problem.kind == "looks-paired"]
+
+
+def test_pairs_of_unknown_names_are_refused_and_folders_of_a_camera_are_not(tmp_path):
+    for number in range(6):
+        save(tmp_path / f"a/one/{number}.png", soft(picture(number)))
+        save(tmp_path / f"a/two/{number}.png", picture(number))
+        save(tmp_path / f"b/one/x{number}.png", soft(picture(number)))  # names that do not correspond
+        save(tmp_path / f"b/two/y{number}.png", picture(number))
+        save(tmp_path / f"c/im_{number}.png", picture(number))
+        save(tmp_path / f"c/im_{number}_s80.png", soft(picture(number)))
+        save(tmp_path / f"d/{number}.png", np.concatenate([picture(number), soft(picture(number))], axis=1))
+        save(tmp_path / f"camera/100CANON/IMG_{number}.png", picture(number))
+        save(tmp_path / f"camera/101CANON/IMG_{number}.png", picture(100 + number))
+        save(tmp_path / f"copies/{number}.png", picture(number))
+        save(tmp_path / f"copies/{number}-2.jpg", picture(number), quality=98)  # the same picture, not a degraded one
+    assert [looks(tmp_path / name) for name in "abcd"] == [["one"], ["one"], ["c"], ["d"]]
+    camera = check(tmp_path / "camera")
+    assert camera.ok and {problem.kind for problem in camera.problems} == {"same-names"}
+    assert looks(tmp_path / "copies") == []
+    for name in "abcd":
+        with pytest.raises(UserError, match="--allow looks-paired"):
+            Sources.of(tmp_path / name)
+        assert len(Sources.of(tmp_path / name, allow=["looks-paired"])) in (6, 12)
+
+
+def test_check_and_training_agree_on_too_few_photographs(tmp_path):
+    for number in range(4):
+        assert number == 0 or not check(tmp_path).ok
+        if number:
+            with pytest.raises(UserError, match=f"at least 4 clean images.* has {number}"):
+                Sources.of(tmp_path)
+        save(tmp_path / f"{number}.png", picture(number))
+    assert check(tmp_path).ok and len(Sources.of(tmp_path)) == 4
