@@ -30,6 +30,7 @@ _MODEL = {
     "[1, 4096]": "width heads encoder_heads",
     "[1, 1000]": "stages encoder_blocks",
     "[1, 10]": "experts",  # one digit of a path for each layer
+    "[0, 9]": "own_classes",
     "[2, 64]": "strides",
     "[1, 16384]": "token_width guide_channels embedding",
     "[2, 8192]": "context",
