@@ -279,6 +279,14 @@ def test_what_others_keep_beside_the_runs_stays(both, copied):
     assert all(path.read_text() == "mine" for path in foreign)
 
 
+def test_a_run_that_was_killed_before_its_page_gets_one(both, copied):
+    page = copied / both.good["folder"].name / "index.html"
+    whole, record = page.read_text(), (page.parent / "run.json").read_text()
+    page.unlink()
+    settle(copied)
+    assert page.read_text() == whole and (page.parent / "run.json").read_text() == record
+
+
 def broken_records(good: dict):
     yield from ("", "[1]", "3", '{"config": 1}', '{"state": "COMPLETED", "name": "x"}', json.dumps(good)[:-40])
     for key in good:
@@ -312,12 +320,18 @@ def test_a_report_killed_at_any_moment_loses_nothing(notebook, tmp_path):
     source, runs, lucky = notebook("long", "import time", *cells), tmp_path / "runs", random.Random(0)
     runs.mkdir()
     (runs / "notes.txt").write_text("mine")
-    begin = time.monotonic()
-    start(source, runs, "images", "100").communicate(timeout=300)
-    whole, states = time.monotonic() - begin, Counter()
+    whole, states = Counter(), Counter()
+    first, begin = start(source, runs, "images", "100"), time.monotonic()
+    wait_for(lambda: list(runs.glob("*/run.json")))
+    whole["before the record"] = time.monotonic() - begin
+    first.communicate(timeout=300)
+    whole["after it"] = time.monotonic() - begin - whole["before the record"]
     for number in range(20):
         group = [start(source, runs, "images", str(number)) for _ in range(1 + (number % 4 == 3))]
-        time.sleep(lucky.uniform(0.2, 1) * whole * len(group) ** 0.5)
+        if number % 5:  # every fifth is killed while it starts, the others while they run
+            before = len(records(runs))
+            wait_for(lambda before=before: len(records(runs)) > before)
+        time.sleep(lucky.uniform(0, whole["after it" if number % 5 else "before the record"]))
         for process in group:
             process.kill()
         for process in group:
@@ -330,8 +344,8 @@ def test_a_report_killed_at_any_moment_loses_nothing(notebook, tmp_path):
     report.run(source, {"images": 100}, runs, say=lambda line: None)
     check_whole(runs)
     ends = Counter(record["state"] for record in records(runs))
-    print(f"at the kill: {dict(states)}; settled: {dict(ends)}; a whole run took {whole:.1f} s")
-    assert ends["running"] == ends["failed"] == 0 and ends["killed"] == states["running"]
+    print(f"at the kill: {dict(states)}; settled: {dict(ends)}; seconds of a run: {dict(whole)}")
+    assert ends["running"] == ends["failed"] == 0 and ends["killed"] == states["running"] > 0
     assert all((folder / "index.html").is_file() for folder in runs.glob("*-long-*") if (folder / "run.json").exists())
     left = [path for path in runs.rglob(".*") if ".locks" not in str(path) and (path.parent / "run.json").exists()]
     assert not left and (runs / "notes.txt").read_text() == "mine"

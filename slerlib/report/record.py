@@ -34,13 +34,15 @@ PATIENCE, FOREVER = 3, -1  # seconds to wait for a lock; another start holds it 
 
 def read_runs(runs: Path) -> list[dict]:
     """The record of every run below `runs`, with its "folder"; a run.json that is damaged or foreign does not count."""
-    records = []
-    for path in sorted(runs.glob("*/run.json")):
-        with suppress(UserError):
-            record = {"wall_seconds": None} | read_json(path, "A record", _TYPES.keys() - {"wall_seconds"})
-            if all(isinstance(record[key], kind) for key, kind in _TYPES.items()) and record["state"] in STATES:
-                records.append(record | {"folder": path.parent})
-    return records
+    return [record for path in sorted(runs.glob("*/run.json")) if (record := _read(path.parent))]
+
+
+def _read(folder: Path) -> dict | None:
+    with suppress(UserError):
+        record = {"wall_seconds": None} | read_json(folder / "run.json", "A record", _TYPES.keys() - {"wall_seconds"})
+        if all(isinstance(record[key], kind) for key, kind in _TYPES.items()) and record["state"] in STATES:
+            return record | {"folder": folder}
+    return None
 
 
 def save(folder: Path, record: dict) -> None:
@@ -66,25 +68,27 @@ def held(runs: Path, name: str, patience: float = 0) -> Iterator[bool]:
 
 
 def settle(runs: Path) -> None:
-    """A run whose record states running and whose lock is free was killed: its record and its page then state so."""
+    """Finish what a killed process left: a run that still states running was killed; a run without a page gets one."""
     for record in read_runs(runs):
+        folder = record["folder"]
         with suppress(Exception):  # a record changed by hand, or a full disk, blocks no other report
-            if record["state"] == "running":
+            if record["state"] == "running" or not (folder / "index.html").exists():
                 with held(runs, f"{record['name']}-{record['key']}") as free:
-                    if free:
-                        _bury(record["folder"], record)
+                    if free and (latest := _read(folder)):  # it may have ended since the first look
+                        _finish(folder, latest)
 
 
-def _bury(folder: Path, record: dict) -> None:
+def _finish(folder: Path, record: dict) -> None:
     from . import kernel, page
 
-    outcome = kernel.Outcome("killed")
-    kernel.read_cells(folder / "notebook.ipynb", outcome)
-    message = "The process that ran the report is gone: killed, out of memory, or the machine went down."
-    outcome.error = (outcome.error or {}) | {"kind": "Killed", "message": message}
-    record |= outcome.facts()
     clear(folder)
-    save(folder, record)
+    if record["state"] == "running":
+        outcome = kernel.Outcome("killed")
+        kernel.read_cells(folder / "notebook.ipynb", outcome)
+        message = "The process that ran the report is gone: killed, out of memory, or the machine went down."
+        outcome.error = (outcome.error or {}) | {"kind": "Killed", "message": message}
+        record |= outcome.facts()
+        save(folder, record)
     page.write_page(folder, record)
 
 
