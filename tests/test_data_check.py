@@ -71,7 +71,7 @@ def root(sound, tmp_path):
 
 def test_a_clean_tree_is_ok(root, run):
     report = check(root)
-    assert report.ok and not report.problems and len(report.found.sets) == 6
+    assert report.ok and not report.problems and len(report.data.sets) == 6
     code, out, _ = run("data", "check", root)
     assert code == 0 and "layout A" in out and "0 errors, 0 warnings. Training can start." in out
     assert "rain100l       rain           train       2 pairs     200         0" in out and "settings: ots" in out

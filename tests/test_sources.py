@@ -300,7 +300,7 @@ def written(root, *sets, problems=()):
                 Image.fromarray(np.full((height, width, 3), 10 * n, np.uint8)).save(file)
             items.append(layouts.Item(f"{n}.png", None if task == CLEAN else sides[1], sides[0]))
         images.append(layouts.ImageSet(name, task, split, tuple(items)))
-    return layouts.Found("A", root, tuple(images), tuple(problems))
+    return layouts.DataFolder("A", root, tuple(images), tuple(problems))
 
 
 @pytest.fixture

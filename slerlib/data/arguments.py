@@ -28,7 +28,7 @@ class Request(NamedTuple):
     kernel: np.ndarray | None  # (odd, odd) float32, sums to 1
 
 
-def checked(clean, name, severity, seed, sigma, depth, kernel) -> Request:
+def checked_request(clean, name, severity, seed, sigma, depth, kernel) -> Request:
     """The arguments of `degrade` in one form; raises UserError for each that breaks its rule."""
     image = _image(clean)
     names = list(name) if isinstance(name, Sequence) and not isinstance(name, str) else [name]
@@ -76,8 +76,8 @@ def kind_of(name: str) -> str:
     if isinstance(name, str) and name in NOISE_CLASSES:
         return "noise"
     if not isinstance(name, str) or name not in MADE:
-        known = ", ".join((*DEGRADATIONS, "clean", *NOISE_CLASSES))
-        raise UserError(f"A degradation is one of {known}; got {name!r}. Correct the name.")
+        names = ", ".join((*DEGRADATIONS, "clean", *NOISE_CLASSES))
+        raise UserError(f"A degradation is one of {names}; got {name!r}. Correct the name.")
     return name
 
 

@@ -1,7 +1,7 @@
-"""Low light, motion blur, sensor noise and JPEG: what the camera does to the picture.
+"""Low light, motion blur, sensor noise and JPEG: degradations that a camera causes.
 
 Each function takes a clean image (3, H, W) float32 in [0, 1] and a random generator and returns a new array of the same
-size. Parameters come from the generator and from constants alone, never from the image.
+size. Parameters come from the generator and from constants, never from the image.
 """
 
 import io
@@ -28,13 +28,13 @@ def moment(power: float) -> float:
 
 
 def lowlight(clean: np.ndarray, rng: np.random.Generator, rmse: float, rmse_most: float) -> np.ndarray:
-    """A dark exposure: exposure * I^gamma, white balance gone astray, photon and read noise of the sensor.
+    """A dark exposure: exposure * I^gamma, a wrong white balance, photon and read noise of the sensor.
 
-    The seed splits the darkness between gamma and exposure; the exposure is solved for so that the error is `rmse`
-    on average over natural photographs. The white balance drifts from warm to cold and, less, from green to magenta.
+    The seed divides the darkness between gamma and exposure. The exposure is the one whose error, averaged over natural
+    photographs, is `rmse`. The white balance drifts between warm and cold and, less, between green and magenta.
     The noise is Poisson-Gaussian (Foi et al., 2008), added to the linear values that a sensor counts: their variance is
     photon * x + read^2, and the gain of the white balance lifts the noise of a channel with its signal. A power of 2
-    stands for the camera's curve, as it needs no more than a square root.
+    stands for the camera's curve, because its inverse is a square root.
     """
     strength = rmse / rmse_most
     gamma = 1 + rng.uniform(-0.45, 1.7) * min(1.0, 1.2 * strength**1.5)
@@ -55,8 +55,8 @@ def lowlight(clean: np.ndarray, rng: np.random.Generator, rmse: float, rmse_most
 def _trajectory(rng: np.random.Generator, points: int) -> np.ndarray:
     """Path of the image on the sensor during the exposure, (points, 2) as (y, x), centred, mean radius 1.
 
-    After Boracchi and Foi (2012): inertia keeps the heading, tremor turns it a little at every step and a jerk now and
-    then a lot. A part of the paths are straight, as those of things that pass by.
+    After Boracchi and Foi (2012): inertia keeps the heading, tremor turns it a little at every step, and a rare jerk
+    turns it a lot. 35 % of the paths are straight, like those of passing objects.
     """
     fine = 64
     heading = rng.uniform(0, 2 * math.pi)
@@ -73,10 +73,10 @@ def _trajectory(rng: np.random.Generator, points: int) -> np.ndarray:
 
 
 def motion_kernel(rng: np.random.Generator, rmse: float) -> np.ndarray:
-    """Blur kernel (odd, odd) float32 that sums to 1 and costs `rmse` on images with a natural variogram.
+    """Blur kernel (odd, odd) float32 that sums to 1 and has the error `rmse` on images with a natural variogram.
 
-    One half of the seeds exposes without a break (a path drawn between the pixels), the other half averages 5 to 15
-    frames, as GoPro and REDS did: whole-pixel copies, which keep more of the fine detail.
+    Half of the seeds expose continuously (a path drawn between the pixels). The other half average 5 to 15 frames, as
+    GoPro and REDS did: copies shifted by whole pixels, which keep more of the fine detail.
     """
     frames = int(rng.integers(5, 16)) if rng.random() < 0.5 else 0
     path = _trajectory(rng, frames or 64)
@@ -87,7 +87,7 @@ def motion_kernel(rng: np.random.Generator, rmse: float) -> np.ndarray:
     scale = (rmse * rmse / (VARIOGRAM * shape)) ** (1 / HURST)
     scale = min(scale, (LARGEST_RADIUS - 1) / np.abs(path).max())
     path = path * scale
-    if frames and np.abs(path).max() > 2:  # below that, whole pixels would be too coarse
+    if frames and np.abs(path).max() > 2:  # for shorter paths whole pixels are too coarse
         path = np.rint(path)
     radius = int(math.floor(np.abs(path).max())) + 1
     kernel = np.zeros((2 * radius + 1, 2 * radius + 1))
@@ -103,8 +103,8 @@ def motion_kernel(rng: np.random.Generator, rmse: float) -> np.ndarray:
 def read_kernel(path: str | os.PathLike) -> torch.Tensor:
     """A measured blur kernel from a grey picture (8 or 16 bits), for `degrade(..., kernel=...)`.
 
-    Returns (k, k) float32, k odd, that sums to 1, moved by whole pixels so that its centre of mass is the middle and
-    the blur does not shift the picture. Raises UserError for a file that is no such picture or is black.
+    Returns (k, k) float32, k odd, that sums to 1. Its centre of mass is moved to the middle, by whole pixels, so that
+    the blur does not shift the picture. Raises UserError for a file that is not a grey picture, or is black.
     """
     from PIL import Image
 
@@ -129,8 +129,8 @@ def read_kernel(path: str | os.PathLike) -> torch.Tensor:
 def convolve(image: np.ndarray, kernel: np.ndarray, *others: np.ndarray) -> np.ndarray | list[np.ndarray]:
     """True convolution of (3, H, W) with an odd kernel, reflected at the border.
 
-    Through the FFT, or as a sum of shifted copies where a kernel has few weights. More kernels, none larger than the
-    first, share the border and the transform of the image: then a list, one result for each.
+    By the FFT, or as a sum of shifted copies for a kernel of at most FEW weights. others: more kernels, no larger than
+    the first; they share its border and the transform of the image, and the result is then a list.
     """
     height, width = image.shape[1:]
     ry, rx = kernel.shape[0] // 2, kernel.shape[1] // 2
@@ -154,7 +154,7 @@ def convolve(image: np.ndarray, kernel: np.ndarray, *others: np.ndarray) -> np.n
 
 
 def _moving(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Where the faster motion is, (H, W) in 0..1, half of the picture: smooth regions with soft borders, in pixels."""
+    """(H, W) in 0..1, the weight of the faster motion: smooth regions with soft borders on half of the picture."""
     wave = 2 * math.pi / rng.uniform(120, 500, 2)
     phase = rng.uniform(0, 2 * math.pi, 2)
     v, u = (np.cos(w * np.arange(n) + p) for w, n, p in zip(wave, (height, width), phase, strict=True))
@@ -164,9 +164,9 @@ def _moving(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 def blur(clean: np.ndarray, rng: np.random.Generator, rmse: float) -> np.ndarray:
     """Motion blur by seeded camera-shake or panning kernels.
 
-    Light adds up, not its encoded value: 6 seeds of 10 blur the square of the values (a camera's curve to the power 2)
-    so that bright points leave bright tracks, the others the values as they are. In 4 of 10 a part of the picture moves
-    less, down to not at all, by a kernel of its own.
+    Real blur adds light, not its encoded value: 6 seeds of 10 blur the square of the values (a camera's curve to the
+    power 2), so that bright points leave bright tracks; the others blur the values. With 4 seeds of 10 a part of the
+    picture has a kernel of its own, with less motion or nearly none.
     """
     light, parts, slower = rng.random() < 0.6, rng.random() < 0.4, rng.uniform(0, 0.7)
     image = clean * clean if light else clean

@@ -1,7 +1,7 @@
 """Is a folder of data sets fit for training? Every image is opened once and every problem named with its path. [ours]
 
-Errors are what training would fail on, or what would make its scores worthless; warnings are what a person should
-know. `allow` turns a kind of error into a warning.
+A problem is an error where training would fail or its scores would be worthless, and otherwise a warning. `allow` turns
+a kind of error into a warning.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .layouts import Found, ImageSet, Problem, missing_sets, recognise
+from .layouts import DataFolder, ImageSet, Problem, missing_sets, recognise
 from .likeness import SAME, correlation, near, phash
 from .probe import Group, Probe, probe_group
 from .problems import ERRORS, MEANING, check_allowed, is_error, too_few
@@ -29,9 +29,9 @@ UNLIKE = 0.25  # correlation below which a pair shows different things; aligned 
 
 @dataclass(frozen=True)
 class Report:
-    """What a check has found."""
+    """What a check of a folder returns."""
 
-    found: Found
+    data: DataFolder
     problems: tuple[Problem, ...]
     allowed: frozenset[str]
 
@@ -41,32 +41,35 @@ class Report:
         return not any(self.is_error(problem) for problem in self.problems)
 
     def is_error(self, problem: Problem) -> bool:
-        return is_error(problem, self.allowed, self.found.root)
+        return is_error(problem, self.allowed, self.data.root)
 
 
 def check(root, allow: Collection[str] = (), progress: bool = False, workers: int | None = None) -> Report:
-    """Recognise and open everything below `root`. Raises UserError for no image and for an unknown kind in `allow`."""
-    found = recognise(root)
-    problems = [*found.problems, *too_few(found)]
+    """Recognise and open everything below `root`.
+
+    Raises UserError for a folder without images and for an unknown kind in `allow`.
+    """
+    data = recognise(root)
+    problems = [*data.problems, *too_few(data)]
     probes: dict[Path, Probe] = {}
-    for some, shifts in _probe_all(_groups(found.sets), progress, workers):
-        probes |= {one.path: one for one in some}
+    for group, shifts in _probe_all(_groups(data.sets), progress, workers):
+        probes |= {one.path: one for one in group}
         problems += _misaligned(shifts)
     for one in probes.values():
         if one.fault:
             problems.append(Problem(one.path, one.fault[0], f"{one.path.name} {one.fault[1]}"))
-    for images in found.sets:
+    for images in data.sets:
         problems += _sizes(images, probes)
         problems += _greyscale(images, probes)
-    problems += looks_paired(found, lambda file: probes[file].small)
-    problems += _duplicates(found, probes)
-    check_allowed(allow, problems, found.root)
+    problems += looks_paired(data, lambda file: probes[file].small)
+    problems += _duplicates(data, probes)
+    check_allowed(allow, problems, data.root)
     problems.sort(key=lambda problem: (problem.kind not in ERRORS, problem.kind, problem.path))
-    return Report(found, tuple(problems), frozenset(allow))
+    return Report(data, tuple(problems), frozenset(allow))
 
 
 def _groups(sets: tuple[ImageSet, ...]) -> list[Group]:
-    """One group for each clean image, with every damaged one of it."""
+    """One group for each clean image, with all inputs that belong to it."""
     inputs: dict[Path, dict[Path, None]] = {}
     dark = {item.target for images in sets if images.task == "lowlight" for item in images.items}
     for item in (item for images in sets for item in images.items):
@@ -90,18 +93,13 @@ def _probe_all(groups: list[Group], progress: bool, workers: int | None) -> Iter
 def _misaligned(shifts) -> Iterator[Problem]:
     for file, (down, right), best, unshifted in shifts:
         if best < UNLIKE:
-            text = (
-                f"fits its partner at no shift (correlation {best:.2f} at best): another scene or view. Compare them."
-            )
+            text = f"fits its partner at no shift (correlation {best:.2f} at best). Compare the two scenes and views."
+            yield Problem(file, "misaligned", f"{file.name} {text}")
         elif (down or right) and best - unshifted >= SHIFT_GAIN:
-            place = (
-                f"{abs(down)} px {'above' if down > 0 else 'below'}, {abs(right)} px {'left' if right > 0 else 'right'}"
-            )
-            gain = f"correlation {unshifted:.2f}, shifted {best:.2f}"
-            text = f"lies off its partner, about {place} ({gain}). Align or leave out the pair."
-        else:
-            continue
-        yield Problem(file, "misaligned", f"{file.name} {text}")
+            place = f"{abs(down)} px {'above' if down > 0 else 'below'}, "
+            place += f"{abs(right)} px {'left' if right > 0 else 'right'}"
+            text = f"lies off its partner, about {place} (correlation {unshifted:.2f}, shifted {best:.2f})."
+            yield Problem(file, "misaligned", f"{file.name} {text} Align or leave out the pair.")
 
 
 def _sizes(images: ImageSet, probes: dict[Path, Probe]) -> Iterator[Problem]:
@@ -113,7 +111,7 @@ def _sizes(images: ImageSet, probes: dict[Path, Probe]) -> Iterator[Problem]:
 
 
 def _greyscale(images: ImageSet, probes: dict[Path, Probe]) -> Iterator[Problem]:
-    """Greyscale images among coloured ones, or in a set of the registry, all of which are in colour."""
+    """Greyscale images among coloured ones, or in a set of the registry: those are all in colour."""
     files = dict.fromkeys(item.target for item in images.items)
     grey = [file for file in files if probes[file].grey]
     if grey and (len(grey) < len(files) or images.name in registry()):
@@ -124,15 +122,15 @@ def _greyscale(images: ImageSet, probes: dict[Path, Probe]) -> Iterator[Problem]
 # --- duplicates ---
 
 
-def _duplicates(found: Found, probes: dict[Path, Probe]) -> list[Problem]:
-    """Clean images in training and test, or in two training sets or twice in one; then damaged ones in both splits."""
-    train, test = (_pictures(found.sets, split, probes, clean=True) for split in ("train", "test"))
-    problems = list(_across(train, test, found.root))
+def _duplicates(data: DataFolder, probes: dict[Path, Probe]) -> list[Problem]:
+    """Clean images that are in training and test, in two training sets or twice in one; then inputs in both splits."""
+    train, test = (_pictures(data.sets, split, probes, clean=True) for split in ("train", "test"))
+    problems = list(_across(train, test, data.root))
     named = {problem.path for problem in problems}
-    owners = {item.input: item.target for images in found.sets for item in images.items if item.input}
-    damaged = (_pictures(found.sets, split, probes, clean=False) for split in ("train", "test"))
-    problems += [p for p in _across(*damaged, found.root) if owners[p.path] not in named]
-    problems += _within(train, found.root)
+    owners = {item.input: item.target for images in data.sets for item in images.items if item.input}
+    inputs = (_pictures(data.sets, split, probes, clean=False) for split in ("train", "test"))
+    problems += [p for p in _across(*inputs, data.root) if owners[p.path] not in named]
+    problems += _within(train, data.root)
     return problems
 
 
@@ -158,7 +156,7 @@ def _pictures(sets: tuple[ImageSet, ...], split: str, probes: dict[Path, Probe],
 
 
 def _alike(a: Probe, b: Probe) -> str | None:
-    """How two files are the same picture, or None."""
+    """In which words two files are the same picture; None where they are not."""
     if a.digest == b.digest:
         return "is identical to"
     return "is the same picture as" if correlation(a.small, b.small) >= SAME else None
@@ -176,7 +174,7 @@ def _across(train: _Pictures, test: _Pictures, root: Path) -> Iterator[Problem]:
 
 
 def _within(train: _Pictures, root: Path) -> Iterator[Problem]:
-    """Other sets: the same picture. One set: identical files alone, for the frames of a video are alike."""
+    """The same picture in two sets; within one set only identical files, because the frames of a video are alike."""
     seen = set()
     for i, j in near(train.hashes, train.hashes):
         if i >= j or j in seen:
@@ -195,15 +193,15 @@ def _within(train: _Pictures, root: Path) -> Iterator[Problem]:
 def as_json(report: Report) -> dict:
     """The report as plain objects: layout, sets, missing, problems and ok."""
     return {
-        "root": str(report.found.root),
-        "layout": report.found.layout,
-        "layout_name": LAYOUTS[report.found.layout],
+        "root": str(report.data.root),
+        "layout": report.data.layout,
+        "layout_name": LAYOUTS[report.data.layout],
         "sets": [
             {"name": images.name, "title": title, "task": images.task, "split": images.split, "paired": images.paired,
              "count": len(images.items), "usual": usual, "problems": count}
             for images, title, usual, count in _rows(report)
         ],
-        "missing": [entry.name for entry in missing_sets(report.found)],
+        "missing": [entry.name for entry in missing_sets(report.data)],
         "problems": [
             {"path": str(p.path), "kind": p.kind, "level": "error" if report.is_error(p) else "warning",
              "message": p.message}
@@ -216,7 +214,7 @@ def as_json(report: Report) -> dict:
 def _rows(report: Report) -> Iterator[tuple[ImageSet, str, int | None, int]]:
     """(set, title, usual count or None, number of problems) of each set."""
     count = Counter(problem.path for problem in report.problems)
-    for images in report.found.sets:
+    for images in report.data.sets:
         entry = registry().get(images.name)
         files = {file for item in images.items for file in (item.input, item.target) if file}
         usual = entry.counts.get(images.split) if entry else None
@@ -224,37 +222,31 @@ def _rows(report: Report) -> Iterator[tuple[ImageSet, str, int | None, int]]:
 
 
 def as_text(report: Report, most: int = 5) -> str:
-    """The report for a person, paths relative to the root; of each kind of problem the first `most` are written out."""
-    found = report.found
-    lines = [f"{found.root}: layout {found.layout} ({LAYOUTS[found.layout]})", ""]
-    lines.append(f"{'set':14} {'task':14} {'split':6} {'images':>12} {'full':>7} {'problems':>9}")
+    """The report for a person, with paths relative to the root and the first `most` problems of each kind."""
+    data = report.data
+    lines = [f"{data.root}: layout {data.layout} ({LAYOUTS[data.layout]})", "",
+             f"{'set':14} {'task':14} {'split':6} {'images':>12} {'full':>7} {'problems':>9}"]  # fmt: skip
     for images, _, usual, count in _rows(report):
         lines.append(
             f"{images.name:14} {images.task:14} {images.split:6} {_counted(images):>12} {usual or '-':>7} {count:>9}"
         )
     lines.append("full: images of the whole published set. noise: clean photographs, damaged while training runs.")
-    gaps = missing_sets(found)
-    if gaps:
-        lines += [
-            "",
-            "not found of the three- and five-task settings: "
-            + "; ".join(f"{gap.name} ({gap.title.partition(':')[0]})" for gap in gaps),
-        ]
+    if gaps := "; ".join(f"{gap.name} ({gap.title.partition(':')[0]})" for gap in missing_sets(data)):
+        lines += ["", f"not found of the three- and five-task settings: {gaps}"]
     for kind in dict.fromkeys(problem.kind for problem in report.problems):
-        some = [problem for problem in report.problems if problem.kind == kind]
+        same = [problem for problem in report.problems if problem.kind == kind]
         meaning = f": {MEANING[kind]}." if kind in MEANING else ""
-        lines += ["", f"{'error' if report.is_error(some[0]) else 'warning'}: {kind} ({len(some)}){meaning}"]
-        shown = (
-            (os.path.relpath(one.path, found.root), one.message.removeprefix(one.path.name)) for one in some[:most]
-        )
-        lines += [f"  {path}{message}" for path, message in shown]
-        if len(some) > most:
-            lines.append(f"  ... and {len(some) - most} more; --json names all")
+        lines += ["", f"{'error' if report.is_error(same[0]) else 'warning'}: {kind} ({len(same)}){meaning}"]
+        for problem in same[:most]:
+            path = os.path.relpath(problem.path, data.root)
+            lines.append(f"  {path}{problem.message.removeprefix(problem.path.name)}")
+        if len(same) > most:
+            lines.append(f"  ... and {len(same) - most} more; --json names all")
     errors = sum(map(report.is_error, report.problems))
     verdict = "Training can start." if report.ok else "Training should not start: see the errors above."
-    if report.ok and all(images.split == "test" for images in found.sets):
+    if report.ok and all(images.split == "test" for images in data.sets):
         verdict = "These are test sets alone: they can be scored (slerlib eval), not trained on."
-    if report.ok and not found.sets:
+    if report.ok and not data.sets:
         verdict = "No image here can be used: see the warnings above."
     lines += ["", f"{errors} errors, {len(report.problems) - errors} warnings. {verdict}"]
     return "\n".join(lines)

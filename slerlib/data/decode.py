@@ -1,4 +1,4 @@
-"""Image files as uint8 tensors, decoded when asked for and kept within a budget of memory."""
+"""Image files as uint8 tensors. A file is decoded when it is used and then held, within a budget of memory."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from torch import Tensor
 
 from ..errors import UserError
 
-SMALLEST = 32  # pixels a side; smaller files are no training images
+SMALLEST = 32  # pixels a side that a training image needs
 GIB = 1 << 30
 
 
 class Cache:
-    """Decoded images, uint8 (3, H, W): the least recently used go when they exceed `budget` bytes together.
+    """Decoded images, uint8 (3, H, W). Above `budget` bytes the least recently used leave.
 
-    Each process has its own: N loader workers take a share of the budget each.
+    Each process has its own cache, and each of N loader workers an Nth of the budget.
     """
 
     def __init__(self, budget: float = 2 * GIB):
@@ -56,9 +56,9 @@ class Files(Sequence):
 
 
 def decoded(path: Path) -> Tensor:
-    """uint8 (3, H, W), the values of `read_image`; the usual file goes a short way, about four times as fast.
+    """uint8 (3, H, W), the values of `read_image`. Usual files take a shortcut that is about four times as fast.
 
-    Raises UserError for a file that is no image or damaged.
+    Raises UserError for a file that is damaged or not an image.
     """
     from ..images.files import read_image
 
@@ -69,7 +69,7 @@ def decoded(path: Path) -> Tensor:
                 pixels_HWC = np.asarray(ImageOps.exif_transpose(image))
                 return torch.from_numpy(np.ascontiguousarray(pixels_HWC.transpose(2, 0, 1)))
     except Exception:
-        pass  # read_image says what is wrong
+        pass  # read_image names the fault
     return (read_image(path)[0] * 255).round().to(torch.uint8)
 
 
@@ -80,10 +80,10 @@ def _bits(path: Path) -> int:
 
 
 def look_at(sides: Sequence[tuple[Sequence[Path] | None, Sequence[Path]]], cache: Cache) -> None:
-    """Open all files of (inputs or None, targets); decode them when they fit into the cache together.
+    """Open all files of (inputs or None, targets), so that training does not stop at a bad file after hours.
 
-    So training does not stop at a bad file after hours. Raises UserError with the paths of files that are no images,
-    damaged or too small, and of pairs whose sizes differ.
+    If they fit into the cache together, they are decoded now. Raises UserError with the paths of files that are
+    damaged, too small or not images, and of pairs whose sizes differ.
     """
     size: dict[Path, tuple[int, int]] = {}
     for path in (path for pair in sides for side in pair if side for path in side):
@@ -120,5 +120,5 @@ def _size(path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             return upright_size(image)
     except Exception:
-        read_image(path)  # says what is wrong
+        read_image(path)  # names the fault
         raise

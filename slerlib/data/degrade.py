@@ -21,7 +21,7 @@ from slerlib.data.arguments import (
     NOISE_CLASSES,
     ORDER,
     Request,
-    checked,
+    checked_request,
     degradation_order,
     sigma_of,
 )
@@ -87,7 +87,7 @@ def degrade(
     Returns: (3, H, W) float32 in [0, 1] on the device of the input.
     Raises UserError for anything outside these rules.
     """
-    request = checked(clean_CHW, name, severity, seed, sigma, depth, kernel)
+    request = checked_request(clean_CHW, name, severity, seed, sigma, depth, kernel)
     out = request.image
     for kind, level in request.steps:
         if level > 0 or (kind == "blur" and request.kernel is not None):

@@ -1,7 +1,7 @@
-"""Depth maps: read from RGB-D frames, or a plausible one for a photograph without [ours].
+"""Depth maps: read from RGB-D frames, or synthetic for a photograph without one [ours].
 
-The made-up map is an analytic function of the position in the scene, so the depth of a window costs what the window
-costs: training cuts a patch from a large photograph and needs the depth of that patch alone.
+The synthetic map is a function of the position in the scene, so that a window needs only the time of its own pixels:
+training cuts a patch from a large photograph and needs the depth of that patch.
 
 Legend: u, v = column and row position in units of the scene's height; depth in metres.
 """
@@ -50,16 +50,16 @@ def _ground(scene: dict, v: np.ndarray) -> np.ndarray:
 
 
 def _bump(x: np.ndarray) -> np.ndarray:
-    """1 within |x| < 0.5, about 0 beyond |x| > 1.4; cut off before exp gives slow denormal numbers."""
+    """1 within |x| < 0.5, about 0 beyond |x| > 1.4; the limit keeps exp from slow denormal numbers."""
     return np.exp(-np.minimum(x**4, 50))
 
 
 def _log_depth(scene: dict, v: np.ndarray, u: np.ndarray) -> np.ndarray:
     """Log depth (not yet normalised) at rows v (h,) and columns u (w,) -> (h, w) float64.
 
-    Every part is a sum of products of a function of v and one of u, so the map is one small matrix product:
-    cos(a + b) = cos a cos b - sin a sin b, and an upright object replaces the ground of its rows by the ground at its
-    foot.
+    Every part is a sum of products of a function of v and one of u, so the map is one small matrix product. For the
+    waves, cos(a + b) = cos a cos b - sin a sin b; an upright object has, over all its rows, the depth of the ground at
+    its foot.
     """
     a = v[:, None] * scene["fv"] + scene["phase"]
     b = u[:, None] * scene["fu"]
@@ -92,11 +92,11 @@ def _enlarge(coarse: np.ndarray, rows: np.ndarray, columns: np.ndarray, step: in
 
 
 def _follow_edges(scene: dict, guide: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Log depth whose edges are those of the photograph: the fast guided filter (He and Sun, 2015).
+    """Log depth with the edges of the photograph: the fast guided filter (He and Sun, 2015).
 
-    guide: the whole photograph (3, H, W), uint8 or float in [0, 1]. On a coarse grid the depth is fitted, around each
-    point, as a line in the brightness; the coefficients are interpolated to the pixels asked for. The coarse part
-    covers the whole scene, so every window agrees with every other.
+    guide: the whole photograph (3, H, W), uint8 or float in [0, 1]. Around each point of a coarse grid the depth is
+    fitted as a line in the brightness; the coefficients are interpolated to the pixels of the window. The grid covers
+    the whole scene, so that all windows agree.
     """
     height, width = guide.shape[1:]
     white = np.float32(255 if guide.dtype == np.uint8 else 1)
@@ -124,10 +124,10 @@ def synthetic_depth(
 ) -> torch.Tensor:
     """Depth map of an imagined scene: a ground plane up to a horizon, relief, upright objects [ours].
 
-    Arguments: size of the whole scene in pixels; seed; ``window = (top, left, h, w)`` asks for that part only;
-    ``guide``, the whole photograph (3, height, width) as uint8 or float in [0, 1], lets the depth break at its edges.
+    height, width: of the whole scene, in pixels. window: (top, left, h, w) of the part to return.
+    guide: the whole photograph (3, height, width), uint8 or float in [0, 1]; the depth then has edges at its edges.
     Returns: (height, width) float32 metres, or (h, w) for a window: exactly that part of the whole map. The median of
-    the whole scene is about ``SCENE_MEDIAN`` (10 m), so that one density of haze means the same in every scene.
+    the whole scene is about `SCENE_MEDIAN` (10 m), so that a density of haze means the same in every scene.
     Raises UserError for a size below 1, a window that leaves the scene, or a guide of another size.
     """
     top, left, h, w = (0, 0, height, width) if window is None else window
@@ -156,8 +156,8 @@ def synthetic_depth(
 def read_depth(path: str | os.PathLike, metres: float | None = None) -> torch.Tensor:
     """Measured depth of an RGB-D frame, from a grey PNG as NYU, 7-Scenes, TUM and ScanNet keep it.
 
-    metres: length of one step; 0.001 when left out, the millimetres of 16-bit files. An 8-bit picture has no usual
-        unit (it holds relative depth), so it needs one, for example 50 / 255 for a scene that is 50 m deep.
+    metres: length of one step; by default 0.001, the millimetres of 16-bit files. An 8-bit picture has no usual unit
+        and needs one, for example 50 / 255 for a scene that is 50 m deep.
     Returns: (H, W) float32 metres, positive. Pixels without a measurement (0, and 65535 in 16 bits) take the nearest
     measured depth. Raises UserError for another kind of file, a file without any measurement, or a unit not above 0.
     """

@@ -1,8 +1,8 @@
 """Which data sets lie below a folder, and which image belongs to which: from names alone, no image is opened.
 
 A list file counts first. Then each folder is compared with the places of `registry.toml`; pairs of folders, and pairs
-of files in one folder, of any other name are the user's own sets; what is left are clean photographs where nothing
-else was found, and is otherwise named as left out. The search itself is in search.py.
+of files in one folder, of any other name are the user's own sets. The rest are clean photographs if the folder holds
+no set, and otherwise named as left out. The search itself is in search.py.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong or left out."""
+    """A fault, or images that are left out."""
 
     path: Path
     kind: str  # such as "missing-partner"
@@ -48,8 +48,8 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What lies below a folder."""
+class DataFolder:
+    """The sets and problems below a folder."""
 
     layout: str  # "A" (PromptIR, AdaIR), "B" (MoCE-IR), "C" (downloads), "list", "pairs" or "clean": of most images
     root: Path
@@ -57,7 +57,7 @@ class Found:
     problems: tuple[Problem, ...]
 
 
-def recognise(root: str | os.PathLike) -> Found:
+def recognise(root: str | os.PathLike) -> DataFolder:
     """The data sets below `root`: a folder, which may be a part of a layout (Train, or Train/Derain), or a list file.
 
     Raises UserError for no folder, a folder without images and a list with a fault. Everything else is a `Problem`.
@@ -73,9 +73,9 @@ def recognise(root: str | os.PathLike) -> Found:
     search.lone_folders()
     search.leftovers()
     layout = search.layouts.most_common(1)[0][0] if search.layouts else "clean"
-    sets = [_image_set(*key, items) for key, items in search.found.items()]
+    sets = [_image_set(*key, items) for key, items in search.sets.items()]
     problems = sorted(search.problems, key=lambda problem: (problem.path, problem.kind))
-    return Found(layout, search.root, tuple(sorted(sets, key=_order)), tuple(problems))
+    return DataFolder(layout, search.root, tuple(sorted(sets, key=_order)), tuple(problems))
 
 
 def _image_set(name: str, task: str, split: str, rows: list[tuple[Path, Path | None, Path]]) -> ImageSet:
@@ -85,13 +85,13 @@ def _image_set(name: str, task: str, split: str, rows: list[tuple[Path, Path | N
     return ImageSet(name, task, split, tuple(sorted(items, key=lambda item: item.name)))
 
 
-def _order(found: ImageSet) -> tuple:
-    known = list(registry())
-    return found.split == "test", known.index(found.name) if found.name in known else len(known), found.name, found.task
+def _order(one: ImageSet) -> tuple:
+    names = [*registry(), one.name]
+    return one.split == "test", names.index(one.name), one.name, one.task
 
 
-def missing_sets(found: Found) -> list[Entry]:
-    """Sets of the three- and five-task settings that the layout has a place for and that were not found."""
-    names = {one.name for one in found.sets}
-    places = found.layout in ("A", "B")
+def missing_sets(data: DataFolder) -> list[Entry]:
+    """Sets of the three- and five-task settings that have a place in this layout and are not here."""
+    names = {one.name for one in data.sets}
+    places = data.layout in ("A", "B")
     return [entry for entry in registry().values() if places and entry.core and entry.name not in names]

@@ -1,7 +1,7 @@
-"""Are two pictures the same one, and do the two of a pair lie on each other? On small greyscale copies. [ours]
+"""Do two files show the same picture, and are the two images of a pair aligned? [ours]
 
-Same picture: a perceptual hash proposes pairs, the correlation of the small copies decides. Alignment: correlation over
-all shifts of locally normalised log-brightness, which is blind to exposure.
+Same picture: a perceptual hash proposes pairs, the correlation of small greyscale copies decides. Alignment: the
+correlation over all shifts of locally normalised log-brightness, which does not depend on the exposure.
 Legend: N M pictures, H W pixels.
 """
 
@@ -18,9 +18,9 @@ from scipy.sparse.csgraph import connected_components
 SIDE = 64  # pixels a side of the small copies
 HASH_SIDE, HASH_BITS = 32, 8  # the hash: 8 x 8 lowest frequencies of the copy at 32 x 32
 NEAR = 8  # bits of 64 in which the hashes of one picture may differ
-CLEAR = 0.5  # correlation from which two pictures are aligned as they are
-SAME = 0.95  # correlation of small copies from which two pictures are one; other encodings of BSDS photographs reach
-# 0.963 and more, neighbouring frames of a hand-held video up to 0.89, different photographs up to 0.76
+CLEAR = 0.5  # correlation from which an alignment is accepted without smoothing
+SAME = 0.95  # correlation of the small copies of one picture: other encodings of BSDS photographs reach 0.963 and more,
+# neighbouring frames of a hand-held video up to 0.89, different photographs up to 0.76
 
 
 def small_copy(image_CHW: np.ndarray) -> np.ndarray:
@@ -44,11 +44,11 @@ def phash(small_HW: np.ndarray) -> np.uint64:
 def near(a_N: np.ndarray, b_M: np.ndarray, bits: int = NEAR) -> np.ndarray:
     """(K, 2) indices of the hashes of a and b that differ in at most `bits` bits."""
     rows = max(1, 2**24 // max(1, len(b_M)))
-    found = [np.empty((0, 2), np.intp)]
+    pairs = [np.empty((0, 2), np.intp)]
     for start in range(0, len(a_N), rows):
         distance = np.bitwise_count(a_N[start : start + rows, None] ^ b_M[None])
-        found.append(np.argwhere(distance <= bits) + [start, 0])
-    return np.concatenate(found)
+        pairs.append(np.argwhere(distance <= bits) + [start, 0])
+    return np.concatenate(pairs)
 
 
 def correlation(a_HW: np.ndarray, b_HW: np.ndarray) -> float:
@@ -59,10 +59,7 @@ def correlation(a_HW: np.ndarray, b_HW: np.ndarray) -> float:
 
 
 def pictures(small: Sequence[np.ndarray]) -> np.ndarray:
-    """(N,) number of the picture that each small copy shows; copies of one picture bear one number.
-
-    Flat copies tell nothing and count as pictures of their own.
-    """
+    """(N,) number of the picture that each small copy shows; a flat copy counts as a picture of its own."""
     clear = np.flatnonzero([copy.std() > 1 for copy in small])
     hashes = np.array([phash(small[n]) for n in clear], np.uint64)
     close = clear[near(hashes, hashes)].reshape(-1, 2)
@@ -73,13 +70,13 @@ def pictures(small: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def alignment(dark_HW: np.ndarray, bright_HW: np.ndarray) -> tuple[tuple[int, int], float, float]:
-    """((down, right), at the shift, unshifted): the shift in pixels of the second picture against the first at which
-    their local contrasts correlate best, and the correlation there and without a shift. Greyscale 0..255, one size.
+    """((down, right), at the shift, unshifted): the shift in pixels of the second picture against the first with the
+    highest correlation of their local contrasts, and the correlations there and without a shift. Greyscale 0..255.
     """
     fine = _aligned(_contrast(dark_HW), _contrast(bright_HW))
     if fine[1] >= CLEAR:
         return fine
-    # in a very dark photograph noise is stronger than what it shows: a light smoothing finds the scene below it
+    # in a very dark photograph noise is stronger than the scene: a light smoothing reduces it
     return _aligned(*(_contrast(gaussian_filter(x.astype(np.float64), 1.0)) for x in (dark_HW, bright_HW)))
 
 

@@ -1,7 +1,7 @@
 """Training batches as a pure function of (configuration, sources, step).
 
 Batch number `step` is the same with 0 or N workers and after a resume: every sample draws from its own seed.
-Crop and wider context view are cut from the *same* degraded patch: degrade first, crop after. A real pair is cut in the
+A patch is degraded first; crop and wider context view are then cut from the *same* patch. A real pair is cut in the
 same way. A share of the samples are composites [ours]: two or three degradations of the classes on one photograph.
 Legend: B batch, N rows with a context view, c crop, C context, H W pixels, K classes.
 """
@@ -25,9 +25,9 @@ from . import promptir
 from .degrade import MADE, NOISE_CLASSES, degrade, synthetic_depth
 from .sources import Pool, Sources
 
-WALL = 0.5  # share of the synthetic rain of a scene without depth, as it is scored and as Rain100L and DDN have it
+WALL = 0.5  # share of the synthetic rain that is made without depth, as in evaluation, Rain100L and DDN
 THREE = 0.25  # share of the composites with three degradations
-MARGIN = 8  # pixels around a patch that are degraded and thrown away, so that blur and streaks have no border
+MARGIN = 8  # pixels around a patch that are degraded and then cut off, so that blur and streaks have no border
 
 
 class Sample(NamedTuple):
@@ -36,27 +36,27 @@ class Sample(NamedTuple):
     parts: tuple[int, ...]  # labels: one, or those of a composite
     view: Tensor | None  # (3, C, C)
     place: tuple[int, int]  # of the crop in the view
-    real: bool  # the input is no synthesis
+    real: bool  # from a real pair
 
 
 class Batches(Dataset):
-    """`batches[step]` is a dict: degraded, clean (B, 3, c, c), label (B,), real (B,) whether the input is no synthesis,
+    """`batches[step]` is a dict: degraded, clean (B, 3, c, c), label (B,), real (B,) whether from a real pair,
     context (N, 3, C, C) of images rows (N,), whose crops lie at place (N, 2), pixels from the top left of the view.
-    parts (B, K) bool are the classes in each image: its label alone, or the several of a composite, whose label is K.
+    parts (B, K) bool: the classes in each image. A composite has several, and the label K.
 
-    grid_scenes = 0: restoration batches. Protocol `slerlib` takes labels in turn, so that classes stay balanced, and
-    of a class with real pairs data.real_share from them, and data.composite_share of all samples are composites;
-    `promptir` takes every item as often as its set is repeated.
+    grid_scenes = 0: restoration batches. Protocol `slerlib` takes labels in turn, so that classes stay balanced. Real
+    pairs are data.real_share of their class; composites are data.composite_share of all samples. Protocol `promptir`
+    takes every item as often as its set is repeated.
 
-    Otherwise a grid of that many scenes x all classes, every class of one scene cut from the same place: a negative
-    shares the scene and a positive does not. A share of the scenes are the clean sides of real pairs, whose real
-    inputs then stand in the cells of their class. `real_rows` more rows hold one real sample of every class that has
-    any, so that the encoder sees real rain each time it sees synthetic rain. Composites come on top, `mixed_rows` of
-    them, so that they are their share. Stage A has this grid in both protocols.
+    grid_scenes > 0: a grid of that many scenes x all classes, every class of one scene cut from the same place: a
+    negative shares the scene and a positive does not. Some of the scenes are clean sides of real pairs; their real
+    inputs take the cells of their class. `real_rows` more rows hold a real sample of every class that has pairs, so
+    that the encoder sees real rain each time it sees synthetic rain. `mixed_rows` composites follow, as many as their
+    share asks for. Stage A has this grid in both protocols.
 
     only: labels of restoration batches of the protocol `slerlib`, where not all classes train.
     part = (rank, world): of each batch only the consecutive samples that belong to process `rank` of `world`.
-    Raises UserError where composites are asked for and the classes have fewer than two kinds of degradation.
+    Raises UserError for composites of classes with fewer than two kinds of degradation.
     """
 
     def __init__(
@@ -80,18 +80,18 @@ class Batches(Dataset):
         self.batch, self.seed, self.grid, self.share, self.stride = batch, seed, grid_scenes, context_share, stride
         self.length, self.real_rows, self.part = length, real_rows, part
         pools = {label: self.sources.pairs(name) for label, name in enumerate(self.classes)}
-        # the share of real pairs in each class that has any: all of it where no synthesis makes the class
+        # share of real pairs in each class that has them: 1 for a class that cannot be made by synthesis
         self.shares = {label: cfg.real_share if self.classes[label] in MADE else 1.0 for label in pools}
         self.real: dict[int, Pool] = {label: pool for label, pool in pools.items() if pool and self.shares[label]}
         self.labels = [label for label, name in enumerate(self.classes) if name in MADE or label in self.real]
         self.cycle = [label for label in label_cycle(self.classes, cfg.clean_share) if label in self.labels]
         self.only = tuple(only)
-        if only:  # of these classes alone, without composites
+        if only:  # these classes without composites
             self.cycle = [label for label in self.cycle if self.classes[label] in only]
             self.cfg = cfg = replace(cfg, composite_share=0.0)
-        peers = cfg.protocol == "promptir" and not grid_scenes
         self.real_cells = bool(self.real)  # rows of a grid may be clean sides of real pairs
-        self.peers = promptir.Entries(self.sources, self.classes) if peers else None
+        whole_sets = cfg.protocol == "promptir" and not grid_scenes
+        self.entries = promptir.Entries(self.sources, self.classes) if whole_sets else None
         kinds: dict[str, list[int]] = {}  # noise levels are one kind: no image has two
         for label, name in enumerate(self.classes):
             if name in MADE:
@@ -114,7 +114,7 @@ class Batches(Dataset):
 
     @property
     def mixed_rows(self) -> int:
-        """Composites of a grid, so many that they are their share of grid and composites."""
+        """Number of composites that follow a grid: data.composite_share of both together."""
         share = self.cfg.composite_share
         return round(self.grid * len(self.labels) * share / (1 - share))
 
@@ -131,7 +131,7 @@ class Batches(Dataset):
         if self.grid:
             samples = self._grid(step)
         else:
-            draw = self._balanced if self.peers is None else self._by_repeats
+            draw = self._balanced if self.entries is None else self._by_repeats
             samples = [draw(step * self.batch + number) for number in self.own]
         rows = [n for n, sample in enumerate(samples) if sample.view is not None]
         views = [samples[n].view for n in rows]
@@ -149,8 +149,8 @@ class Batches(Dataset):
     # --- which sample
 
     def _balanced(self, number: int) -> Sample:
-        """Sample `number`: composites take their share; of the others labels come in turn, within a turn in random
-        order, and real pairs take their share of a class."""
+        """Sample `number`: composites take their share; the other labels come in turn, in random order within a turn,
+        and real pairs take their share of a class."""
         mixed = _share(number, self.cfg.composite_share)
         if _share(number + 1, self.cfg.composite_share) > mixed:
             return self._composite(mixed)
@@ -168,7 +168,7 @@ class Batches(Dataset):
         return self._cut(None, self.sources.clean.shuffled(number, self.seed, 4)[1], (label,), number)
 
     def _composite(self, number: int) -> Sample:
-        """Composite `number`: a photograph with two kinds of degradation, now and then three."""
+        """Composite `number`: a photograph with two kinds of degradation, or, for a share THREE of them, three."""
         rng = np.random.default_rng([self.seed, 10, number])
         count = 3 if len(self.kinds) > 2 and rng.random() < THREE else 2
         kinds = rng.choice(len(self.kinds), count, replace=False)
@@ -176,8 +176,8 @@ class Batches(Dataset):
         return self._cut(None, self.sources.clean.shuffled(number, self.seed, 10)[1], parts, number)
 
     def _by_repeats(self, number: int) -> Sample:
-        """Sample `number` of the peers' epochs."""
-        label, degraded, clean = self.peers.shuffled(number, self.seed, 8)
+        """Sample `number` of epochs as in PromptIR."""
+        label, degraded, clean = self.entries.shuffled(number, self.seed, 8)
         rng, sigma = np.random.default_rng([self.seed, 9, number]), NOISE_CLASSES.get(self.classes[label])
         cut = (self.cfg.crop, self.context, self.stride, self.share)
         x, y, view, place = promptir.sample(degraded, clean, sigma, *cut, rng)
@@ -200,7 +200,7 @@ class Batches(Dataset):
             for cell in cells:
                 label = self.labels[cell % width]
                 pair = (degraded if label == own else None, clean)
-                if label != own and self.classes[label] not in MADE:  # its cell has a scene of its own
+                if label != own and self.classes[label] not in MADE:  # such a class has other scenes
                     pair = self.real[label].shuffled(scene, self.seed, 11, label)
                 samples.append(self._cut(*pair, (label,), scene, cell))
         cell = self.grid * width
@@ -217,9 +217,9 @@ class Batches(Dataset):
     # --- cutting it
 
     def _cut(self, real: Tensor | None, image: Tensor, parts: tuple[int, ...], scene: int, number: int = 0) -> Sample:
-        """Crop and view of a clean image (uint8) that is degraded here, unless its `real` degraded side is given.
+        """Crop and view of a clean image (uint8) and of its `real` input, or without one of a synthetic input.
 
-        The parts of a composite keep to the lower half of data.severity, or little of the image would be left.
+        The severities of a composite come from the lower half of data.severity, so that the scene stays visible.
         """
         place = np.random.default_rng([self.seed, 2, scene])  # shared by all classes of one scene of a grid
         own = np.random.default_rng([self.seed, 3, scene, *parts, number])
@@ -227,7 +227,7 @@ class Batches(Dataset):
         image = _at_least(image, self.context + 2 * MARGIN)
         mirror, depth_seed = place.integers(2), int(place.integers(1 << 31))
 
-        # crop and context view lie the same with or without the view; the crop sits on the token grid of its view
+        # the place of the crop does not depend on `wide`; the crop lies on the token grid of its view
         wide = own.random() < self.share
         crop, side = self.cfg.crop, self.context
         outer = place.integers(0, np.array(image.shape[1:]) - 2 * MARGIN - side + 1)
@@ -241,7 +241,7 @@ class Batches(Dataset):
         depth = None
         if real is None and ("haze" in names or "rain" in names):
             depth = synthetic_depth(*image.shape[1:], depth_seed, window=(top, left, patch, patch), guide=image)
-        if mirror:  # left to right only: turned upside down, far would no longer be up
+        if mirror:  # left to right only: in a picture that stands upside down the distance would lie below
             clean, depth, x = clean.flip(2), None if depth is None else depth.flip(1), side - crop - x
         if real is None:
             high = high if len(parts) == 1 else (low + high) / 2
@@ -282,7 +282,7 @@ def _one_thread():
 
 
 def _share(count: int, share: float) -> int:
-    """How many of the first `count` samples are real, spread evenly."""
+    """How many of the first `count` samples belong to a share, which is evenly distributed."""
     return int(count * share + 1e-9)
 
 

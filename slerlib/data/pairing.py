@@ -29,7 +29,7 @@ def image_files(folder: Path) -> list[Path]:
     return sorted(files)
 
 
-def walk(root: Path) -> Iterator[tuple[Path, list[Path]]]:
+def image_folders(root: Path) -> Iterator[tuple[Path, list[Path]]]:
     """(folder, image files) below the root, sorted, hidden ones left out; links are followed, but not back upwards."""
     around = {os.path.dirname(root): frozenset(map(str, Path(os.path.realpath(root)).parents))}
     for place, folders, names in os.walk(root, followlinks=True):
@@ -65,10 +65,10 @@ def partners(inputs: Sequence[Path], folder: Path, targets: Iterable[Path], targ
                 return names[_text(option)]
         cuts = [match.start() for match in re.finditer(r"[ _.-]", stem.name) if match.start()]
         for part in (stem.name, *(stem.name[:cut] for cut in reversed(cuts))):
-            found = keys.get(_key(stem.with_name(part + ".x")), ())
-            if len(found) == 1:
-                return found[0]
-            if found:
+            options = keys.get(_key(stem.with_name(part + ".x")), ())
+            if len(options) == 1:
+                return options[0]
+            if options:
                 return None
         return None
 
@@ -94,10 +94,10 @@ def pairs_within(files: Sequence[Path]) -> dict[Path, Path]:
     for file in files:
         kind, key, _ = side(file.stem)
         groups.setdefault(key, {}).setdefault(kind, []).append(file)
-    found = {}
+    pairs = {}
     for group in groups.values():
         targets = group.get("target") or group.get(None, [])
         inputs = group.get("input") or group.get(None, [])
         if len(targets) == 1 and targets != inputs:
-            found |= {file: targets[0] for file in inputs}
-    return found if 2 * len({*found, *found.values()}) >= len(files) else {}
+            pairs |= {file: targets[0] for file in inputs}
+    return pairs if 2 * len({*pairs, *pairs.values()}) >= len(files) else {}

@@ -1,7 +1,7 @@
-"""What an epoch holds, as a table: set, task, items, repeats, share of the samples, samples per epoch.
+"""The samples of an epoch as a table: set, task, items, repeats, share of the samples, samples per epoch.
 
-An epoch is items x repeats, added over the sets that are used; with protocol `promptir` photographs count once for each
-noise level, so that the number is the peers'. Protocol `slerlib` fills as many samples differently: composites take
+The length of an epoch is the sum of items x repeats over the sets in use; protocol `promptir` counts photographs once
+for each noise level, as PromptIR does. Protocol `slerlib` distributes as many samples differently: composites take
 data.composite_share of all, other classes stay balanced, real pairs take data.real_share of their class, and repeats
 decide between sets of one class. The table holds for stages B and C; stage A draws from the same sets in its grid.
 """
@@ -17,12 +17,12 @@ from .sources import CLEAN, Source
 
 def plan(batches: Batches) -> list[dict]:
     """One dict per set with the columns above; shares add up to 1. `batches` are restoration batches."""
-    shares = _by_repeats(batches) if batches.peers is not None else _balanced(batches)
     sets = batches.sources.sets
-    if batches.peers is None:
+    if batches.entries is None:
+        shares = _balanced(batches)
         epoch = sum(len(s) * s.repeats for s, share in zip(sets, shares, strict=True) if share)
     else:
-        epoch = len(batches.peers)
+        shares, epoch = _by_repeats(batches), len(batches.entries)
     return [
         {"set": s.name, "task": s.task, "items": len(s), "repeats": s.repeats, "share": share, "samples": share * epoch,
          "inputs": 0 if s.inputs is None else len(s), "targets": len(s.scenes()), "use": _use(batches, s, share)}
@@ -31,32 +31,27 @@ def plan(batches: Batches) -> list[dict]:
 
 
 def _use(batches: Batches, s: Source, share: float) -> str:
-    """What a set is used for; empty for a set of no class of the model."""
+    """What a set is used for; empty where the model has no such class."""
     if s.task == CLEAN:
         return "clean, and degraded by synthesis" if share else "other classes, to fit the gates of own classes"
     if s.task not in batches.classes:
         return ""
     synthesis = any(pool.targets is s.targets for pool in batches.sources.clean.sets)
-    uses = ["pairs"] if share and batches.classes.index(s.task) in batches.real or batches.peers else []
-    return (
-        ", ".join(uses + ["targets degraded by synthesis"] * (synthesis and not batches.only))
-        or "set aside: data.real_share=0"
-    )
+    uses = ["pairs"] if share and batches.classes.index(s.task) in batches.real or batches.entries else []
+    uses += ["targets degraded by synthesis"] if synthesis and not batches.only else []
+    return ", ".join(uses) or "set aside: data.real_share=0"
 
 
 def refuse_unused(rows: list[dict], classes: Sequence[str], allow: Collection[str]) -> None:
-    """Raise UserError for sets that no class of the model is trained on, unless `allow` names them."""
-    lost = [
-        row
-        for row in rows
-        if not row["use"] and not {row["set"], row["set"].partition("-")[0], row["task"]} & set(allow)
-    ]
-    if lost:
+    """Raise UserError for sets that belong to no class of the model, unless `allow` names them."""
+    allow, unused = set(allow), [row for row in rows if not row["use"]]
+    unused = [row for row in unused if not {row["set"], row["set"].partition("-")[0], row["task"]} & allow]
+    if unused:
+        name, more = unused[0]["set"], len(unused) - 1
         raise UserError(
-            f"Every set of the data is trained on; {lost[0]['set']} has pairs of {lost[0]['task']}, "
-            f"which is no class of this model ({', '.join(classes)})"
-            + (f", and so do {len(lost) - 1} more sets. " if len(lost) > 1 else ". ")
-            + f"Train without it: --allow {lost[0]['set']}, or take it out of the folder."
+            f"Every set of the data is trained on; {name} has pairs of {unused[0]['task']}, which is not a class of "
+            f"this model ({', '.join(classes)}).{f' {more} more sets have no class either.' if more else ''} "
+            f"Train without it: --allow {name}, or take it out of the folder."
         )
 
 
@@ -73,16 +68,14 @@ def table(rows: list[dict]) -> str:
         f"{r['share']:6.1%}  {round(r['samples']):13d}  {r['use'] or 'not used: no class of this model'}"
         for r in rows
     ]
-    sums = [sum(r[key] for r in rows) for key in ("inputs", "targets")]
-    total = (
-        f"{'total':{width}s}  {'':{task}s}  {sums[0]:6d}  {sums[1]:7d}  {'':7s}  {'':6s}  {samples_per_epoch(rows):13d}"
-    )
-    return "\n".join([*lines, total])
+    inputs, targets = (sum(r[key] for r in rows) for key in ("inputs", "targets"))
+    blank, samples = f"{'':7s}  {'':6s}", samples_per_epoch(rows)
+    return "\n".join([*lines, f"{'total':{width}s}  {'':{task}s}  {inputs:6d}  {targets:7d}  {blank}  {samples:13d}"])
 
 
 def _by_repeats(batches: Batches) -> list[float]:
-    times = [batches.peers.levels if s.task == CLEAN else s.task in batches.classes for s in batches.sources]
-    return [n * len(s) * s.repeats / len(batches.peers) for n, s in zip(times, batches.sources, strict=True)]
+    times = [batches.entries.levels if s.task == CLEAN else s.task in batches.classes for s in batches.sources]
+    return [n * len(s) * s.repeats / len(batches.entries) for n, s in zip(times, batches.sources, strict=True)]
 
 
 def _balanced(batches: Batches) -> list[float]:

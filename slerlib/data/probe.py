@@ -23,7 +23,7 @@ FINE = 320  # pixels a side up to which the alignment of a pair is measured at f
 
 @dataclass(frozen=True)
 class Probe:
-    """What one file is."""
+    """Faults, size and small copy of one file."""
 
     path: Path
     fault: tuple[str, str] | None = None  # (kind, message) of a file that cannot be used
@@ -35,7 +35,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Group:
-    """A clean image and every damaged one that belongs to it: each is decoded once."""
+    """A clean image and all inputs that belong to it: each is decoded once."""
 
     target: Path
     inputs: tuple[Path, ...]
@@ -47,19 +47,19 @@ def probe_group(group: Group) -> tuple[list[Probe], list[tuple[Path, tuple[int, 
     target, clean = probe(group.target, full=group.aligned)
     probes, shifts = [target], []
     for file in group.inputs:
-        one, damaged = probe(file, full=group.aligned)
+        one, degraded = probe(file, full=group.aligned)
         probes.append(one)
-        if group.aligned and clean is not None and damaged is not None and clean.size == damaged.size:
-            factor = -(-max(clean.size) // FINE) if max(clean.size) > FINE else 1
-            pair = (np.asarray(im.reduce(factor)) for im in (damaged, clean))
+        if group.aligned and clean is not None and degraded is not None and clean.size == degraded.size:
+            factor = -(-max(clean.size) // FINE)
+            pair = (np.asarray(im.reduce(factor)) for im in (degraded, clean))
             (down, right), best, unshifted = alignment(*pair)
             shifts.append((file, (down * factor, right * factor), best, unshifted))
     return probes, shifts
 
 
 def probe(path: Path, full: bool = False) -> tuple[Probe, Image.Image | None]:
-    """(what the file is, its greyscale picture, upright, or None). A JPEG is decoded at reduced size unless `full`:
-    every coefficient is still read, so that a cut file is noticed, but fewer pixels are computed."""
+    """(Probe, upright greyscale picture or None). A JPEG is decoded at reduced size unless `full`: fewer pixels are
+    computed, but every coefficient is read, so that a cut file is noticed."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -80,7 +80,7 @@ def probe(path: Path, full: bool = False) -> tuple[Probe, Image.Image | None]:
             im.getexif()[274] = turned
             im = ImageOps.exif_transpose(im)
     except UnidentifiedImageError:
-        return Probe(path, ("not-an-image", f"starts with {data[:8]!r}, which no image does. Replace it.")), None
+        return Probe(path, ("not-an-image", f"is not an image: it starts with {data[:8]!r}. Replace it.")), None
     except Image.DecompressionBombError as error:
         return Probe(path, ("too-large", f"is larger than Pillow opens ({error}). Cut it into parts.")), None
     except Exception as error:  # damaged files make Pillow raise OSError, SyntaxError, struct.error, zlib.error, ...

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from ..errors import UserError
-from .layouts import Found, Problem
+from .layouts import DataFolder, Problem
 
 SCENES = 4  # a training takes at least this many clean images: 2 for the anchors, 2 to train on
 KINDS = {  # kind -> whether it is an error
@@ -51,15 +51,15 @@ def is_error(problem: Problem, allow: Collection[str], root: Path) -> bool:
     return problem.kind in ERRORS and (problem.kind == "too-few" or not allowed)  # no wish makes photographs
 
 
-def too_few(found: Found) -> list[Problem]:
+def too_few(data: DataFolder) -> list[Problem]:
     """A problem where the training sets have fewer clean images than anchors and training need."""
-    train = [s for s in found.sets if s.split == "train" and s.items]
+    train = [s for s in data.sets if s.split == "train" and s.items]
     photographs = [s for s in train if s.task == "noise"] or train
     count = len({item.target for s in photographs for item in s.items})
     if not train or count >= SCENES:
         return []
-    text = f"A training needs at least {SCENES} clean images, half of them for the anchors; {found.root} has {count}."
-    return [Problem(found.root, "too-few", f"{text} Add some.")]
+    text = f"A training needs at least {SCENES} clean images, half of them for the anchors; {data.root} has {count}."
+    return [Problem(data.root, "too-few", f"{text} Add some.")]
 
 
 def check_allowed(allow: Iterable[str], problems: Iterable[Problem], root: Path, sets: Iterable[str] = ()) -> None:

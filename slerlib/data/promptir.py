@@ -1,11 +1,12 @@
 """The sample pipeline of PromptIR and its successors, an option (data.protocol = "promptir"; see docs/choices.md).
 
-Centre crop to a multiple of 16, random crop at one place of both images, one of the 8 flips and turns, and for clean
-photographs noise after all that, clipped and floored to 8 bits. Nothing is balanced: each item comes as often as its
-set is repeated, clean photographs that often for every noise level.
+The steps are: centre crop to a multiple of 16, random crop at one place of both images, one of the 8 flips and turns,
+and then, on clean photographs, noise that is clipped and floored to 8 bits. Classes are not balanced: each item comes
+as often as its set is repeated, and a clean photograph that often for every noise level.
 
-PromptIR, AdaIR and MoCE-IR cut no context view. Here one comes along [ours], so that the model trains as otherwise: it
-is cut around the crop, whose place stays uniform, turned and made noisy with it, mirrored where it leaves the image.
+PromptIR, AdaIR and MoCE-IR have no context view. Here one is cut around the crop [ours], so that the encoder trains as
+usual. The place of the crop stays uniform. The view is turned and made noisy with the crop, and mirrored beyond the
+border of the image.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ MULTIPLE = 16  # pixels
 
 
 class Entries(Pool):
-    """Everything an epoch holds: (label, degraded or None, clean)."""
+    """The items of an epoch: (label, degraded or None, clean)."""
 
     def __init__(self, sources: Sources, classes: Sequence[str]):
         noise = [label for label, name in enumerate(classes) if name in NOISE_CLASSES]
@@ -87,9 +88,10 @@ def sample(
 
 
 def _place(size: int, crop: int, side: int, stride: int, rng: np.random.Generator) -> tuple[int, int]:
-    """(start of the view, place of the crop in it) along one axis; the crop itself is uniform in the image.
+    """(start of the view, place of the crop in it) along one axis; the place of the crop in the image is uniform.
 
-    The view leaves the image by as little as the token grid allows: less than `stride`, unless the image is smaller.
+    The view goes beyond the image by less than `stride`, the least that the token grid allows, or by as much as the
+    image is smaller than the view.
     """
     at = int(rng.integers(max(size - crop, 0) + 1))
     places = np.arange(0, side - crop + 1, stride)

@@ -44,7 +44,7 @@ class Entry:
 
     name: str
     title: str
-    task: str  # "folder": the folder's name says it
+    task: str  # "folder": the name of the folder gives it
     counts: dict[str, int]  # usual number of images or pairs per split
     source: str
     licence: str
@@ -76,7 +76,7 @@ def registry_file() -> Path:
 
 @cache
 def registry() -> dict[str, Entry]:
-    """Name -> entry, in the file's order. Raises UserError when the file is not as it should be."""
+    """Name -> entry, in the file's order. Raises UserError for a file of another form."""
     file = registry_file()
     try:
         tables = tomllib.loads(file.read_text(encoding="utf-8"))

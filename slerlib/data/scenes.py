@@ -122,18 +122,18 @@ def disparity_to_depth(disparity: np.ndarray) -> np.ndarray:
     """Metric depth (H, W) of a disparity map in px: focal * baseline / (disparity + offset).
 
     Pixels without a measurement are seen by one camera alone, behind an edge: they take the farther of the nearest
-    measurements to their left and right, in rows that have none that of the row above or below.
+    measurements to their left and right, and a row without measurements takes the nearest row that has some.
     """
     valid = np.isfinite(disparity) & (disparity > 0)
     rows = np.flatnonzero(valid.any(1))
     position = np.arange(disparity.shape[1])
     filled = np.empty(disparity.shape, np.float64)
     for row in rows:
-        known = np.flatnonzero(valid[row])
-        after = np.searchsorted(known, position)  # first measurement at or right of each pixel
-        before = np.searchsorted(known, position, side="right") - 1
-        right = disparity[row, known[np.minimum(after, len(known) - 1)]]
-        left = disparity[row, known[np.maximum(before, 0)]]
+        measured = np.flatnonzero(valid[row])
+        after = np.searchsorted(measured, position)  # first measurement at or right of each pixel
+        before = np.searchsorted(measured, position, side="right") - 1
+        right = disparity[row, measured[np.minimum(after, len(measured) - 1)]]
+        left = disparity[row, measured[np.maximum(before, 0)]]
         filled[row] = np.minimum(left, right)
     nearest = rows[np.abs(np.arange(len(disparity))[:, None] - rows).argmin(1)]
     return FOCAL_PX * BASELINE_M / (filled[nearest] + DISPARITY_OFFSET_PX)

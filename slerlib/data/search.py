@@ -1,4 +1,4 @@
-"""The search behind `layouts.recognise`: the files of a folder, and what has been made of them so far."""
+"""The search behind `layouts.recognise`: the files of a folder, and the sets and problems they belong to so far."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ..errors import UserError
 from ..images.files import SUFFIXES
 from .layouts import Problem
 from .listing import LISTS, list_file, read_list
-from .pairing import pairs_within, partners, walk
+from .pairing import image_folders, pairs_within, partners
 from .registry import Place, matches, registry
 from .words import FILLERS, INPUTS, SURE, TARGETS, own_class, own_name, side, split_of, task_of
 
-ANCESTORS = 2  # how many folders above the root may be named by a place, so that Train/Derain alone is known
-VERSIONS = ("blur_gamma",)  # of inputs that lie beside them, as in GoPro: used where those are not there
+ANCESTORS = 2  # folders above the root that a place may name, so that Train/Derain alone is recognised
+VERSIONS = ("blur_gamma",)  # other versions of the inputs in the folder beside, as in GoPro: used only without those
 SYNTHETIC_NOISE = "noisy"  # noisy15, noisy25 beside clean photographs, as CBSD68 brings them: no camera made it
 
 
@@ -33,7 +33,7 @@ class Search:
                             f"{root} {fault}. Check the path.")  # fmt: skip
         self.list = list_file(path)
         self.root, self.files, self.problems = path if path.is_dir() else path.parent, {}, []
-        for folder, files in walk(self.root):
+        for folder, files in image_folders(self.root):
             self.files[folder] = []
             for file in files:
                 if file.is_file():
@@ -46,7 +46,7 @@ class Search:
         self.folders = {os.path.normcase(folder).casefold(): folder for folder in self.files}
         self.used: set[Path] = set()  # files that belong to a set or to a problem
         self.targets: dict[Path, bool] = {}  # folders of clean partners -> whether spare ones are usual
-        self.found: dict[tuple[str, str, str], list[tuple[Path, Path | None, Path]]] = {}
+        self.sets: dict[tuple[str, str, str], list[tuple[Path, Path | None, Path]]] = {}
         self.layouts: Counter[str] = Counter()
 
     def name(self, path: Path, kind: str, message: str) -> None:
@@ -56,7 +56,7 @@ class Search:
     # --- a list
 
     def listed(self) -> None:
-        """The pairs and photographs of a list file; where --data is the list itself, nothing else counts."""
+        """The pairs and photographs of a list file; if --data is the list itself, other files do not count."""
         if self.list is None:
             return
         for row in read_list(self.list):
@@ -65,7 +65,7 @@ class Search:
             task = row["task"] or (self.own_task(names) or own_class(names) if row["input"] else "noise")
             task = own_class([task]) if row["input"] and task == "noise" else task
             key = (row["task"] or own_name(names), task, row["split"] or self.own_split(names))
-            self.found.setdefault(key, []).append((self.root, row["input"], row["target"]))
+            self.sets.setdefault(key, []).append((self.root, row["input"], row["target"]))
             self.used.update(path for path in (row["input"], row["target"]) if path)
             self.layouts["list"] += 1
         if self.list.parent == self.root and self.list.name not in ("pairs.csv", "pairs.jsonl"):
@@ -112,14 +112,14 @@ class Search:
         return [file for f, files in self.files.items() if f == folder or folder in f.parents for file in files]
 
     def free(self, folder: Path) -> list[Path]:
-        """The images of a folder that belong to nothing yet."""
+        """The images of a folder that belong to no set and no problem yet."""
         return [file for file in self.files[folder] if file not in self.used]
 
     def take(self, key, layout: str, folder: Path, files: list[Path], target: Path | None, spare=False) -> None:
         """Add images to a set: clean ones, or degraded ones with the partners found in `target`."""
         self.used.update(files)
         self.layouts[layout] += len(files)
-        rows = self.found.setdefault(key, [])
+        rows = self.sets.setdefault(key, [])
         if target is None:
             rows.extend((folder, None, file) for file in files)
             return
@@ -154,7 +154,7 @@ class Search:
                     self.take(self.own_key(parent, word), "pairs", inputs, files, target)
 
     def best(self, inputs: Path, files: list[Path], options: Sequence[tuple]) -> Path | None:
-        """The folder of most partners, the more usual name first. None: another version of inputs that have theirs."""
+        """The folder with most partners, or of the more usual name; None for another version of inputs in use."""
 
         def rank(one: tuple) -> tuple:
             folder, _, word = one
@@ -171,9 +171,9 @@ class Search:
             pairs = pairs_within(files)
             if not pairs:
                 continue
-            found = Counter(side(file.stem)[2] for file in pairs)
-            key = self.own_key(folder, found.most_common(1)[0][0])
-            rows = self.found.setdefault(key, [])
+            words = Counter(side(file.stem)[2] for file in pairs)
+            key = self.own_key(folder, words.most_common(1)[0][0])
+            rows = self.sets.setdefault(key, [])
             rows.extend((folder, file, target) for file, target in pairs.items())
             self.layouts["pairs"] += len(pairs)
             self.used.update(files)

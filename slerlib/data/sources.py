@@ -1,11 +1,11 @@
-"""What there is to train on: clean photographs, real pairs, how often each set counts, held-out scenes.
+"""The images of a training: clean photographs, real pairs, how often each set counts, held-out scenes.
 
     sources = Sources.of("data/Train")              any layout that `slerlib.data.layouts` knows, or clean images
     training, held_out = sources.hold_out(24)
     training.pairs("rain")[0]                       (input, target), uint8 (3, H, W) each
 
-Only sets of the training split are taken. Clean photographs (task "noise") are the scenes of all synthesis; without
-any, the clean sides of the pairs are.
+Only sets of the training split are taken. Clean photographs (task "noise") are degraded by synthesis; where there are
+no photographs, the clean sides of the pairs are.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .degrade import DEGRADATIONS, MADE
 from .likeness import SIDE, pictures, small_copy
 from .problems import SCENES
 
-ENDS = 1 << 16  # bytes at each end of a file by which it is known again
+ENDS = 1 << 16  # bytes at each end of a file by which it is recognised
 CLEAN = "noise"  # the task of clean photographs, as the layouts name it
 
 
@@ -63,11 +63,9 @@ class Source:
 
     def subset(self, indices: Sequence[int]) -> Source:
         def take(images):
-            if images is None:
-                return None
             if isinstance(images, Files):
                 return Files([images.paths[i] for i in indices], images.cache)
-            return [images[i] for i in indices]
+            return None if images is None else [images[i] for i in indices]
 
         names = tuple(self.names[i] for i in indices)
         return replace(self, names=names, targets=take(self.targets), inputs=take(self.inputs))
@@ -85,7 +83,7 @@ class Source:
 
 
 class Pool(Sequence):
-    """The sets of one class as one sequence, in which every item stands as often as its set is repeated."""
+    """The sets of one class as one sequence that holds every item as often as its set is repeated."""
 
     def __init__(self, sets: Sequence[Source]):
         self.sets = tuple(sets)
@@ -106,7 +104,7 @@ class Pool(Sequence):
         return self.sets[at].pair(item)
 
     def shuffled(self, number: int, *key: int) -> tuple:
-        """Item `number` of an endless sequence in which all items come before any comes again; `key` seeds it."""
+        """Item `number` of an endless sequence that shows all items before it repeats one; `key` seeds it."""
         turn, position = divmod(number, len(self))
         return self[int(_order(len(self), *key, turn)[position])]
 
@@ -130,7 +128,7 @@ class Sources:
     ):
         self.sets, self.origin, self.layout = tuple(s for s in sets if len(s)), origin, layout
         self.replay = replay  # the clean sides of pairs count as photographs, too
-        self.notes, self.tests = notes, tests  # what was left out, and the test sets that lie beside the training sets
+        self.notes, self.tests = notes, tests  # images left out, and test sets beside the training sets
         if len(self.clean) < 2:
             raise UserError(
                 f"Training needs at least 2 photographs; {origin} has {len(self.clean)}. "
@@ -139,7 +137,7 @@ class Sources:
 
     @functools.cached_property
     def clean(self) -> Pool:
-        """What is degraded synthetically."""
+        """The clean images that are degraded by synthesis."""
         own = [s for s in self.sets if s.task == CLEAN]
         if own and not self.replay:
             return Pool(own)
@@ -151,7 +149,7 @@ class Sources:
         return {task: Pool([s for s in real if s.task == task]) for task in dict.fromkeys(s.task for s in real)}
 
     def pairs(self, task: str) -> Pool | None:
-        """Real pairs of a class, None when there are none."""
+        """Real pairs of a class; None for a class without."""
         return self._pairs.get(task)
 
     def __len__(self) -> int:
@@ -169,7 +167,7 @@ class Sources:
     def of(cls, data: str | Path | Sources | None, budget: float = 2 * GIB, allow: Collection[str] = ()) -> Sources:
         """A folder in any known layout, or the bundled photographs for None.
 
-        Images are decoded at once when all of them fit into `budget` bytes, and else when they are asked for.
+        Images are decoded now if all of them fit into `budget` bytes, and otherwise each when it is used.
         allow: kinds of errors, or names of files and folders with an error, to train in spite of (`problems.py`).
         Raises UserError for a folder without images, and with the path of a damaged, unfit or unused file.
         """
@@ -184,9 +182,9 @@ class Sources:
         return _folder(Path(data), Cache(budget), allow)
 
     def with_repeats(self, repeats: dict[str, int]) -> Sources:
-        """`repeats` by name of a set or, where no set is called so, by task; a task that is absent here is no error."""
-        known = {s.name for s in self.sets} | {s.task for s in self.sets} | set(DEGRADATIONS)
-        if unknown := sorted(set(repeats) - known):
+        """`repeats` by the name of a set, or by task; a task that has no set here is allowed."""
+        names = {s.name for s in self.sets} | {s.task for s in self.sets} | set(DEGRADATIONS)
+        if unknown := sorted(set(repeats) - names):
             raise UserError(
                 f"data.repeats names a set ({', '.join(s.name for s in self.sets)}) or a task "
                 f"({', '.join(DEGRADATIONS)}); got {unknown[0]!r}."
@@ -195,12 +193,12 @@ class Sources:
         return Sources(sets, self.origin, self.layout, self.notes, self.tests, self.replay)
 
     def hold_out(self, count: int) -> tuple[Sources, Sources]:
-        """(training, held out): a fixed shuffle keeps scenes of every set for the anchors.
+        """(training, held out): a fixed shuffle holds out scenes of every set, for the anchors.
 
-        Of all photographs about `count`, at most a quarter of a set; of a set of pairs at most an eighth, and with a
-        clean image all its inputs. The largest clean set keeps 2 at least. A photograph that several sets share
-        (Rain100L has backgrounds of BSDS500) is kept out of all of them; shared ones are taken last, so that no set
-        gives more than its part where it need not.
+        About `count` of all photographs are held out: at most a quarter of a set of photographs, at most an eighth of a
+        set of pairs (a clean image with all its inputs), and at least 2 of the largest clean set. If several sets share
+        a photograph (Rain100L has backgrounds of BSDS500), it is held out of all of them. Shared photographs are taken
+        last, so that a set gives more than its part only where it must.
         """
         main = [s for s in self.sets if s.task == CLEAN] or self.sets
         total, largest = sum(map(len, main)), max(main, key=len)
@@ -213,29 +211,29 @@ class Sources:
             order = np.random.default_rng(0).permutation(len(groups))
             scenes.append([(shown[i], groups[i]) for i in order])
         owners = Counter(picture for mine in scenes for picture in {picture for picture, _ in mine})
-        kept: set[int] = set()
+        out: set[int] = set()  # pictures that are held out
         for s, mine in sorted(zip(self.sets, scenes, strict=True), key=lambda pair: pair[0].task == CLEAN):
-            if s.task == CLEAN:  # after the pairs, whose photographs among these count
+            if s.task == CLEAN:  # after the pairs: photographs held out with them count
                 quota = min(round(count * len(s) / total), len(mine) // 4)
             else:
                 quota = min(count, len(mine) // 8)
-                if s.task not in MADE and len(mine) >= SCENES:  # nothing but real pairs shows how such a class fares
+                if s.task not in MADE and len(mine) >= SCENES:  # only real pairs can validate such a class
                     quota = max(quota, 1)
-            quota = max(quota, 2 if s is largest else 0) - sum(picture in kept for picture, _ in mine)
-            free = sorted((p for p, _ in mine if p not in kept), key=lambda picture: owners[picture] > 1)
-            kept.update(free[: max(quota, 0)])
+            quota = max(quota, 2 if s is largest else 0) - sum(picture in out for picture, _ in mine)
+            free = sorted((p for p, _ in mine if p not in out), key=lambda picture: owners[picture] > 1)
+            out.update(free[: max(quota, 0)])
 
-        def part(out: bool) -> Sources:
-            chosen = [[i for picture, items in mine if (picture in kept) == out for i in items] for mine in scenes]
+        def part(held_out: bool) -> Sources:
+            chosen = [[i for picture, items in mine if (picture in out) == held_out for i in items] for mine in scenes]
             sets = [s.subset(items) for s, items in zip(self.sets, chosen, strict=True)]
             return Sources(sets, self.origin, self.layout, replay=self.replay)
 
         return part(False), part(True)
 
     def _pictures(self) -> tuple[list[list[list[int]]], list[np.ndarray]]:
-        """Scenes of each set, and which picture each scene shows: the same number in two sets for the same one.
+        """Scenes of each set, and the number of the picture that each scene shows, one number over all sets.
 
-        Every clean image is looked at once, some milliseconds each; a single set is not, its files tell.
+        With several sets every clean image is read once, some milliseconds each; in a single set files are enough.
         """
         scenes = [s.scenes() for s in self.sets]
         ends = np.cumsum([len(groups) for groups in scenes])
@@ -247,9 +245,9 @@ class Sources:
         return scenes, np.split(shown, ends[:-1])
 
     def fingerprint(self) -> str:
-        """sha256 over the names of sets and items; of each file its size and its first and last 64 KiB, of images in
-        memory their pixels. So other photographs of the same names and sizes are noticed, in a fraction of the time
-        that reading them whole takes."""
+        """sha256 over the names of sets and items, the pixels of images in memory, and of each file its size and its
+        first and last 64 KiB: enough to notice other photographs of the same name and size, and much faster than
+        reading whole files."""
         digest = hashlib.sha256()
         for s in self.sets:
             digest.update(name_bytes(f"{s.name}\0{s.task}\0{len(s)}\0"))
@@ -271,7 +269,7 @@ def _ends(path: Path) -> bytes:
 
 
 def _small(images: Sequence[Tensor], index: int) -> np.ndarray:
-    """(64, 64) greyscale copy of an image; one that is not in memory is read at reduced size where its format can."""
+    """(64, 64) greyscale copy of an image; a file that is not in memory is decoded at reduced size if possible."""
     if isinstance(images, Files) and (path := images.paths[index]) not in images.cache.images:
         from .probe import probe
 
@@ -281,32 +279,32 @@ def _small(images: Sequence[Tensor], index: int) -> np.ndarray:
 
 
 def _folder(root: Path, cache: Cache, allow: Collection[str]) -> Sources:
-    """The training sets below `root`. Raises UserError when there are none, or an image is unfit or not used."""
+    """The training sets below `root`. Raises UserError for a folder without any, and for an image that is not used."""
     from .layouts import recognise
     from .probe import probe
     from .problems import check_allowed, is_error, too_few
     from .twins import looks_paired
 
-    found = recognise(root)
-    names, sets = [s.name for s in found.sets if s.split == "train"], []
-    for s in found.sets:
+    data = recognise(root)
+    names, sets = [s.name for s in data.sets if s.split == "train"], []
+    for s in data.sets:
         if s.split == "train" and s.items:
             name = s.name if names.count(s.name) == 1 else f"{s.name}-{s.task}"
             targets = Files([item.target for item in s.items], cache)
             inputs = None if s.task == CLEAN else Files([item.input for item in s.items], cache)
             sets.append(Source(name, s.task, tuple(item.name for item in s.items), targets, inputs))
     if not sets:
-        tests = ", ".join(s.name for s in found.sets if s.split == "test" and s.items)
+        tests = ", ".join(s.name for s in data.sets if s.split == "test" and s.items)
         what = f"only tests ({tests})" if tests else "no image that can be used"
-        faults = "".join(f" {problem.message}" for problem in found.problems[:2])
+        faults = "".join(f" {problem.message}" for problem in data.problems[:2])
         raise UserError(
             f"Training takes sets of the training split; {root} holds {what}.{faults} `slerlib data check {root}` "
-            "names all that was found."
+            "lists all sets and problems."
         )
     look_at([(s.inputs.paths if s.inputs else None, s.targets.paths) for s in sets], cache)
-    problems = [*found.problems, *too_few(found), *looks_paired(found, lambda file: probe(file)[0].small)]
-    check_allowed(allow, problems, found.root, names)
-    errors = [problem for problem in problems if is_error(problem, allow, found.root)]
+    problems = [*data.problems, *too_few(data), *looks_paired(data, lambda file: probe(file)[0].small)]
+    check_allowed(allow, problems, data.root, names)
+    errors = [problem for problem in problems if is_error(problem, allow, data.root)]
     if short := [problem for problem in errors if problem.kind == "too-few"]:
         raise UserError(short[0].message)
     if errors:
@@ -316,5 +314,5 @@ def _folder(root: Path, cache: Cache, allow: Collection[str]) -> Sources:
             f"them, or train without these images: --allow {errors[0].kind}, or the name of a file or folder."
         )
     notes = tuple(f"{p.path} {p.message.removeprefix(p.path.name).strip()}" for p in problems)
-    tests = tuple(dict.fromkeys(s.name for s in found.sets if s.split == "test" and s.items))
-    return Sources(sets, str(root), f"layout {found.layout}", notes, tests)
+    tests = tuple(dict.fromkeys(s.name for s in data.sets if s.split == "test" and s.items))
+    return Sources(sets, str(root), f"layout {data.layout}", notes, tests)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .layouts import Found, Problem
+from .layouts import DataFolder, Problem
 from .likeness import NEAR, SAME, correlation, phash
 from .registry import registry
 
@@ -25,10 +25,10 @@ COPY = 2.0  # grey levels: two small copies that differ by less are one picture 
 Small = Callable[[Path], np.ndarray | None]  # (64, 64) uint8 of a file, None for one that cannot be read
 
 
-def looks_paired(found: Found, small: Small) -> list[Problem]:
+def looks_paired(data: DataFolder, small: Small) -> list[Problem]:
     """One problem for each folder of photographs that look paired; `small` gives the small copy of a file."""
     folders: dict[Path, list[Path]] = {}
-    for file in (item.target for s in found.sets if s.name not in registry() for item in s.items if item.input is None):
+    for file in (item.target for s in data.sets if s.name not in registry() for item in s.items if item.input is None):
         folders.setdefault(file.parent, []).append(file)
     problems = [*_within(folders, small), *_between(folders, small)]
     return list({problem.path: problem for problem in problems}.values())

@@ -1,6 +1,6 @@
-"""What the name of a folder or file states: its side of a pair, its task, its split, its class. [ours]
+"""Read from the name of a folder or file its side of a pair, its task, its split, its class. [ours]
 
-A name is taken as words: "IMG_1000_old" -> img, 1000, old. So "rain" is found in "rain-1", not in "train".
+A name is divided into words: "IMG_1000_old" -> img, 1000, old. So "rain-1" holds the word "rain", and "train" does not.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 
 from .degrade import MADE
+from .registry import WORDS
 
 #: Words for the degraded side, with the task that the word alone names.
 INPUTS = {
@@ -21,7 +22,7 @@ INPUTS = {
     "foggy": "haze", "blur": "blur", "blurry": "blur", "blurred": "blur", "low": "lowlight", "dark": "lowlight",
     "snow": "snow", "snowy": "snow",
 }  # fmt: skip
-#: Words for the clean side. Of several clean folders that of most partners is taken, then the first in this order.
+#: Words for the clean side. Among clean folders the one with most partners counts, then the first in this order.
 TARGETS = (
     "target", "targets", "gt", "groundtruth", "truth", "hq", "hr", "high", "normal", "sharp", "norain", "nohaze",
     "clear", "clean", "after", "fixed", "restored", "good", "reference", "ref", "label", "labels", "original",
@@ -38,10 +39,7 @@ FILLERS = (
 )  # fmt: skip
 TASKS = {"denois": "noise", "derain": "rain", "dehaz": "haze", "deblur": "blur", "enhanc": "lowlight"}  # word begins so
 LOW_LIGHT = ("lowlight", "llie")
-SPLITS = {
-    "train": ("train", "training"),
-    "test": ("test", "testing", "val", "valid", "validation", "eval", "evaluation"),
-}
+SPLITS = {split.casefold(): tuple(words.split("|")) for split, words in WORDS.items()}
 NOTHING = (
     "data", "dataset", "datasets", "pair", "pairs", "paired", "folder", "own", "my", "new", "tmp", "temp", *FILLERS,
     *SPLITS["train"], *SPLITS["test"],
@@ -65,11 +63,11 @@ def side(name: str, fillers: Sequence[str] = ()) -> tuple[str | None, tuple[str,
 
     With words for both sides the last one counts: blur_gt is a target.
     """
-    found = [
+    sides = [
         (word, "input" if word in INPUTS else "target") for word in words(name) if word in INPUTS or word in TARGETS
     ]
     rest = tuple(word for word in words(name) if word not in INPUTS and word not in TARGETS and word not in fillers)
-    return (found[-1][1], rest, found[-1][0]) if found else (None, rest, None)
+    return (sides[-1][1], rest, sides[-1][0]) if sides else (None, rest, None)
 
 
 def task_of(name: str) -> str | None:
@@ -83,8 +81,8 @@ def task_of(name: str) -> str | None:
 
 def split_of(name: str, whole: bool = False) -> str | None:
     """ "test" or "train" where a word of the name states it (test_a, Valid1), or `whole`: where it is the name."""
-    found = [name.casefold()] if whole else re.split(r"[^a-z]+", name.casefold())
-    return next((split for split in ("test", "train") if set(found) & set(SPLITS[split])), None)
+    parts = [name.casefold()] if whole else re.split(r"[^a-z]+", name.casefold())
+    return next((split for split in ("test", "train") if set(parts) & set(SPLITS[split])), None)
 
 
 def own_name(names: Sequence[str]) -> str:

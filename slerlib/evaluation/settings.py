@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..data.layouts import Found, ImageSet, Item, recognise
+from ..data.layouts import DataFolder, ImageSet, Item, recognise
 from ..data.registry import matches, registry
 from ..errors import UserError
 
@@ -59,21 +59,21 @@ def chosen(root: str | os.PathLike, setting: str) -> tuple[list[Column], list[st
             f"setting={setting!r} scores the test sets in a folder; got 'demo', the bundled photographs. Name the "
             "folder of your data sets, or use setting='demo'."
         )
-    found = recognise(root)
+    data = recognise(root)
     if setting == "pairs":
-        sets, missing = _test_sets(found), []
+        sets, missing = _test_sets(data), []
         columns = [column for one in sets for column in _own_columns(one)]
-        _need_pairs(found, sets)
+        _need_pairs(data, sets)
     else:
-        sets = [one for one in found.sets if one.split == "test"]
+        sets = [one for one in data.sets if one.split == "test"]
         items = {column: _items(sets, *column) for column in SETTINGS[setting]}
         columns = [Column(TITLES[name], task, items[name, task]) for name, task in items if items[name, task]]
         missing = [column_title(*column) for column in items if not items[column]]
-    _no_faults(found, columns)
+    _no_faults(data, columns)
     if not columns:
         wanted = f"the test sets {', '.join(missing)}" if missing else "paired folders or clean photographs"
-        there = ", ".join(f"{one.name} ({one.split})" for one in found.sets) or "no set of images"
-        faults = "".join(f" {problem.message}" for problem in found.problems[:2])
+        there = ", ".join(f"{one.name} ({one.split})" for one in data.sets) or "no set of images"
+        faults = "".join(f" {problem.message}" for problem in data.problems[:2])
         raise UserError(
             f"setting={setting!r} scores {wanted}; below {root} there is {there}.{faults} Check the folder, or use "
             "setting='pairs' for images of your own in input/ and target/."
@@ -81,22 +81,22 @@ def chosen(root: str | os.PathLike, setting: str) -> tuple[list[Column], list[st
     return columns, missing
 
 
-def _need_pairs(found: Found, sets: Sequence[ImageSet]) -> None:
+def _need_pairs(data: DataFolder, sets: Sequence[ImageSet]) -> None:
     """Raise UserError where all that would be scored are photographs of the user's own: under noise, not as pairs."""
     own = [one for one in sets if one.name not in registry()]
     if sets and len(own) == len(sets) and not any(item.input for one in sets for item in one.items):
         count = sum(len(one.items) for one in sets)
         raise UserError(
-            f"setting='pairs' scores pairs of a degraded and a clean image; below {found.root} are {count} images "
+            f"setting='pairs' scores pairs of a degraded and a clean image; below {data.root} are {count} images "
             "without partners. Put the two sides into input/ and target/, or name the pairs in pairs.csv "
             "(data/README.md); for clean photographs, use setting='demo'."
         )
 
 
-def _test_sets(found: Found) -> list[ImageSet]:
+def _test_sets(data: DataFolder) -> list[ImageSet]:
     """All but training sets; a set of the user's own is one only if its path names "train"."""
-    filled = [one for one in found.sets if one.items]
-    return [one for one in filled if one.split == "test" or not _for_training(found.root, one)] or filled
+    filled = [one for one in data.sets if one.items]
+    return [one for one in filled if one.split == "test" or not _for_training(data.root, one)] or filled
 
 
 def _for_training(root: Path, one: ImageSet) -> bool:
@@ -118,10 +118,10 @@ def _items(sets: Sequence[ImageSet], name: str, task: str) -> tuple[Item, ...]:
     return tuple(item for one in wanted for item in one.items if (item.input is None) == noise)
 
 
-def _no_faults(found: Found, columns: Sequence[Column]) -> None:
+def _no_faults(data: DataFolder, columns: Sequence[Column]) -> None:
     """Raise UserError if an image was left out of a set that is going to be scored."""
     folders = {path.parent for column in columns for item in column.items for path in (item.input, item.target) if path}
-    faults = [problem for problem in found.problems if problem.kind in FATAL and problem.path.parent in folders]
+    faults = [problem for problem in data.problems if problem.kind in FATAL and problem.path.parent in folders]
     if faults:
         total = sum(problem.path.parent == faults[0].path.parent for problem in faults)
         raise UserError(
