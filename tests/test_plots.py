@@ -246,14 +246,14 @@ def test_three_anchors_keep_their_angles_in_the_plane():
         [line.get_xydata()[0] for line in ax.lines if line.get_markersize() == 7 and len(line.get_xdata())]
     )
     assert np.allclose(images, rings, atol=1e-6)
-    assert "100% of the anchors' spread" in ax.get_xlabel()
+    assert "100% of the anchors' variance" in ax.get_xlabel()
     assert "1 of a nearest to a" in fig.alt_text
 
 
 def test_the_plane_of_eight_anchors_says_how_little_it_keeps():
     fig = plots.sphere_view(*sphere_arguments())
     (ax,) = fig.axes
-    assert "29% of the anchors' spread" in ax.get_xlabel()  # 2 of the 7 dimensions of a simplex
+    assert "29% of the anchors' variance" in ax.get_xlabel()  # 2 of the 7 dimensions of a simplex
     assert set(CLASSES) <= set(words(fig)) and {"no anchor", "snow"} <= set(words(fig))
     assert "2 of rain nearest to rain" in fig.alt_text and "1 of snow nearest to clean" in fig.alt_text
 

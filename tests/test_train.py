@@ -182,7 +182,7 @@ def test_anchors_come_from_held_out_scenes_and_pins_from_anchors(photographs, tm
     transitions.finish_stage_a(run)
     anchors = run.net.router.anchors
     assert not torch.allclose(anchors, before)
-    z, labels, _ = held_out.embed(run.cfg, run.held_out, run.net.eval(), 3, run.device)
+    z, labels, _ = held_out.embeddings(run.cfg, run.held_out, run.net.eval(), 3, run.device)
     torch.testing.assert_close(anchors, sphere.centroids(z, labels, 8))
     group = partitions(8, 3)[4][2]
     torch.testing.assert_close(run.net.router.pins[4, 2], sphere.normalise(anchors[group].sum(0)))

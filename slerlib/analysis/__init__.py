@@ -1,4 +1,4 @@
-"""What the router did and what the sphere looks like, for many images.
+"""Measures of the routes and of the sphere, over many images.
 
 Read in this order:
 
@@ -9,8 +9,8 @@ Read in this order:
     embedding.py     maps: UMAP on a sphere or a plane, PCA
     partitions.py    two groupings of the same images compared
     chance.py        the same numbers for random routes and shuffled labels
-    bench.py         cases and forced paths that the causal measures share
-    causal.py        what a route does to the picture: path-swap, knock-out, walks between anchors
-    sweeps.py        a measure along severity or along the arc between two anchors
-    guide.py         what the guide map does
+    bench.py         images encoded once, then restored along any path
+    causal.py        the effect of a route on the picture: path-swap, knock-out, walks between anchors
+    sweeps.py        routes by severity, of mixtures, of an untrained degradation
+    guide.py         does the guide map show where damage is?
 """

@@ -1,4 +1,4 @@
-"""Images on a bench: encoded once, then restored along any path, without doing a path twice.
+"""Images that are encoded once and then restored along any path; no image runs along a path twice.
 
 Legend: N images, K anchors, L layers, E experts, B batch, C channels, H W pixels.
 """
@@ -30,7 +30,7 @@ def check_choice(model: SLERIR) -> None:
 
 
 class PathBench:
-    """Images ready to be restored along any path: encoded once, scored on demand, no (image, path) twice.
+    """Images with their encodings, own routes and scores; `along` restores and scores them along any path.
 
     cases: as `slerlib.evaluation.cases` makes them. side: central pixels used, so that images share a batch and a run
     takes a minute. batch: images of one size restored at once.
@@ -59,7 +59,7 @@ class PathBench:
         self.psnr = self.along(self.path)
 
     def _encode(self) -> None:
-        """Route every image; keep its guide map and embedding, which every path shares."""
+        """Route every image; store its guide map and embedding for all paths."""
         self._guides: list[Tensor | None] = [None] * len(self.label)
         self._embeddings: list[Tensor | None] = [None] * len(self.label)
         stagewise = self.model.cfg.router == "sphere_stage"
@@ -75,7 +75,7 @@ class PathBench:
                     self._embeddings[n] = trace.embedding[b]
                 for name in ("path", "similarity", "anchor_angle"):
                     getattr(self, name)[rows] = getattr(trace, name).cpu().numpy()
-        if self.model.cfg.router == "oracle":  # it is given the degradation, as in `evaluate`
+        if self.model.cfg.router == "oracle":  # it gets the true degradation, as in `evaluate`
             for n, task in enumerate(self.label):
                 if (parts := self.model.router.class_sets([task])) is not None:
                     self.path[n] = self.model.router.label_paths(parts)[0].cpu().numpy()
@@ -93,7 +93,7 @@ class PathBench:
         return self.model.pad(torch.stack([images[n] for n in rows]).to(weight.device, weight.dtype))
 
     def restored(self, rows: Sequence[int], path_BL: np.ndarray) -> list[Tensor]:
-        """The images `rows` (of one size) restored along given paths: (3, H, W) in [0, 1] each."""
+        """The images `rows` (of one size), each restored along its row of `path_BL`: (3, H, W) in [0, 1]."""
         model = self.model
         with evaluating(model), torch.inference_mode():
             x = self._stack(self._input, rows)

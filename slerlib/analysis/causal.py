@@ -1,13 +1,13 @@
 """What the route does to the picture: experts forbidden, paths exchanged, embeddings moved.
 
-    bench = PathBench(model, demo_cases(...), side=128)    # images encoded once, their own route and score known
+    bench = PathBench(model, demo_cases(...), side=128)    # images encoded, routed and scored once
     knock_out(bench); path_swap(bench); single_expert(bench); route_rules(bench); geodesic_walk(bench)
     arc_routes(model.router, "rain", "blur")               # the routes alone, without an image
 
 Usage shows which expert is chosen, not whether the choice matters. So here only the choice is changed: the image, the
-guide map and all other layers stay. "dB lost" is the PSNR along the image's own route minus that along the
-other, paired by image; means carry 95 % bootstrap intervals over photographs, NaN for fewer than 5. Positive = the own
-route is better.
+guide map and all other layers stay. "dB lost" is the PSNR along the image's own route minus that along another route,
+paired by image: positive = the own route is better. Means have 95 % bootstrap intervals over photographs, NaN for
+fewer than 5.
 Legend: N images, K anchors, L layers, E experts.
 """
 
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 
 def knock_out(bench: PathBench) -> DataFrame:
-    """Forbid one expert at one layer; images that would take it go to the next nearest pin, all others are untouched.
+    """Forbid one expert at one layer; images that would take it go to the next nearest pin, the others do not change.
 
     Columns: layer, stage, expert, degradation, n, chosen (share of the images that took it), lost, lost_low, lost_high
-    (mean dB over *all* images of the degradation), lost_if_chosen (over those that took it; NaN for none), p (sign-flip
-    test over photographs, two-sided; NaN where it was never chosen and where dB are infinite) and p_corrected
-    (Benjamini and Hochberg).
+    (mean dB over *all* images of the degradation), lost_if_chosen (over those that took it; NaN without any), p
+    (sign-flip test over photographs, two-sided; NaN for an expert that was never chosen and for infinite dB) and
+    p_corrected (Benjamini and Hochberg).
     """
     import pandas as pd
 
@@ -96,10 +96,10 @@ def single_expert(bench: PathBench) -> DataFrame:
 def route_rules(bench: PathBench, seed: int = 0) -> DataFrame:
     """Is the learned, layer-wise route more than a table from degradation to path?
 
-    Rules that replace it: "modal" = the most frequent path of the image's degradation among *other* photographs;
-    "oracle" = the path of that degradation's anchor, or "modal" without an anchor (these two know the degradation);
-    "anchor" = the path of the nearest anchor (a classifier with a table); "one path" = the most frequent path of all;
-    "random".
+    These rules replace the route: "modal" = the most frequent path of the image's degradation among *other*
+    photographs; "oracle" = the path of that degradation's anchor, or "modal" without an anchor (these two use the true
+    degradation); "anchor" = the path of the nearest anchor (a classifier with a table); "one path" = the most frequent
+    path of all images; "random".
     Columns: rule, degradation (the last one "all", without clean), n, differ (images whose route changes), lost,
     lost_low, lost_high (dB, own route minus rule, mean over all n), lost_if_differ, _low, _high (over those alone).
     """

@@ -1,12 +1,11 @@
-"""Paths as counts, the statistics of such counts, and what chance would give.
+"""Paths as counts, the statistics of such counts, and the same statistics under chance.
 
-Every statistic stands beside two baselines: a *random router* (each expert equally likely, independently) and *shuffled
-labels* (the real paths, with the degradations permuted within each photograph). Where every photograph has a single
-degradation, nothing can be permuted within it: the degradations are then permuted among photographs (`shuffled`), and
-the effect of the photographs on the route counts as an effect of the degradation. Intervals resample photographs, not
-images, because versions of one photograph are not independent.
-A draw that holds a photograph twice looks a little more regular than the data. So percentile intervals of information
-are too high, and those of distances within a class too low.
+Every statistic has two baselines: a *random router* (each expert equally likely, independently) and *shuffled labels*
+(the real paths, with the degradations permuted within each photograph). If every photograph has a single degradation,
+the degradations are permuted among photographs instead (`shuffled`), and an effect of the photographs on the route
+counts as an effect of the degradation. Intervals resample photographs, not images, because versions of one photograph
+are not independent. A draw that holds a photograph twice is a little more regular than the data, so that intervals of
+information are too high, and those of distances within a class too low.
 Legend: N images, G photographs (scenes), K degradations, L layers, E experts, S draws.
 """
 
@@ -28,7 +27,7 @@ DRAWS = 1000
 
 @dataclass(frozen=True)
 class Routes:
-    """Paths with their labels as numbers, and the counts from which every statistic here is made."""
+    """Paths with their labels as numbers, and the counts that every statistic here is computed from."""
 
     path: np.ndarray  # (N, L) expert per layer
     label: np.ndarray  # (N,) index into names
@@ -37,7 +36,7 @@ class Routes:
     experts: int
 
     def photographs(self) -> np.ndarray:
-        """(K,) how many photographs each degradation was seen on."""
+        """(K,) number of photographs that have each degradation."""
         return (self.counts()[:, :, 0].sum(-1) > 0).sum(0)
 
     def counts(self) -> np.ndarray:
@@ -48,7 +47,7 @@ class Routes:
         return counts
 
     def linked(self) -> bool:
-        """Whether photographs seen under several degradations connect all degradations, directly or in a chain."""
+        """Whether photographs with several degradations connect all degradations, directly or in a chain."""
         from scipy.sparse.csgraph import connected_components
 
         seen_GK = (self.counts()[:, :, 0].sum(-1) > 0).astype(int)
@@ -62,9 +61,9 @@ class Routes:
 def as_routes(traces, labels: Sequence[str] | None = None, scenes=None, experts: int | None = None) -> Routes:
     """Routes from `Traces` (labels and scenes are in its table), a `Trace`, a list of either, or an (N, L) array.
 
-    A list of Traces is joined, which takes traces of one network. labels: the degradation of each image; may be left
-    out for Traces. scenes: the photograph of each image; left out, each image counts as a photograph of its own.
-    experts: E; left out, taken from the similarities, else one more than the largest number seen.
+    Traces of a list must be of one network. labels: the degradation of each image, by default from Traces. scenes: the
+    photograph of each image; by default from Traces, else each image is a photograph of its own. experts: E, by default
+    from the similarities, else one more than the largest number in the paths.
     Raises UserError if the numbers of paths, labels and scenes differ, or if a path does not hold whole numbers from 0.
     """
     if isinstance(traces, list | tuple) and traces and all(isinstance(part, Traces) for part in traces):
@@ -82,7 +81,7 @@ def as_routes(traces, labels: Sequence[str] | None = None, scenes=None, experts:
     scenes = range(len(path)) if scenes is None else list(scenes)
     if path.ndim != 2 or not len(path) or len(labels) != len(path) or len(scenes) != len(path):
         raise UserError(
-            "Routes are an (N, L) array of experts with one degradation, and if given one photograph, per row; got "
+            "Routes are an (N, L) array of experts with one degradation and one photograph per row; got "
             f"{path.shape}, {len(labels)} labels and {len(scenes)} scenes. Pass labels= as long as the paths."
         )
     if path.dtype.kind not in "iu" or path.min() < 0 or path.max() >= experts:
@@ -97,7 +96,7 @@ def as_routes(traces, labels: Sequence[str] | None = None, scenes=None, experts:
 
 
 def as_array(x) -> np.ndarray:
-    """Numbers as numpy has them; a tensor may be on any device."""
+    """A numpy array from numbers or from a tensor on any device."""
     return x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
 
 
@@ -161,8 +160,8 @@ def resampled(routes: Routes, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
 def shuffled(routes: Routes, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
     """(S, K, L, E) counts with the labels permuted within each photograph.
 
-    Where these do not link all degradations (`Routes.linked`), the images that share a photograph and a degradation
-    stay together and such groups exchange their labels; a degradation then has as many groups, not as many images.
+    If the photographs do not link all degradations (`Routes.linked`), images of one photograph and degradation form a
+    group, and the groups exchange their labels: each degradation then has its number of groups, not of images.
     """
     rng, linked = np.random.default_rng(seed), routes.linked()
     group_N = np.unique(routes.scene * len(routes.names) + routes.label, return_inverse=True)[1]
@@ -192,10 +191,10 @@ def random_router(routes: Routes, draws: int = DRAWS, seed: int = 0) -> np.ndarr
 
 
 def interval(values: np.ndarray, photographs: int | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """95 % percentile interval of draws (S, ...), those without a value left out.
+    """95 % percentile interval of draws (S, ...), without those that are NaN.
 
-    photographs: how many there were to draw from, for all or as an array that broadcasts to (...). NaN where they are
-    fewer than FEWEST_SCENES, and where no draw has a value.
+    photographs: how many were drawn from, a number or an array that broadcasts to (...). NaN for fewer than
+    FEWEST_SCENES, and where all draws are NaN.
     """
     finite = np.isfinite(values).any(axis=0)
     ends = np.nanquantile(np.where(finite, values, 0.0), [0.025, 0.975], axis=0)
@@ -204,7 +203,7 @@ def interval(values: np.ndarray, photographs: int | np.ndarray) -> tuple[np.ndar
 
 
 def p_values(measured: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """Share of draws (S, ...) at least as large as the measured (...), which counts as a draw itself: never 0."""
+    """Share of draws (S, ...) at least as large as `measured` (...). It counts as a draw itself, so p is never 0."""
     return (1 + (drawn >= measured - 1e-9).sum(axis=0)) / (1 + len(drawn))
 
 
@@ -219,10 +218,10 @@ def corrected(p: np.ndarray) -> np.ndarray:
 
 
 def clustered_mean(values, scenes=None, draws: int = 2000, seed: int = 0) -> tuple[float, float, float]:
-    """(mean, low, high): mean over images with a 95 % bootstrap over scenes.
+    """(mean, low, high): mean over images with a 95 % bootstrap interval over scenes.
 
-    As `slerlib.bootstrap_interval`, for images that share photographs; NaN bounds for fewer than FEWEST_SCENES of
-    them and where a value is infinite.
+    As `slerlib.bootstrap_interval`, for images that share photographs. The bounds are NaN for fewer than FEWEST_SCENES
+    scenes and where a value is infinite.
 
     >>> clustered_mean([1.0, 2.0, 3.0, 4.0], scenes=["cat", "cat", "rocket", "rocket"])
     (2.5, nan, nan)
@@ -243,15 +242,15 @@ def mean_interval(name: str, values, scenes) -> dict[str, float]:
 
 
 def modal_route(path_NL: np.ndarray) -> np.ndarray:
-    """(L,) the most frequent whole path, the lowest in digit order where several are."""
+    """(L,) the most frequent whole path, of several the lowest in digit order."""
     paths, times = np.unique(path_NL, axis=0, return_counts=True)
     return paths[times.argmax()]
 
 
 def sign_flip(values, scenes, draws: int = 2000, seed: int = 0) -> float:
-    """p of a mean of 0 when the sign of each photograph's contribution is a coin: the paired permutation test.
+    """p of a mean of 0 if the sign of each photograph's sum were random: the paired permutation test.
 
-    NaN where a value is NaN or infinite, as the dB of a picture that comes back without any error are.
+    NaN where a value is NaN or infinite, such as the dB of a picture without any error.
     """
     total = np.bincount(np.unique(np.asarray(scenes, str), return_inverse=True)[1], np.asarray(values, float))
     if not np.isfinite(total).all():

@@ -1,11 +1,11 @@
-"""Maps of the sphere of degradations, and numbers that say how far each map may be believed.
+"""Maps of the sphere of degradations, and numbers that state how far to trust each map.
 
     xyz = slerlib.embed(traces, "umap_sphere")                     # (n, 3)
     sphere_map = make_map(traces, "umap_sphere")                   # the same points, anchors, pins and quality
     sphere_map.quality["trustworthiness"]; sphere_map.warnings
 
-UMAP places all points in one fit: the map of some points is not that part of the map of all, and transform(X[:50]) is
-not transform(X)[:50]. Coordinates repeat bit by bit within one installation only.
+UMAP places all points in one fit: a map of some points differs from their part of the map of all points. Coordinates
+repeat bit by bit within one installation only.
 Legend: n points, D dimensions of the data, m of the map (2; 3 on a sphere), K anchors, L layers, E experts.
 """
 
@@ -32,12 +32,12 @@ from .trace import Cache, cache_folder, keep
 
 METHODS = ("pca", "umap_plane", "umap_sphere")
 NEIGHBOURS = 15  # of umap, and of every quality number
-FIT_LIMIT = 50_000  # above it umap is fitted on so many seeded rows, and one call of transform places the others
-QUALITY_LIMIT = 2_000  # quality and stability are measured on at most so many seeded rows
-SPHERE_STEP = 0.03  # learning rate in radians; umap's own, 1, throws points around the sphere and forgets the start
+FIT_LIMIT = 50_000  # most rows of a umap fit, drawn with a seed; one call of transform places the others
+QUALITY_LIMIT = 2_000  # most rows, drawn with a seed, on which quality and stability are measured
+SPHERE_STEP = 0.03  # learning rate in radians; umap's own, 1, moves points around the sphere and loses the start
 SEEDS = 3  # fits compared for the stability
-#: A map below one of these is drawn with a warning [ours]: about one neighbour in ten is drawn near but is not near, or
-#: is near but drawn far, or another seed gives another arrangement.
+#: A map below one of these is drawn with a warning [ours]: about one neighbour in ten is near in the map or in the data
+#: but not in both, or another seed gives another arrangement.
 TRUSTED = {"trustworthiness": 0.9, "continuity": 0.9, "stability": 0.5}
 
 Points = Traces | Trace | np.ndarray | Tensor | Sequence
@@ -45,7 +45,7 @@ Points = Traces | Trace | np.ndarray | Tensor | Sequence
 
 @dataclass(frozen=True)
 class Map:
-    """Where a method puts n points, and how far to believe it."""
+    """The places of n points by one method, and how far to trust them."""
 
     points: np.ndarray  # (n, m) float32
     method: str
@@ -56,7 +56,7 @@ class Map:
 
     @property
     def warnings(self) -> list[str]:
-        """Reasons to distrust this map; an empty list means no reason was found."""
+        """Reasons to distrust this map; an empty list where there is no reason."""
         if self.quality is None:
             return ["its quality was not measured"]
         numbers = {name: self.quality[name] for name in TRUSTED}
@@ -66,12 +66,12 @@ class Map:
 
 
 def embed(traces: Points, method: str = "pca", seed: int | None = 0) -> np.ndarray:
-    """Coordinates of points in a map for the eye: (n, 2), or (n, 3) unit vectors for "umap_sphere".
+    """Coordinates of points in a map: (n, 2), or (n, 3) unit vectors for "umap_sphere".
 
     traces: `Traces`, a `Trace`, a list of either, pooled in one fit; or an (n, D) array or tensor.
-    method: "pca" at once; "umap_plane" and "umap_sphere" take seconds, and half a minute the first time.
+    method: "pca" is immediate; "umap_plane" and "umap_sphere" take seconds, and half a minute the first time.
     seed: the same seed repeats the map on this machine, on one core; None uses all cores and does not repeat.
-    Raises UserError for other methods and for points that are too few or not finite. No map keeps all distances:
+    Raises UserError for other methods and for points that are too few or not finite. No map preserves all distances:
     `make_map` measures how many neighbours stay neighbours.
     """
     return _fit(_rows(traces), method, seed)
@@ -83,8 +83,8 @@ def make_map(
     """`embed` with anchors and pins placed in the same fit, quality numbers, and a cache.
 
     traces: as in `embed`; anchors and pins come from the first `Traces`. measure: False skips the quality, which for
-    umap takes two more fits. cache: as in `collect`; the key is a hash of points, method, seed and versions, and a map
-    without a seed, which does not repeat, is not kept.
+    umap takes two more fits. cache: as in `collect`; the key is a hash of points, method, seed and versions. A map
+    without a seed does not repeat and is not cached.
     """
     rows = _rows(traces)
     first = traces[0] if isinstance(traces, list | tuple) else traces
@@ -106,12 +106,12 @@ def make_map(
 
 
 def quality(rows: np.ndarray, points: np.ndarray, method: str, seed: int | None = 0) -> dict[str, float]:
-    """How far a map may be believed, each number from 0 to 1, 1 the best; nearness in the data is the cosine.
+    """How far to trust a map, in numbers from 0 to 1 (best). Nearness in the data is the cosine.
 
-    trustworthiness: are points drawn near each other near in the data (Venna & Kaski 2001)? continuity: are points near
-    in the data drawn near? neighbours_kept: share of the 15 nearest that are among the 15 nearest of the map.
-    stability: 1 minus the Procrustes disparity between maps of different seeds, mean over pairs of 3; 1 for PCA.
-    Measured on at most 2000 rows, drawn with the seed 0.
+    trustworthiness: are neighbours in the map neighbours in the data (Venna & Kaski 2001)? continuity: are neighbours
+    in the data neighbours in the map? neighbours_kept: share of the 15 nearest in the data that are among the 15
+    nearest in the map. stability: 1 minus the Procrustes disparity between maps of different seeds, mean over pairs of
+    3; 1 for PCA. Measured on at most 2000 rows, drawn with the seed 0.
     """
     from sklearn.manifold import trustworthiness
 
@@ -133,23 +133,26 @@ def quality(rows: np.ndarray, points: np.ndarray, method: str, seed: int | None 
     }
 
 
-def align(x_nD: np.ndarray, to_nD: np.ndarray) -> np.ndarray:
-    """`x` turned (and mirrored) as near as it gets to `to`, row by row: orthogonal Procrustes (Schoenemann 1966)."""
+def align(x_nD: np.ndarray, to_nD: np.ndarray, others_mD: np.ndarray | None = None) -> np.ndarray:
+    """`x` turned (and mirrored) until its rows are nearest to those of `to`; instead of `x`, `others` by the same turn.
+
+    Orthogonal Procrustes (Schoenemann 1966).
+    """
     from scipy.linalg import orthogonal_procrustes
 
     if x_nD.shape != to_nD.shape:
         raise UserError(f"Rows are aligned with their partners; got shapes {x_nD.shape} and {to_nD.shape}.")
-    return x_nD @ orthogonal_procrustes(x_nD, to_nD)[0]
+    return (x_nD if others_mD is None else others_mD) @ orthogonal_procrustes(x_nD, to_nD)[0]
 
 
 def compare_maps(
     stages: Sequence[Traces], method: str = "umap_sphere", seed: int | None = 0
 ) -> tuple[list[Map], np.ndarray]:
-    """The same images in several networks or training steps, in one map: (a Map for each, degrees each row moved).
+    """The same images in several networks or training steps, in one map: (a Map for each, degrees that each row moved).
 
-    Every network has its own sphere, turned at random. So each is first turned onto the last by its matching rows, then
-    one fit places all. The second result is (stages, n): angle between each row and the same row of the last.
-    Raises UserError unless all have the same rows.
+    Every network has its own sphere in its own orientation. So each sphere is first turned onto the last one by its
+    rows, and one fit then places all. The degrees are (stages, n): angle of each row to the same row of the last.
+    Raises UserError for networks with different rows.
     """
     keys = ["scene", "label", "severity", "seed", "view"]
     last = stages[-1]
@@ -160,7 +163,7 @@ def compare_maps(
                 "both with the same Grid and views."
             )
     turned = [align(part.embedding, last.embedding) for part in stages]
-    anchors = [_turned_marks(part, last) for part in stages]
+    anchors = [align(part.embedding, last.embedding, part.anchors) for part in stages]
     points = _fit(np.concatenate([*turned, *anchors]), method, seed)
     numbers = quality(np.concatenate(turned), points[: len(stages) * len(last)], method, seed)
     n = len(last)
@@ -169,12 +172,6 @@ def compare_maps(
     there = sphere.normalise(torch.from_numpy(last.embedding))
     moved = [sphere.angle(sphere.normalise(torch.from_numpy(part)), there).numpy() for part in turned]
     return maps, np.stack(moved)
-
-
-def _turned_marks(part: Traces, last: Traces) -> np.ndarray:
-    from scipy.linalg import orthogonal_procrustes
-
-    return part.anchors @ orthogonal_procrustes(part.embedding, last.embedding)[0]
 
 
 def _fit(rows: np.ndarray, method: str, seed: int | None) -> np.ndarray:
@@ -189,7 +186,7 @@ def _fit(rows: np.ndarray, method: str, seed: int | None) -> np.ndarray:
     options = {}
     if method == "umap_sphere":
         options = {"output_metric": "haversine", "init": _sphere_start(rows[chosen]), "learning_rate": SPHERE_STEP}
-    with warnings.catch_warnings():  # umap and numba warn about their own workings
+    with warnings.catch_warnings():  # umap and numba warn about their own code
         warnings.simplefilter("ignore")
         import umap
 
@@ -202,7 +199,7 @@ def _fit(rows: np.ndarray, method: str, seed: int | None) -> np.ndarray:
             points[rest] = reducer.transform(rows[rest])
     if method == "umap_plane":
         return points
-    # umap's haversine takes coordinate 0 as the angle from the pole, and leaves both angles unwrapped
+    # umap's haversine reads coordinate 0 as the angle from the pole; both angles may exceed one turn
     colatitude, longitude = torch.from_numpy(points.astype(np.float64)).unbind(1)
     return sphere.to_xyz(colatitude, longitude).numpy().astype(np.float32)
 
@@ -210,9 +207,9 @@ def _fit(rows: np.ndarray, method: str, seed: int | None) -> np.ndarray:
 def _sphere_start(rows: np.ndarray) -> np.ndarray:
     """(n, 2) colatitude and longitude of the first three principal components, for umap to start from.
 
-    Umap stretches any start to 0..10 along each axis, which would wind it around the sphere. Angles are periodic, so
-    two rows get another name for the same place, 10 away from the smallest angle (colatitude 4 pi - 10 is the same
-    place as colatitude 10, half a turn further). The start then has the range 10, and the stretching only shifts it.
+    Umap scales any start to 0..10 along each axis, which would turn it more than once around the sphere. So one row of
+    each axis gets an equivalent angle that is 10 larger than the smallest one (colatitude 10 is the place of colatitude
+    4 pi - 10, half a turn further). The start then has the range 10, and umap only shifts it.
     """
     from sklearn.decomposition import PCA
 
@@ -248,7 +245,7 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 
 
 def _nearest(points: np.ndarray, k: int) -> np.ndarray:
-    """(n, k) numbers of the nearest others. On a sphere the chord orders as the angle does."""
+    """(n, k) row numbers of the nearest others. On a sphere the chord gives the same order as the angle."""
     from sklearn.neighbors import NearestNeighbors
 
     return NearestNeighbors(n_neighbors=k).fit(points).kneighbors(return_distance=False)

@@ -1,6 +1,6 @@
-"""Measures of the sphere in its own dimensions, where no map can mislead: separation, evenness, leakage.
+"""Measures of the sphere in all its dimensions, without the errors of a map: separation, evenness, leakage.
 
-    table = measures(traces)          # one row per measure: value, interval, shuffled labels, what to compare it with
+    table = measures(traces)          # one row per measure: value, interval, shuffled labels, reference
 
 Every class weighs the same, whatever its number of images. Intervals are 95 % bootstrap intervals over scenes
 (photographs), because images of one photograph are not independent; the neighbours of a row stay as they are.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 NEIGHBOURS = 5  # of the k-NN vote
 DRAWS = 1000  # bootstrap samples
 SHUFFLES = 5
-ROWS = 4_000  # measured on at most so many rows, drawn with the seed 0: the cosines of all pairs are held at once
+ROWS = 4_000  # most rows that are measured, drawn with the seed 0: the cosines of all pairs are in memory together
 SPLITS = 5  # of the linear probe, by scene
 
 
@@ -37,19 +37,19 @@ def measures(traces: Traces, seed: int = 0) -> DataFrame:
     """Measures of one network's sphere, in rows.
 
     Columns: value, low and high (95 % bootstrap interval over scenes, NaN where a class has fewer than 5), shuffled
-    (mean over 5 shuffles of the labels; of the scenes within each class for leakage; for alignment crops beside whole
-    images at random), reference (chance, optimum or ideal) and meaning. Values that the data cannot give, such as
-    held-out accuracy with one scene, are NaN.
-    silhouette            (b - a) / max(a, b), cosine distance, of a row to its own and the nearest other class
+    (mean over 5 shuffles of the labels; for leakage of the scenes within each class; for alignment of the whole images
+    beside their crops), reference (chance, optimum or ideal) and meaning. A value that needs more data, such as the
+    accuracy on other scenes with one scene, is NaN.
+    silhouette            (b - a) / max(a, b): cosine distances a to the own class and b to the nearest other class
     knn_accuracy          vote of the 5 nearest rows of other scenes, weighted by cosine
-    probe_accuracy        logistic regression tested on scenes it has not seen
+    probe_accuracy        logistic regression, tested on scenes that it was not fitted on
     intra_cosine          mean cosine to rows of the own class and other scenes
     inter_cosine          mean cosine between class centroids
     centroid_uniformity   log mean exp(-2 |c_i - c_j|^2) (Wang & Isola 2020); the optimum is that of a simplex
-    scene_leakage         the nearest row of the same class shows the same scene. Rows of the same scene and seed (its
-                          crop, another severity) share their damage too and are left out, as are rows of other
-                          classes. NaN without a second seed; clean, which has one seed, does not count. The measure
-                          counts how often, not how far: in a tight class the smallest trace of the scene decides
+    scene_leakage         share of rows whose nearest row of the same class shows the same scene. Rows of the same scene
+                          and seed (its crop, another severity) also share their damage and are left out. NaN without a
+                          second seed; clean, which has one seed, does not count. In a tight class a very small
+                          influence of the scene is enough for a high value
     view_alignment        mean squared distance of a crop to its whole image (Wang & Isola 2020)
     Raises UserError for fewer than two classes.
     """
@@ -138,10 +138,10 @@ def _intra(cosine_nn: np.ndarray, label_n: np.ndarray, scene_n: np.ndarray) -> n
 
 
 def _leakage(cosine_nn, label_n, scene_n, draw_n) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) 1 where the nearest row of the class has the same scene, and the chance of it, the share of such rows.
+    """(n,) 1 where the nearest row of the class has the same scene, and (n,) the share of such rows, its chance.
 
-    Rows of the same scene and draw of the damage are no candidates. NaN where the scene was not drawn again, and
-    where no other scene is there.
+    Rows of the same scene and draw of the damage are not compared. NaN for a scene that was drawn once, or is the only
+    one of its class.
     """
     scene = scene_n[:, None] == scene_n
     candidates = (label_n[:, None] == label_n) & ~(scene & (draw_n[:, None] == draw_n))

@@ -1,11 +1,11 @@
-"""Do two routers group images alike, whatever they call their experts?
+"""Do two routers group images alike, whatever the numbers of their experts?
 
     partition_table(path_NL, other_NL, degradations)
 
-The numbers of experts mean nothing: expert 0 of one training may do the work of expert 2 of another. One can compare
-which images go together. A route, or the expert of one layer, is a label, and two labellings of the same images are
-compared by measures that do not depend on names: the adjusted Rand index (0 on average for random labels, 1 for equal
-groups) and normalised mutual information (0 to 1; it grows by chance with the number of labels).
+Expert 0 of one training may do the work of expert 2 of another, so their numbers cannot be compared. The groups of
+images can: a route, or the expert of one layer, is a label, and two labellings of the same images are compared by
+measures that do not depend on names: the adjusted Rand index (0 on average for random labels, 1 for equal groups) and
+normalised mutual information (0 to 1; it grows by chance with the number of labels).
 Legend: N images, L layers, K and M labels, S draws.
 """
 
@@ -29,9 +29,9 @@ def partition_table(path_NL, other_NL, degradations: Sequence[str], draws: int =
     """Two rows, "whole path" and "layers" (mean over the layers), and how alike the two groupings are.
 
     path_NL, other_NL: experts of the same images under two routers. degradations: of each image.
-    Columns: level, labels_a and labels_b (different ones; for layers the mean), nmi, rand (adjusted Rand index), and
-    nmi_degradation, rand_degradation: the same when images of one degradation are exchanged (mean of `draws`), as two
-    routers would give that look only at the degradation. seed: of these draws.
+    Columns: level, labels_a and labels_b (numbers of different labels; for layers the mean), nmi, rand (adjusted Rand
+    index), and nmi_degradation, rand_degradation: the same after images of one degradation are exchanged at random
+    (mean of `draws`), as for two routers that depend on the degradation alone. seed: of these draws.
     Raises UserError for routes of other images or layers.
     """
     import pandas as pd
@@ -47,18 +47,18 @@ def partition_table(path_NL, other_NL, degradations: Sequence[str], draws: int =
     whole = [np.unique(path, axis=0, return_inverse=True)[1].reshape(-1, 1) for path in (a, b)]
     for level, x, y in (("whole path", *whole), ("layers", a, b)):
         x, y = _numbered(x), _numbered(y)
-        drawn = np.mean([likeness(x, y[mixed]) for mixed in orders], axis=0) if draws else np.full(2, np.nan)
+        drawn = np.mean([nmi_and_rand(x, y[mixed]) for mixed in orders], axis=0) if draws else np.full(2, np.nan)
         counts = {f"labels_{key}": float((part.max(axis=0) + 1).mean()) for key, part in (("a", x), ("b", y))}
         measures = ("nmi", "rand", "nmi_degradation", "rand_degradation")
-        rows.append({"level": level} | counts | dict(zip(measures, (*likeness(x, y), *drawn), strict=True)))
+        rows.append({"level": level} | counts | dict(zip(measures, (*nmi_and_rand(x, y), *drawn), strict=True)))
     return pd.DataFrame(rows)
 
 
-def likeness(a_NL: np.ndarray, b_NL: np.ndarray) -> tuple[float, float]:
+def nmi_and_rand(a_NL: np.ndarray, b_NL: np.ndarray) -> tuple[float, float]:
     """(NMI, adjusted Rand index) of two labellings, each the mean over the columns; labels are numbers from 0.
 
     >>> a = np.array([[0], [0], [1], [1], [2]])
-    >>> [round(value, 6) for value in likeness(a, (a + 1) % 3)]
+    >>> [round(value, 6) for value in nmi_and_rand(a, (a + 1) % 3)]
     [1.0, 1.0]
     """
     shape = (a_NL.max() + 1, a_NL.shape[1], b_NL.max() + 1)
@@ -71,7 +71,7 @@ def likeness(a_NL: np.ndarray, b_NL: np.ndarray) -> tuple[float, float]:
 def adjusted_rand(counts_KLM: np.ndarray) -> np.ndarray:
     """(L,) adjusted Rand index of Hubert and Arabie (1985) from the table of how often labels meet; 1 for equal groups.
 
-    Of all pairs of images, those that are together in both labellings, against what chance gives.
+    It counts the pairs of images that are together in both labellings, minus the number expected by chance.
     """
     together = _pairs(counts_KLM).sum((0, 2))
     a, b = _pairs(counts_KLM.sum(2)).sum(0), _pairs(counts_KLM.sum(0)).sum(1)

@@ -1,4 +1,4 @@
-"""Which experts are used, by which degradation, and how much of it is chance.
+"""Which experts each degradation uses, and how much of it is chance.
 
     table = slerlib.routing_table(traces)            # layer x degradation x expert: usage, intervals, p, NMI, baselines
     table = slerlib.routing_table(path_NL, labels)   # the same from a plain (N, L) array of expert numbers
@@ -6,8 +6,8 @@
     paths = path_table(traces)                       # one row per degradation: distinct paths, entropy, distances
 
 Information is in nats. NMI is I(degradation; expert) / mean(H(degradation), H(expert)), the definition of scikit-learn.
-As I <= min(H(degradation), ln E), it cannot reach 1 with more degradations than experts; `nmi_ceiling` is what it can
-reach. Plug-in estimates of information are biased upwards; the shuffled-label mean is that bias.
+As I <= min(H(degradation), ln E), it cannot reach 1 with more degradations than experts; `nmi_ceiling` is its maximum.
+Plug-in estimates of information are biased upwards; the shuffled-label mean is that bias.
 Legend: N images, K degradations, L layers, E experts, S draws. Baselines and intervals: chance.py.
 An interval over fewer than 5 photographs is NaN.
 """
@@ -68,9 +68,9 @@ def routing_table(traces, labels=None, *, scenes=None, experts=None, draws: int 
 
     Columns: layer, stage, degradation, expert, n (images of the degradation), count (of these, routed to the expert),
     usage (count / n), usage_low and usage_high (95 % bootstrap over photographs), usage_all (of the expert over all
-    images: what shuffled labels give on average), usage_random (1 / E), p (permutation test of usage against
-    usage_all, two-sided), p_corrected (over all cells), dead, then entropy, nmi, nmi_ceiling, nmi_shuffled, nmi_random
-    of the layer. `attrs` holds the definitions, experts, images, scenes, draws and seed.
+    images: the mean of shuffled labels), usage_random (1 / E), p (permutation test of usage against usage_all,
+    two-sided), p_corrected (over all cells), dead, then entropy, nmi, nmi_ceiling, nmi_shuffled, nmi_random of the
+    layer. `attrs` holds the definitions, experts, images, scenes, draws and seed.
     Arguments as for `layer_table`. Raises UserError as `as_routes`.
     """
     import pandas as pd
@@ -153,15 +153,15 @@ def _off_diagonal_mean(distance: np.ndarray) -> np.ndarray:
 
 
 def _mean(x: np.ndarray) -> np.ndarray:
-    known = np.isfinite(x)
-    total, n = np.where(known, x, 0).sum(-1), known.sum(-1)
+    finite = np.isfinite(x)
+    total, n = np.where(finite, x, 0).sum(-1), finite.sum(-1)
     return np.divide(total, n, out=np.full(total.shape, np.nan), where=n > 0)
 
 
 def agreement(path_NL, other_NL, scenes=None, seed: int = 0) -> dict[str, tuple[float, float, float]]:
-    """How far two routes of the same images agree: (mean, low, high) of the share of `layers` and of whole `paths`.
+    """How far two routes of the same images agree: (mean, low, high) of the share of equal `layers` and whole `paths`.
 
-    For example the route of a crop beside that of its whole image. Chance gives 1 / E of the layers.
+    For example the routes of crops and of their whole images. By chance 1 / E of the layers agree.
     Intervals resample scenes. Raises UserError for shapes that differ.
     """
     a, b = np.asarray(path_NL), np.asarray(other_NL)

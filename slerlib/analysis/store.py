@@ -1,9 +1,9 @@
-"""The store of traces: where each of many images lies on the sphere, how it was routed, what that was worth.
+"""The store of traces: the place of each image on the sphere, its route, and its PSNR.
 
     traces = Traces.load("traces.npz")
     traces.table; traces.embedding; traces.select(traces.table.label == "rain")
 
-No image is kept: about 450 bytes a row, half a gigabyte for a million.
+A row takes about 450 bytes, without its image: half a gigabyte for a million.
 Legend: N rows (images or crops), L layers, E experts, K anchors, D embedding dimension.
 """
 
@@ -40,7 +40,7 @@ PER_ROW = ("embedding", "path", "similarity", "margin", "anchor_angle")
 class Traces:
     """How N images or crops were encoded, routed and restored by one network."""
 
-    table: DataFrame  # N rows of COLUMNS; severity NaN where there is none, psnr NaN where nothing was restored
+    table: DataFrame  # N rows of COLUMNS; severity and psnr are NaN for rows without a severity, or not restored
     embedding: np.ndarray  # (N, D) float32
     path: np.ndarray  # (N, L) int8
     similarity: np.ndarray  # (N, L, E) float32
@@ -54,7 +54,7 @@ class Traces:
     def __len__(self) -> int:
         return len(self.embedding)
 
-    def __repr__(self) -> str:  # not every number of every array
+    def __repr__(self) -> str:
         layers, experts = self.similarity.shape[1:]
         return f"Traces of {len(self)} rows, {layers} layers with {experts} experts; columns: {', '.join(self.table)}"
 
@@ -119,7 +119,7 @@ class Traces:
             with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             if str(arrays.pop("sha256")) != _digest(arrays):
-                raise ValueError("what it holds does not match the hash written into it")
+                raise ValueError("its arrays do not match the hash written into it")
             columns = {name: arrays.pop(f"table.{name}") for name in COLUMNS}
             for name in TEXT:
                 columns[name] = arrays.pop(f"table.{name}.values")[columns[name]].astype(object)
@@ -133,7 +133,7 @@ class Traces:
 
 
 def network_hash(model: SLERIR) -> str:
-    """SHA-256 of configuration and weights as they are now, trained further or not, with `set_tlc` or without."""
+    """SHA-256 of the present configuration and weights, so that further training and `set_tlc` change it."""
     now = replace(model.cfg, tlc_window=model.tlc_window)
     total = hashlib.sha256(json.dumps(config.to_dict(now), sort_keys=True).encode())
     for name, value in sorted(model.state_dict().items()):

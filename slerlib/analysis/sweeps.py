@@ -1,6 +1,6 @@
-"""How routes change along a severity, between the parents of a mixture, and for an untrained degradation.
+"""How routes change with the severity, between the parents of a mixture, and for an untrained degradation.
 
-Everything here reads `Traces`; no network runs. Means have a 95 % bootstrap interval over photographs, NaN for fewer
+The functions read `Traces` and run no network. Means have a 95 % bootstrap interval over photographs, NaN for fewer
 than 5.
 Legend: N images, L layers, K anchors.
 """
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 def severity_table(traces: Traces, reference: Traces) -> DataFrame:
-    """One row per degradation and severity: how far the route is on its way from that of clean to that of the class.
+    """One row per degradation and severity: how much of the route is that of clean, and how much that of the class.
 
     traces: degradations at several severities. reference: images at the usual severity, "clean" among them; their most
-        frequent path is the path of the class (for "noise" that of noise25, where "noise" itself is not there).
+        frequent path is the path of the class ("noise" takes that of noise25 if the reference has no "noise").
     Columns: degradation, severity, n, own and clean (mean share of layers on that path, with _low and _high), angle
     (mean degrees to the nearest anchor), nearest (the anchor that is nearest most often).
     Raises UserError without clean images, or without reference images of a degradation.
@@ -58,15 +58,14 @@ def severity_table(traces: Traces, reference: Traces) -> DataFrame:
 
 
 def mixture_table(traces: Traces) -> DataFrame:
-    """One row per mixture such as "rain+blur" in `traces`, which must hold its parents too: does it lie between them?
+    """Does a mixture such as "rain+blur" lie between its parents? One row per mixture in `traces`.
 
     Columns: mixture, n, angle_first and angle_second (mean degrees to the anchors of the parents), angle_apart (between
-    those anchors), off_arc (how much longer the way is from anchor to anchor by way of the image, in degrees; 0 = it
-    lies on the arc), first, second, both, neither (mean share of layers whose expert is on the most frequent path
-    of the first parent alone, of the second alone, of both, of neither; neither with _low and _high), neither_others
-    (the same for the images of all other single degradations: what an unrelated image gives), neither_random (for
-    uniformly drawn experts). A parent without an anchor gives NaN angles, traces of nothing else NaN for the others.
-    Raises UserError where a parent is missing.
+    those anchors), off_arc (angle_first + angle_second - angle_apart; 0 = the image lies on the arc), first, second,
+    both, neither (mean share of layers whose expert is on the most frequent path of the first parent alone, of the
+    second alone, of both, of neither; neither with _low and _high), neither_others (the same for the images of all
+    other single degradations, NaN without any), neither_random (for uniformly drawn experts). Angles are NaN for a
+    parent without an anchor. Raises UserError for traces without a parent, and for mixtures of three.
     """
     import pandas as pd
 
@@ -98,19 +97,19 @@ def mixture_table(traces: Traces) -> DataFrame:
     return pd.DataFrame(rows)
 
 
-def novelty_table(traces: Traces, known: Sequence[str] = CLASSES, draws: int = 1000, seed: int = 0) -> DataFrame:
+def novelty_table(traces: Traces, trained: Sequence[str] = CLASSES, draws: int = 1000, seed: int = 0) -> DataFrame:
     """How well angle and margin detect images of an untrained degradation among trained ones: area under the ROC curve.
 
-    Every label of the traces that is not in `known` is tried against all images that are. Columns: degradation, signal
-    ("angle" to the nearest anchor; "margin", the smallest of the layers, where small means unknown), auc, auc_low,
-    auc_high (bootstrap over photographs), n, nearest (the anchor that is nearest most often) and nearest_share.
-    0.5 is chance. Raises UserError if either side is empty.
+    Every label of the traces outside `trained` is compared with all images of `trained`. Columns: degradation, signal
+    ("angle" to the nearest anchor, large for untrained; "margin", the smallest of the layers, small for untrained),
+    auc, auc_low, auc_high (bootstrap over photographs), n, nearest (the anchor that is nearest most often) and
+    nearest_share. 0.5 is chance. Raises UserError if either side is empty.
     """
     import pandas as pd
     from sklearn.metrics import roc_auc_score
 
     label = traces.table.label.to_numpy()
-    inside = np.isin(label, known)
+    inside = np.isin(label, trained)
     new = list(dict.fromkeys(label[~inside]))
     if not new or not inside.any():
         raise UserError(f"A detector is tried on trained and untrained degradations; got only {sorted(set(label))}.")

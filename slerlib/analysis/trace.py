@@ -43,7 +43,7 @@ __all__ = ["Grid", "Traces", "cache_folder", "collect", "encode", "network_hash"
 
 VIEWS = ("image", "crop")
 FIXED = ("noise15", "noise25", "noise50", "clean")  # tasks that a severity does not change
-#: What traces depend on: the rooms below this one (the layers in pyproject.toml). A change there makes the cache anew.
+#: Code that traces depend on: the rooms below this one (the layers in pyproject.toml). A change there renews the cache.
 BELOW = ("checkpoint.py", "config", "data", "errors.py", "evaluation", "files.py", "images", "inference", "model")
 BELOW += ("provenance.py", "sharding.py", "sphere.py")
 
@@ -55,7 +55,7 @@ class Grid:
     """The cases of one pass, by their parameters, so that the cache can recognise them.
 
     root, setting, images and crop as in `slerlib.evaluate`; a setting other than "demo" ignores the other fields. All
-    may be text or what papermill makes of text, such as tasks="['rain']".
+    may be text, as from papermill: tasks="['rain']".
     Noise levels and clean have no severity: noise levels come once for each seed, clean comes once.
     """
 
@@ -165,7 +165,7 @@ def encode(model: SLERIR, x_BCHW: Tensor, labels: Tensor | None = None) -> Trace
 
 
 def _collected(model: SLERIR, cases: Iterable[Case], severity, seed, restore, views, side, batch) -> Traces:
-    """Rows in the order of the cases. Waiting images of a view have one size, so that at most two batches are held."""
+    """Rows in the order of the cases. The waiting images of a view have one size: at most two batches are in memory."""
     parts, order, waiting, row = [], [], {view: [] for view in views}, 0
 
     def run(view: str) -> None:
@@ -176,7 +176,7 @@ def _collected(model: SLERIR, cases: Iterable[Case], severity, seed, restore, vi
             waiting[view].clear()
 
     def kind(case: LoadedCase) -> tuple:
-        """Cases of one kind share a batch: their size, and whether an oracle router gets their labels."""
+        """Size, and whether an oracle router gets the label: cases that agree in both can share a batch."""
         return case.input.shape, _oracle_labels(model, [case]) is None
 
     for case in loaded(cases):
@@ -192,7 +192,7 @@ def _collected(model: SLERIR, cases: Iterable[Case], severity, seed, restore, vi
 
 
 def _oracle_labels(model: SLERIR, cases: Sequence[LoadedCase]) -> Tensor | None:
-    """The classes of the cases where the router is the oracle and has them all as in `evaluate`, else None."""
+    """The classes of the cases, as in `evaluate`; None if the router is not the oracle or lacks one of them."""
     return model.router.class_sets([case.task for case in cases]) if model.cfg.router == "oracle" else None
 
 
@@ -225,7 +225,7 @@ def _run(model: SLERIR, view: str, cases: Sequence[LoadedCase], restore: bool, s
 
 
 def _key(network: str, part: Grid, options: dict) -> str:
-    """What a part of a grid depends on, as a hash."""
+    """Hash of everything that the traces of a part of a grid depend on."""
     code = [sha256_of(PACKAGE / name) for name in (*BELOW, "analysis/store.py", "analysis/trace.py")]
     sets = None if part.setting == "demo" else sha256_file(registry_file())
     data = None if part.root == "demo" else sha256_of(part.root)
@@ -235,7 +235,7 @@ def _key(network: str, part: Grid, options: dict) -> str:
 
 
 def cache_folder(cache: Cache = None) -> Path:
-    """The given folder, else $SLERLIB_CACHE, else ~/.cache/slerlib."""
+    """`cache` if it is a folder, else $SLERLIB_CACHE, else ~/.cache/slerlib."""
     if isinstance(cache, (str, os.PathLike)):
         return Path(cache)
     return Path(os.environ.get("SLERLIB_CACHE") or Path.home() / ".cache" / "slerlib")

@@ -1,4 +1,4 @@
-"""What the commands of `slerlib` do. parser.py has what each takes.
+"""The commands of `slerlib`. Their arguments are in parser.py.
 
 Exit codes: 0 done; 1 the input was wrong or a part failed (named); 2 the command line was wrong; 130 Ctrl-C.
 Errors are one paragraph on standard error, without a traceback unless --debug is given.
@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(code)  # gloo may abort while Python shuts down, after all is done
+        os._exit(code)  # gloo may abort while Python shuts down
     return code
 
 
@@ -30,7 +30,7 @@ def _main(argv: list[str] | None) -> int:
     args = build_parser().parse_args(argv)
     debug = getattr(args, "debug", False)
     if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files that it cannot write, as standard error does
+        sys.stdout.reconfigure(errors="backslashreplace")  # for file names outside its encoding, as on standard error
     try:
         return COMMANDS[args.command](args)
     except KeyboardInterrupt:
@@ -47,9 +47,8 @@ def _main(argv: list[str] | None) -> int:
 
 
 def _paragraph(error: Exception) -> str:
-    """What went wrong and what to do next, on one paragraph."""
-    # a training that diverged, or lost one of its processes, says what to do
-    if isinstance(error, (UserError, FloatingPointError, ProcessLost)):
+    """The fault and the next step, in one paragraph."""
+    if isinstance(error, (UserError, FloatingPointError, ProcessLost)):  # these messages hold the next step
         return str(error)
     text = f"{type(error).__name__}: {' '.join(str(error).split()).rstrip('.')}."
     if "OutOfMemory" in text or isinstance(error, MemoryError):
@@ -85,9 +84,8 @@ def _train(args) -> int:
     options |= {"workers": args.workers, "cache": args.cache, "allow": args.allow}
     folder = train(cfg, data=args.data, out=out, **options)
     if place()[0] == 0:
-        print(
-            f"Trained {args.recipe}: {folder}. Try it: slerlib restore IN OUT --checkpoint {shlex.quote(str(folder))}"
-        )
+        command = f"slerlib restore IN OUT --checkpoint {shlex.quote(str(folder))}"
+        print(f"Trained {args.recipe}: {folder}. Try it: {command}")
     return 0
 
 
@@ -130,7 +128,7 @@ def _eval(args) -> int:
     if args.out:
         check_json_output(args.out, "--out", SUFFIXES)
     if args.published:
-        published(setting)  # refuses a setting without figures before the work, not after
+        published(setting)  # refuses a setting without published scores before the work
     if args.checkpoint and args.restored:
         print(f"slerlib: images from {args.restored} are scored; {args.checkpoint} is not used.", file=sys.stderr)
     take_own_gpu()
@@ -162,7 +160,8 @@ def _data(args) -> int:
         rows = check.list_sets()
         if args.json:
             print(json.dumps(rows, indent=2))
-        for row in () if args.json else rows:
+            return 0
+        for row in rows:
             counts = ", ".join(f"{split} {count}" for split, count in row["counts"].items())
             print(f"{row['name']:14} {row['task']:9} {counts:24} {row['title']}\n    {row['source']}; {row['licence']}")
         return 0

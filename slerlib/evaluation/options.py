@@ -1,4 +1,4 @@
-"""What an evaluation is asked for, checked before any work."""
+"""The options of an evaluation, checked before any work."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RULES = {  # option -> (reader, does its value fit, the rule in words, the next 
 
 @dataclass(frozen=True)
 class Options:
-    """Options of `slerlib.evaluate`, also as text or as papermill makes of text. Raises UserError outside the rules."""
+    """Options of `slerlib.evaluate`; all may be text, as from papermill. Raises UserError outside the rules."""
 
     setting: str = "demo"
     images: int = 0
@@ -57,7 +57,7 @@ class Options:
 
 
 def checked(name: str, value):
-    """The value of an option of RULES in its type. Raises UserError for one that breaks its rule."""
+    """The value of an option of RULES in its type. Raises UserError for a value that breaks the rule."""
     reader, fits, rule, step = RULES[name]
     with suppress(ValueError, TypeError, OverflowError):
         if fits(result := reader(value)):
@@ -80,7 +80,7 @@ def checked_tasks(classes) -> tuple[str, ...]:
 def checked_path(path, tasks: Iterable[str]):
     """A forced path: None, digits, a list or tensor, or a dictionary task -> path.
 
-    tasks: those that are scored; a dictionary may also name other degradations. Raises UserError for another key.
+    tasks: of the evaluation; a dictionary may also name other degradations. Raises UserError for another key.
     """
     if isinstance(path, int) and not isinstance(path, bool):  # papermill takes 01201120 for a number
         return str(path).zfill(LAYERS)

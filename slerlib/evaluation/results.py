@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 RESULTS, RECORD = "results.json", "run.json"
-NEEDED = (*KEYS, "psnr_input", "psnr")
+NEEDED = (*KEYS, "psnr_input", "psnr")  # columns that every run has
 NUMBER = (int, float, type(None))  # JSON has no infinity and no NaN: null
 #: Key of a results file or of its rows -> the types of its value; other keys may hold anything.
 FILE_TYPES = {"rows": list} | dict.fromkeys(("checkpoint", "data", "definition", "versions"), (dict, type(None)))
 ROW_TYPES = dict.fromkeys(KEYS, (str, int)) | dict.fromkeys((*SCORES, "margin", "seconds"), NUMBER)
 ROW_TYPES |= {"path": (str, type(None))}
-ASKED = ("setting", "root", "images", "severity", "seed", "crop", "noise", "path", "restored")  # of attrs
+OPTIONS = ("setting", "root", "images", "severity", "seed", "crop", "noise", "path", "restored")  # in attrs
 HOW = "Write one: slerlib eval CHECKPOINT --data DIR --setting demo --out results.json."
 
 
@@ -44,8 +44,8 @@ HOW = "Write one: slerlib eval CHECKPOINT --data DIR --setting demo --out result
 def save_results(table: DataFrame, path: str | os.PathLike) -> None:
     """Write results.json: rows, means per data set (and in them per task), average, missing, definition, versions, ...
 
-    `average` is null if a class of the setting is `missing`. Infinite and empty values are null. The file appears whole
-    or not at all. Raises UserError for a table without rows, and if the file cannot be written.
+    `average` is null if a class of the setting is `missing`. Infinite and empty values are null. The file is written
+    whole or not at all. Raises UserError for a table without rows, and if the file cannot be written.
     """
     means = summary(table)
     sets = {}
@@ -82,15 +82,15 @@ def json_values(value):
 
 @dataclass(frozen=True)
 class ScoredRun:
-    """An evaluation: its rows and what is known of how they were made."""
+    """An evaluation: its rows and the conditions under which they were made."""
 
-    where: str  # path, or words for one that was made just now
-    table: DataFrame  # rows and attrs as from `slerlib.evaluate`; an infinite PSNR is infinity again
-    record: dict = field(default_factory=dict)  # run.json of a report; empty where there is none
+    where: str  # path, or words for a table in memory
+    table: DataFrame  # rows and attrs as from `slerlib.evaluate`, with infinite PSNR
+    record: dict = field(default_factory=dict)  # run.json of a report, else empty
 
     @property
     def name(self) -> str:
-        """The checkpoint's name, or what stood in for one."""
+        """Name of the checkpoint, or of the folder of restored images, or "a function"."""
         about = self.table.attrs
         return (about.get("checkpoint") or {}).get("name") or about.get("restored") or "a function"
 
@@ -100,15 +100,15 @@ class ScoredRun:
         return (self.table.attrs.get("checkpoint") or {}).get("sha256")
 
     def conditions(self) -> dict[tuple[str, str], object]:
-        """(group, name) -> value of everything known that may move a score.
+        """(group, name) -> value of everything in the record that may change a score.
 
         Groups: checkpoint, setting, data, definition, versions; from a report's run.json also code and machine; and
-        training, the recipe, where the checkpoint of this hash is at hand.
+        training, the recipe, if the checkpoint of this hash is on this machine.
         """
         about, origin = self.table.attrs, self.record.get("provenance") or {}
         groups = {
             "checkpoint": about.get("checkpoint") or {},
-            "setting": {name: about[name] for name in ASKED if name in about},
+            "setting": {name: about[name] for name in OPTIONS if name in about},
             "data": {name: value for name, value in (about.get("data") or {}).items() if name != "name"},  # = root
             "definition": about.get("definition") or {},
             "versions": about.get("versions") or {},
@@ -120,7 +120,7 @@ class ScoredRun:
 
 
 def as_run(source: ScoredRun | DataFrame | str | os.PathLike) -> ScoredRun:
-    """A run from what a person has: a path (`read_run`) or a table that `slerlib.evaluate` returned."""
+    """A run from a path (`read_run`) or from a table that `slerlib.evaluate` returned."""
     if isinstance(source, (str, os.PathLike)):
         return read_run(source)
     if isinstance(source, ScoredRun):
@@ -153,7 +153,7 @@ def read_run(path: str | os.PathLike) -> ScoredRun:
 
 
 def _checked_file(file: Path) -> dict:
-    """The values of a results file. Raises UserError where they are not what `save_results` writes."""
+    """The values of a results file. Raises UserError for values that `save_results` does not write."""
     values = read_json(file, "A file of scores", ["rows"], HOW)
     _check_types(file, values, FILE_TYPES)
     for row in values["rows"] or [None]:
@@ -174,7 +174,7 @@ def _check_types(file: Path, values: dict, types: dict) -> None:
 
 
 def results_file(path: str | os.PathLike) -> Path:
-    """The results.json that a path means. Raises UserError if there is none."""
+    """The results.json at a path or in a folder. Raises UserError for a path without one."""
     path = Path(path)
     file = path / RESULTS if path.is_dir() else path
     if not file.is_file():
@@ -196,7 +196,7 @@ def _fault(path: Path, file: Path) -> str:
 
 
 def _record(file: Path) -> dict:
-    """run.json beside the results; empty where there is no such file, or another program's."""
+    """run.json beside the results; empty without such a file, and for one of another program."""
     try:
         record = read_json(file.parent / RECORD, "A record", ["name", "state"])
     except UserError:
@@ -209,9 +209,9 @@ def _record(file: Path) -> dict:
 
 
 def find_checkpoint(run: ScoredRun, first: str = "") -> Path | None:
-    """Folder of the checkpoint that was scored, recognised by the hash of its weights; None if it is not at hand.
+    """Folder of the checkpoint that was scored, recognised by the hash of its weights; None if it is not here.
 
-    first: a name or path to try first; then what the report was asked for, then the shipped checkpoint of that name.
+    first: a name or path to try first; then come the report's parameter and the shipped checkpoint of that name.
     """
     if run.sha256 is None:
         return None
@@ -226,8 +226,8 @@ def find_checkpoint(run: ScoredRun, first: str = "") -> Path | None:
 
 
 def _training(run: ScoredRun) -> dict:
-    """ "section.key" -> value of the recipe, defaults for what an older card lacks; empty without the checkpoint, and
-    for a recipe that this version does not know."""
+    """ "section.key" -> value of the recipe, with defaults for keys that an older card lacks; empty without the
+    checkpoint, and for a recipe with keys of another version."""
     folder = find_checkpoint(run)
     if folder is None:
         return {}
@@ -236,7 +236,5 @@ def _training(run: ScoredRun) -> dict:
         recipe = config.to_dict(config.from_dict(config.RunConfig, card.get("config", {})))
     except UserError:
         return {}
-    keys = {
-        f"{section}.{key}": value for section in ("model", "data", "train") for key, value in recipe[section].items()
-    }
-    return {"steps_done": card.get("steps_done")} | keys
+    keys = ((section, key) for section in ("model", "data", "train") for key in recipe[section])
+    return {"steps_done": card.get("steps_done")} | {f"{part}.{key}": recipe[part][key] for part, key in keys}

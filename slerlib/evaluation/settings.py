@@ -1,4 +1,4 @@
-"""Which data sets an evaluation scores: the published settings, and whatever lies below a folder.
+"""Which data sets an evaluation scores: the published settings, and the sets below any folder.
 
     chosen("data", "5")     # (its five columns as far as they are there, ["GoPro"])
 
@@ -38,7 +38,7 @@ class Column:
 
     dataset: str  # name in tables
     task: str  # "noise15", "rain", ...
-    items: tuple[Item, ...]  # not empty; those of a noise column with an `input` of None are degraded by synthesis
+    items: tuple[Item, ...]  # at least one; items without an `input`, of noise columns, are degraded by synthesis
 
 
 def column_title(name: str, task: str) -> str:
@@ -52,7 +52,7 @@ def chosen(root: str | os.PathLike, setting: str) -> tuple[list[Column], list[st
 
     root: folder in one of the layouts of `slerlib.data.layouts`. setting: a key of SETTINGS, or "pairs": every test set
     and every pair of folders below root; those with "train" in their path only if there is nothing else.
-    Raises UserError for a root without any, and for an image of a chosen set without a partner.
+    Raises UserError for a root without such sets, and for an image of a set to score without a partner.
     """
     if str(root) == "demo":
         raise UserError(
@@ -82,7 +82,7 @@ def chosen(root: str | os.PathLike, setting: str) -> tuple[list[Column], list[st
 
 
 def _need_pairs(data: DataFolder, sets: Sequence[ImageSet]) -> None:
-    """Raise UserError where all that would be scored are photographs of the user's own: under noise, not as pairs."""
+    """Raise UserError if all sets are the user's own photographs: they would be scored under noise, not as pairs."""
     own = [one for one in sets if one.name not in registry()]
     if sets and len(own) == len(sets) and not any(item.input for one in sets for item in one.items):
         count = sum(len(one.items) for one in sets)
@@ -94,7 +94,7 @@ def _need_pairs(data: DataFolder, sets: Sequence[ImageSet]) -> None:
 
 
 def _test_sets(data: DataFolder) -> list[ImageSet]:
-    """All but training sets; a set of the user's own is one only if its path names "train"."""
+    """All sets but those for training; an own set is for training only if its path names "train"."""
     filled = [one for one in data.sets if one.items]
     return [one for one in filled if one.split == "test" or not _for_training(data.root, one)] or filled
 
@@ -119,7 +119,7 @@ def _items(sets: Sequence[ImageSet], name: str, task: str) -> tuple[Item, ...]:
 
 
 def _no_faults(data: DataFolder, columns: Sequence[Column]) -> None:
-    """Raise UserError if an image was left out of a set that is going to be scored."""
+    """Raise UserError if an image was left out of a set to score."""
     folders = {path.parent for column in columns for item in column.items for path in (item.input, item.target) if path}
     faults = [problem for problem in data.problems if problem.kind in FATAL and problem.path.parent in folders]
     if faults:

@@ -4,16 +4,16 @@
     fig = slerlib.plots.gain_chart(table)
     fig.savefig("gain.png"); print(fig.alt_text)
 
-`alt_text` describes what the numbers show; notebooks and pages carry it as the picture's alt text. Functions of one
+`alt_text` describes the figure with its numbers; notebooks and pages use it as the picture's alt text. Functions of one
 panel take `ax`, to draw in a figure of yours. Read in this order:
 
     style.py      the one style: colours, sizes, how a figure shows itself
-    marks.py      what several figures draw: grids of numbers, means with intervals, pictures
+    marks.py      parts of several figures: grids of numbers, means with intervals, pictures
     pictures.py   pictures before and after, by severity, side by side
     scores.py     scores, differences of two runs, ablations, training curves
     angles.py     images among the anchors, angles
     routing.py    paths and expert usage
-    causal.py     what routes do to the picture
+    causal.py     the effect of routes on the picture
     sphere.py     maps and globes of embeddings
     cells.py      the regions of each layer's experts on such a map
 """

@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 def sphere_view(
     embedding_BD: Tensor, labels: Sequence[str], anchors_KD: Tensor, names: Sequence[str], ax: Axes | None = None
 ) -> Figure:
-    """Images and anchors on the sphere of degradations, projected to the plane that keeps most of the anchors' spread.
+    """Images and anchors on the sphere of degradations, projected to the plane with most of the anchors' variance.
 
     embedding_BD: trace.embedding, or several concatenated. labels: the degradation of each image.
     anchors_KD: model.router.anchors. names: trace.anchor_names.
-    The circle is the outline of the sphere. The figure states which part of the anchors' scatter the plane keeps. Two
+    The circle is the outline of the sphere. The figure states the share of the anchors' variance in the plane. Two
     points that are drawn close may be far apart: `angle_table` and `angle_bars` show their angles.
     """
     labels = labels_of(embedding_BD, labels, "image")
     anchors, points = (sphere.normalise(x.detach().cpu().double()) for x in (anchors_KD, embedding_BD))
     _, strength, axes_DD = torch.linalg.svd(anchors, full_matrices=False)
-    kept = (strength[:2].square().sum() / strength.square().sum()).item()
+    share = (strength[:2].square().sum() / strength.square().sum()).item()
     anchors_K2, points_B2 = (anchors @ axes_DD[:2].T).numpy(), (points @ axes_DD[:2].T).numpy()
     ax = canvas(ax, 6.1)
     turn = np.linspace(0, 2 * np.pi, 200)
@@ -60,7 +60,7 @@ def sphere_view(
         ax.legend([drawn[kind] for kind in others], others, title="no anchor", loc="lower right", handletextpad=0.2)
     ax.set(aspect="equal", xlim=(-1.55, 1.55), ylim=(-1.2, 1.2), xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
-    ax.set_xlabel(f"rings: anchors; filled: images; this plane keeps {kept:.0%} of the anchors' spread")
+    ax.set_xlabel(f"rings: anchors; filled: images; this plane holds {share:.0%} of the anchors' variance")
     angles = sphere.angle(points[:, None], anchors[None])
     nearest = Counter((label, names[k]) for label, k in zip(labels, angles.argmin(dim=1).tolist(), strict=True))
     words = "; ".join(f"{count} of {label} nearest to {name}" for (label, name), count in nearest.items())
@@ -68,7 +68,7 @@ def sphere_view(
 
 
 def _directions(points_K2: np.ndarray, least: float = 0.32) -> np.ndarray:
-    """(K,) directions of the points in radians, pushed apart until neighbours have `least` between them."""
+    """(K,) directions of the points in radians, moved until neighbours are at least `least` apart."""
     turns = np.arctan2(points_K2[:, 1], points_K2[:, 0])
     order = np.argsort(turns)
     for _ in range(200):
@@ -82,7 +82,7 @@ def _directions(points_K2: np.ndarray, least: float = 0.32) -> np.ndarray:
 
 @styled
 def angle_bars(angles_K: Tensor, names: Sequence[str], ax: Axes | None = None) -> Figure:
-    """How far one image lies from every anchor, in degrees: trace.anchor_angle[0] and trace.anchor_names."""
+    """Angles of one image to all anchors, in degrees: trace.anchor_angle[0] and trace.anchor_names."""
     names = labels_of(angles_K, names, "anchor")
     angles = [float(angle) for angle in angles_K]
     nearest = int(np.argmin(angles))

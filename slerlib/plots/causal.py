@@ -1,4 +1,4 @@
-"""Figures of what routes do to the picture: knock-out, exchanged paths, rules, walks on the sphere.
+"""Figures of the effect of routes on the picture: knock-out, exchanged paths, rules, walks on the sphere.
 
 Every function draws a table of `slerlib.analysis.causal` and returns a Figure with `alt_text`.
 "dB lost" is the PSNR of the own route minus that of the other: positive where the own route is better.
@@ -108,7 +108,7 @@ def rules_chart(table: DataFrame, degradation: str = "all", ax: Axes | None = No
 
 @styled
 def walk_chart(table: DataFrame, start: str, end: str) -> Figure:
-    """Along the arc from one anchor to another: the expert of each layer, and what that path does to each degradation.
+    """Along the arc from one anchor to another: the expert of each layer, and the gain of that path per degradation.
 
     table: from `slerlib.analysis.causal.geodesic_walk` with the same start and end. Bands: 95 % intervals,
     paired by image.

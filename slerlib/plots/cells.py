@@ -1,10 +1,10 @@
-"""Cells of the pins on a map of the sphere: for each layer, which expert the images of every region go to.
+"""Cells of the pins on a map of the sphere: for each layer and region, the expert that its images take.
 
     plots.cell_view(sphere_map, traces)              # the whole map, equal-area for a sphere
     plots.cell_view(sphere_map, traces, turn=120)    # a globe from one side
 
-Pins and their Voronoi cells lie on a sphere of many dimensions; no map can draw their borders. A place of the map has
-the colour of the expert that most of the images next to it take.
+Pins and their Voronoi cells lie on a sphere of many dimensions, so a map cannot show their borders. Each place of the
+map has the colour of the expert that most of the nearest images take.
 Legend: n images, L layers, E experts, m dimensions of the map, H W places of the picture.
 """
 
@@ -36,11 +36,11 @@ PLACES = 160  # places along the longer side of the picture
 
 @styled
 def cell_view(chart: Map, traces: Traces, turn: float | None = None) -> Figure:
-    """Eight small maps, one per layer, coloured by the expert that images next to each place take; stars are the pins.
+    """Eight small maps, one per layer, coloured by the expert that the nearest images take; stars are the pins.
 
     chart: from `make_map(traces, ...)`. turn: degrees by which a globe is turned, for a map on a sphere; None draws the
-    whole map. The number beside a layer's name is the share of images whose own expert is the one that their nearest
-    others on the map vote for: with 100 % the map keeps the cells apart, near chance its colours mean little.
+    whole map. The number beside a layer's name is the share of images that take the expert of most of their neighbours
+    on the map: at 100 % the map separates the cells, near chance its colours mean little.
     Raises UserError for traces of other images, of a network with one expert, and for a globe of a map of the plane.
     """
     from matplotlib.figure import Figure
@@ -109,7 +109,7 @@ def _cells(ax: Axes, draw_HW2: np.ndarray, cell_HW: np.ndarray, spots, took_n: n
 
 
 def _places(points: np.ndarray, pins: np.ndarray, turn: float | None):
-    """((H, W, 2) where to draw, (H, W, m) which place of the map that is, function: points -> (n, 2), in front)."""
+    """((H, W, 2) where to draw, (H, W, m) the places of the map there, function: points -> (n, 2), whether in front)."""
     if points.shape[1] == 2:
         marks = np.concatenate([points, pins.reshape(-1, 2)])
         low, high = marks.min(axis=0), marks.max(axis=0)
@@ -138,17 +138,17 @@ def _places(points: np.ndarray, pins: np.ndarray, turn: float | None):
 
 
 def _neighbours(points: np.ndarray, places: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """((P, k) numbers of the images nearest to each place, (P,) is one near); without places, the others of each image.
+    """((P, k) images nearest to each place, (P,) whether one is within NEAR); without places, neighbours of each image.
 
-    On a sphere the chord orders as the angle does. A place that is NaN, beside the globe, is near to none.
+    On a sphere the chord gives the same order as the angle. A place beside the globe is NaN and has no image near.
     """
     from sklearn.neighbors import NearestNeighbors
 
-    known = None if places is None else np.nan_to_num(places, nan=9.0)
-    away, near = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(points) - 1)).fit(points).kneighbors(known)
+    places = None if places is None else np.nan_to_num(places, nan=9.0)
+    away, near = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(points) - 1)).fit(points).kneighbors(places)
     return near, away[:, 0] <= NEAR * np.ptp(points, axis=0).max()
 
 
 def _vote(expert_n: np.ndarray, near: np.ndarray, experts: int) -> np.ndarray:
-    """(P,) the expert that most of the images in each row of `near` take, the lowest where several do."""
+    """(P,) the expert that most of the images in each row of `near` take, of several the lowest."""
     return (expert_n[near][..., None] == np.arange(experts)).sum(axis=1).argmax(axis=1)

@@ -1,6 +1,6 @@
-"""What several figures draw: numbers in a coloured grid, means with their intervals, pictures without axes.
+"""Parts of several figures: numbers in a coloured grid, means with their intervals, pictures without axes.
 
-Grids and means are drawn by seaborn, into axes that exist: nothing goes through pyplot.
+Seaborn draws grids and means into axes of ours, without pyplot.
 Legend: K degradations, L layers, E experts, C channels, H W pixels.
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def labels_of(rows: Sequence, labels: Sequence[str], what: str) -> list[str]:
-    """The labels as text. Raises UserError without rows, and where their numbers differ."""
+    """The labels as text. Raises UserError without rows, and for another number of labels than rows."""
     labels = [str(label) for label in labels]
     if not labels or len(labels) != len(rows):
         raise UserError(f"A figure needs at least one {what} and a label for each; got {len(rows)} and {len(labels)}.")
@@ -32,9 +32,9 @@ def labels_of(rows: Sequence, labels: Sequence[str], what: str) -> list[str]:
 
 
 def with_rows(table, what: str):
-    """The table. Raises UserError where it has no rows."""
+    """The table. Raises UserError for a table without rows."""
     if not len(table):
-        raise UserError(f"{what} needs a table with rows; got none. Check the images that it was made from.")
+        raise UserError(f"{what} needs a table with rows; this one is empty. Check the images that it was made from.")
     return table
 
 
@@ -75,7 +75,7 @@ def matrix(
 
 
 def slant(names: Sequence[str]) -> float:
-    """Inches of height that slanted names take above a matrix of the usual width; 0 where they fit as they are."""
+    """Inches of height that slanted names take above a matrix of the usual width; 0 if they fit without a slant."""
     longest = max(map(len, names))
     return 0.055 * longest if longest * len(names) > 66 else 0.0  # eight classes of up to 8 letters fit
 
@@ -123,7 +123,7 @@ def mean_marks(ax: Axes, rows: DataFrame, looks: Mapping[str, tuple[str, str, bo
 
 
 def row_labels(ax: Axes, labels: Sequence[str], xlabel: str, notes: Sequence[str] = (), head: str = "") -> None:
-    """A chart of one row per label: the label at the left, a note at the right, below `head`; light lines upright."""
+    """Axes of a chart with one row per label: the label at the left, a note at the right below `head`, a light grid."""
     beside = {"transform": ax.get_yaxis_transform(), "fontsize": style.SMALL + 0.5}
     for y, note in enumerate(notes):
         ax.text(1.02, y, note, va="center", weight="bold" if labels[y] == "average" else "normal", **beside)

@@ -1,4 +1,4 @@
-"""Figures of pictures: as they are, before and after, by severity, restored by two networks, damaged in one place.
+"""Figures of pictures: single, before and after, by severity, restored by two networks, damaged in one place.
 
 Legend: C channels, H W pixels, h w tokens.
 """
@@ -22,7 +22,7 @@ from .style import DPI, SMALL, WIDTH, finished, styled
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Public domain or CC0, and a part of each that shows what the degradation does: name, top and left of the part
+# Public domain or CC0, and a part of each that shows the degradation well: name, top and left of the part
 SHOWN = {
     "lowlight": ("coffee", 120, 180),
     "haze": ("astronaut", 0, 60),
@@ -69,10 +69,10 @@ def picture_row(pictures: Sequence[tuple[str, Tensor]]) -> Figure:
 def picture_grid(pictures: Sequence[tuple[str, Tensor, ...]], side: int = 256) -> Figure:
     """One row per picture: clean, degraded, restored, with the PSNR of the whole picture below.
 
-    pictures: (label, clean, degraded, restored), three (3, H, W) tensors in [0, 1] of one size; all rows may do without
-        restored, for a look before restoring.
-    side: at most so many pixels are shown, so that detail stays visible: from the middle of the width and a little
-        above that of the height, where faces are. The label stands at the left.
+    pictures: (label, clean, degraded, restored), three (3, H, W) tensors in [0, 1] of one size; restored may be missing
+        in all rows.
+    side: most pixels shown, so that detail stays visible: from the middle of the width, and above the middle of the
+        height, where faces often are. The label stands at the left.
     """
     labels_of(pictures, [row[0] for row in pictures], "picture")
     titles = ("clean", "degraded", "restored")[: len(pictures[0]) - 1]
@@ -131,8 +131,8 @@ def _bundled(side: int) -> list[tuple[str, Tensor]]:
 def side_by_side(pictures: Sequence[tuple[str, Tensor, Tensor, Tensor, Tensor]], side: int = 160) -> Figure:
     """One row per picture: clean, degraded, restored by A, restored by B; PSNR of the whole picture below.
 
-    pictures: from `slerlib.comparison.pictures.pictures`. Shown is the part of side x side pixels in which the squared
-    errors of A and B differ most, the same part in all four, so it overstates how different the whole pictures are.
+    pictures: from `slerlib.comparison.pictures.pictures`. All four show the same part of side x side pixels: the one in
+    which the squared errors of A and B differ most. It overstates how different the whole pictures are.
     Raises UserError without pictures.
     """
     if not pictures:
@@ -161,7 +161,7 @@ def _most_different_part(clean: Tensor, a: Tensor, b: Tensor, side: int) -> tupl
 
 @styled
 def guide_maps(shown: Mapping[str, tuple[Tensor, ...]]) -> Figure:
-    """Damage in one place and where the guide map answers: input, true place, guide change, local share of the gate.
+    """Damage in one place and the guide map's answer: input, true place, guide change, local share of the gate.
 
     shown: the second result of `slerlib.analysis.guide.guide_response`.
     """

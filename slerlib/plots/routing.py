@@ -32,8 +32,8 @@ def path_chart(paths: Sequence[str] | Tensor, labels: Sequence[str], ax: Axes | 
     """Which expert each degradation goes through at each of the 8 layers.
 
     paths: one per image, as strings such as "01201120" or a (B, 8) tensor. labels: the degradation of each image.
-    A row stands for all images with that label: number and colour of its most frequent expert, stronger the more of the
-    images agree, with their share below unless all do; at the right how many images take every one of these experts.
+    A row stands for all images with that label: number and colour of the most frequent expert, paler and with the share
+    of the images below where not all of them agree; at the right the number of images that take this whole path.
     """
     from matplotlib.patches import Rectangle
 
@@ -218,7 +218,7 @@ def hamming_matrix(distance_KK: np.ndarray, names: Sequence[str], layers: int = 
 
 @styled
 def severity_chart(table: DataFrame, experts: int = 3) -> Figure:
-    """From no damage to the worst: the share of layers on the path of clean images and on that of the degradation.
+    """By severity: the share of layers on the path of clean images and on that of the degradation.
 
     table: from `slerlib.analysis.sweeps.severity_table`; rows without a severity, of noise levels and clean, are left
         out. Bands: 95 % bootstrap intervals over photographs.

@@ -1,4 +1,4 @@
-"""Figures of scores: before and after, two runs, variants of the network, a training as it goes."""
+"""Figures of scores: before and after, two runs, variants of the network, the course of a training."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GAINS = {
     "restored": (style.BLUE, "o", True),
     "restored, worse than the input": (style.VERMILLION, "v", True),
 }
-DIFFERENCES = {  # looks of a mean difference: its interval lies right of 0, left of it, holds it; no interval
+DIFFERENCES = {  # marks of a mean difference whose interval lies above 0, lies below 0, or holds 0; without an interval
     "better": (style.BLUE, "D", True),
     "worse": (style.VERMILLION, "v", True),
     "not shown": (style.BLACK, "D", True),
@@ -39,8 +39,8 @@ DIFFERENCES = {  # looks of a mean difference: its interval lies right of 0, lef
 def gain_chart(table: DataFrame, ax: Axes | None = None) -> Figure:
     """Mean PSNR before and after, per degradation, with 95 % bootstrap intervals over images where there are enough.
 
-    table: from `slerlib.evaluate`. The gain at the right is the mean over the images, with its own, paired interval.
-    A degradation whose gain has an interval below 0 is drawn in another colour and with a triangle.
+    table: from `slerlib.evaluate`. The gain at the right is the mean over the images with its paired interval. If that
+    interval lies below 0, the degradation has another colour and a triangle.
     """
     import pandas as pd
     from matplotlib.lines import Line2D
@@ -147,11 +147,11 @@ def training_curves(log: DataFrame, validation: DataFrame | None = None) -> Figu
 
     if not len(log):
         raise UserError("A training curve needs a log with steps; got none. Wait for the first step.")
-    looks_taken = validation is not None and len(validation) > 0
-    fig = Figure((style.WIDTH, 5.2 if looks_taken else 2.8), dpi=style.DPI, layout="constrained")
-    top, *below = fig.subplots(1 + looks_taken, 1, sharex=True, squeeze=False)[:, 0]
+    validated = validation is not None and len(validation) > 0
+    fig = Figure((style.WIDTH, 5.2 if validated else 2.8), dpi=style.DPI, layout="constrained")
+    top, *below = fig.subplots(1 + validated, 1, sharex=True, squeeze=False)[:, 0]
     window = max(1, len(log) // 40)
-    # a mean over the turn of a stage would mix two losses
+    # within a stage: a mean over the change of stages would mix two losses
     smooth = log.groupby("stage", sort=False).loss.transform(lambda part: part.rolling(window, min_periods=1).mean())
     top.plot(log.step, log.loss, color=style.GREY, lw=0.6, alpha=0.5)
     seaborn.lineplot(x=log.step, y=smooth, units=log.stage, estimator=None, color=style.BLUE, lw=1.8, ax=top)
@@ -169,7 +169,7 @@ def training_curves(log: DataFrame, validation: DataFrame | None = None) -> Figu
     last = f"on average {log.loss.tail(window).mean():.3g} at the end"
     stages = ", ".join(f"{stage} from step {int(first)}" for stage, first in starts.items())
     text = f"Loss over {len(log)} steps, {last}; stages {stages}."
-    if looks_taken:
+    if validated:
         text += _held_out(below[0], validation)
     return finished(fig, text)
 

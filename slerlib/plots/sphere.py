@@ -36,7 +36,7 @@ NAMES = {"pca": "PCA", "umap_plane": "UMAP, plane", "umap_sphere": "UMAP, sphere
 
 @styled
 def map_view(chart: Map, labels: Sequence[str], names: Sequence[str] = ()) -> Figure:
-    """A map of the plane, or the whole sphere in Mollweide's equal-area projection, cut where it is emptiest.
+    """A map of the plane, or the whole sphere in Mollweide's equal-area projection, cut at its emptiest longitude.
 
     chart: from `make_map`. labels: the degradation of each image. names: trace.anchor_names, if anchors were placed.
     """
@@ -62,7 +62,7 @@ def map_view(chart: Map, labels: Sequence[str], names: Sequence[str] = ()) -> Fi
 
 @styled
 def globe_view(chart: Map, labels: Sequence[str], names: Sequence[str] = (), frames: int = 3) -> Figure:
-    """The sphere as a globe from `frames` sides, a whole turn in all; what lies behind is pale.
+    """The sphere as a globe from `frames` sides, a whole turn in all; points behind are pale.
 
     chart: from `make_map(..., "umap_sphere")`. Raises UserError for a map of the plane.
     """
@@ -98,7 +98,7 @@ def _labels(chart: Map, labels: Sequence[str], names: Sequence[str]) -> list[str
 
 
 def _paper(height: float):
-    """(figure, part to draw in); the strip below is kept for legend and quality."""
+    """(figure, part to draw in); the strip below is for legend and quality."""
     from matplotlib.figure import Figure
 
     fig = Figure((WIDTH, height), dpi=DPI)

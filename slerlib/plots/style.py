@@ -1,8 +1,8 @@
-"""The one style of the figures, their colours, and how they show themselves in Jupyter with a description.
+"""The style of all figures, their colours, and their display in Jupyter with a description.
 
-Colours are those of Okabe and Ito (2008), safe for the common colour blindnesses, and never the only carrier of
-meaning. Sizes are chosen so that text stays readable where a figure is shown 600 pixels wide. Nothing goes through
-pyplot: no figure stays open or is shown twice.
+Colours are those of Okabe and Ito (2008), safe for the common colour blindnesses; a marker, number or word always
+repeats the meaning of a colour. Text stays readable in a figure that is shown 600 pixels wide. The figures do not use
+pyplot, so that no figure stays open or is shown twice.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _drawing = threading.RLock()  # the settings of matplotlib belong to all threads
 
 
 def styled(draw):
-    """Run a drawing function in this module's style, whatever the person has set for their own figures."""
+    """Run a drawing function in this module's style, without the user's own matplotlib settings."""
 
     @functools.wraps(draw)
     def wrapper(*args, **kwargs):
@@ -71,7 +71,7 @@ def canvas(ax: Axes | None, height: float) -> Axes:
 
 
 def finished(fig: Figure, alt_text: str, kind: str = "png") -> Figure:
-    """The figure with its description, and with a way to show itself in Jupyter that keeps the description."""
+    """The figure with its description, which Jupyter stores as the alt text of the picture."""
     fig.alt_text, fig.kind = alt_text, kind
     fig._ipython_display_ = functools.partial(_show, fig)
     return fig
@@ -96,7 +96,7 @@ def _show(fig: Figure) -> None:
 def class_looks(names: Sequence[str], labels: Sequence[str]) -> dict[str, dict[str, str]]:
     """Marker and colour of every anchor's name, then of the labels that have no anchor.
 
-    A class of ours looks the same in every figure, whatever the others are; other names take what is left, in order.
+    A class of `CLASSES` looks the same in every figure; other names take the free looks in order.
     """
     places = {name: k for k, name in enumerate(CLASSES) if name in names}
     free = (k for k in itertools.count() if k not in places.values())

@@ -29,7 +29,7 @@ def grid(cfg: RunConfig, held_out: Sources, scenes: int, seed: int) -> Batches:
 
 
 @torch.no_grad()
-def embed(
+def embeddings(
     cfg: RunConfig, held_out: Sources, net: SLERIR, views: int, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(embeddings, labels, real or not) of context views of held-out scenes.

@@ -19,7 +19,7 @@ def finish_stage_a(run: Run) -> dict:
     """
     run.net.load_state_dict(run.ema.state_dict())
     learned = [p.clone() for p in run.net.router.parameters()] if run.keep_pins else []
-    z, labels, real = held_out.embed(run.cfg, run.held_out, run.net.eval(), 3, run.device)
+    z, labels, real = held_out.embeddings(run.cfg, run.held_out, run.net.eval(), 3, run.device)
     run.net.train()
     if not run.keep_anchors:
         _place_anchors(run.net, z, labels)
