@@ -1,5 +1,6 @@
 """README, documents and notebooks: short, linked, in the words of the glossary, with the numbers of the cards."""
 
+import ast
 import json
 import pkgutil
 import re
@@ -73,7 +74,21 @@ def test_plain_words(path):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "slerlib").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
 def test_plain_words_in_the_package(path):
-    assert not (found := re.findall(r".*\b(?:told|dear(?:er|est)?|contents)\b.*", path.read_text(), flags=re.I)), found
+    text, words = path.read_text(), "told|said|dear(?:er|est)?|peers?|spreads?|contents"
+    assert not (found := re.findall(rf".*\b(?:{words})\b.*", text, flags=re.I)), found
+    assert not (found := re.findall(r".*\b(?:is none|are none|none is|none are)\b.*", text)), found
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "slerlib").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_names_in_the_package_are_nouns(path):
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()) | ast.arg(arg=name):
+                names.add(name)
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                names.add(name)
+    assert not names & {"given", "found", "known", "kept", "told", "said", "spread", "peers"}
 
 
 @pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))

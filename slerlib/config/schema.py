@@ -178,7 +178,7 @@ class DataConfig:
     crop: int = 64  # side of the training crop
     severity: tuple[float, float] = (0.3, 1.0)  # drawn uniformly; noise classes have a fixed sigma instead
     clean_share: float = 0.05  # share of samples whose input is clean already; all other classes are equally frequent
-    anchor_scenes: int = 24  # photographs kept out of training, for the anchors
+    anchor_scenes: int = 24  # held-out photographs for the anchors
     real_share: float = 0.5  # of the samples of a class that has real pairs (promptir: in stage A); 0 = synthesis alone
     composite_share: float = 0.0  # of all samples: two or three degradations at once [ours]
     repeats: tuple[str, ...] = ()  # "NAME=N": how often a set, or every set of a task, counts; 1 without an entry

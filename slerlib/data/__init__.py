@@ -2,7 +2,7 @@
 
 Read in this order:
 
-    degrade.py     degrade(...): one or several degradations of a photograph; arguments.py checks what it is given
+    degrade.py     degrade(...): one or several degradations of a photograph; arguments.py checks its arguments
     weather.py     rain, snow, haze                        camera.py      noise, blur, low light, JPEG
     depth.py       synthetic depth for haze                scenes.py      the nine bundled photographs
     registry.py    the known sets (data/registry.toml)     layouts.py     folders -> sets of items

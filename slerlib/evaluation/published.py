@@ -31,7 +31,7 @@ def published(setting: str) -> DataFrame:
     """The published rows of a setting.
 
     Index: method. Columns: year, params, note, and for each column of the setting and the average a pair such
-    as "GoPro psnr" (dB) and "GoPro ssim"; NaN where no figure is known. For cdd11 the averages alone.
+    as "GoPro psnr" (dB) and "GoPro ssim"; NaN where no figure is published. For cdd11 only averages.
     Raises UserError for a setting without published figures.
     """
     import pandas as pd

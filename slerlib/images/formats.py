@@ -132,12 +132,12 @@ def _exif_bytes(im: Image.Image) -> bytes | None:
 
 def camera_data(exif: Image.Exif) -> Image.Exif:
     """What a camera or a person wrote, without the tags of a TIFF that describe the layout of its own file."""
-    kept = Image.Exif()
-    kept.update({tag: exif[tag] for tag in CAMERA_TAGS if tag in exif})
+    camera = Image.Exif()
+    camera.update({tag: exif[tag] for tag in CAMERA_TAGS if tag in exif})
     for tag in CAMERA_FOLDERS:
         values = exif.get_ifd(tag).items()
-        kept.get_ifd(tag).update({key: value for key, value in values if key != _POINTER})
-    return kept
+        camera.get_ifd(tag).update({key: value for key, value in values if key != _POINTER})
+    return camera
 
 
 def arguments(kind: str, meta: Meta) -> tuple[dict, list[str]]:

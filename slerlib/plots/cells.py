@@ -109,7 +109,7 @@ def _cells(ax: Axes, draw_HW2: np.ndarray, cell_HW: np.ndarray, spots, took_n: n
 
 
 def _places(points: np.ndarray, pins: np.ndarray, turn: float | None):
-    """((H, W, 2) where to draw, (H, W, m) the places of the map there, function: points -> (n, 2), whether in front)."""
+    """((H, W, 2) where to draw, (H, W, m) places of the map there, function: points -> (n, 2), whether in front)."""
     if points.shape[1] == 2:
         marks = np.concatenate([points, pins.reshape(-1, 2)])
         low, high = marks.min(axis=0), marks.max(axis=0)

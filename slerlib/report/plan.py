@@ -32,18 +32,18 @@ def available() -> dict[str, Path]:
 
 
 def find_sources(names: list) -> dict[str, Path]:
-    """Notebooks by report name. Raises UserError for a name that is no report and no notebook."""
-    known, sources = available(), {}
+    """Notebooks by report name. Raises UserError for a name that is neither a report nor a notebook."""
+    reports, sources = available(), {}
     for text in map(str, names):
         name = text.removeprefix("report_")
         if text == "all":
-            sources |= known
-        elif name in known:
-            sources[name] = known[name]
+            sources |= reports
+        elif name in reports:
+            sources[name] = reports[name]
         elif text.endswith(".ipynb") and Path(text).is_file():
             sources[Path(text).stem.removeprefix("report_")] = Path(text).resolve()
         else:
-            listed = ", ".join(known) or f"missing in {notebooks_folder()}"
+            listed = ", ".join(reports) or f"missing in {notebooks_folder()}"
             raise UserError(f"A report is one of: {listed}; or `all`, or the path of a notebook. Got {text!r}.")
     if not sources:
         raise UserError(f"{notebooks_folder()} has no report_*.ipynb. Give the path of a notebook instead.")
@@ -129,12 +129,12 @@ _READERS = {
 
 
 def make_plans(sources: dict[str, Path], params: dict) -> list[dict]:
-    """Parameters, hashes and key of every notebook, settled before the first one starts.
+    """Parameters, hashes and key of every notebook, computed before the first one starts.
 
-    Raises UserError for a parameter that no notebook has, that has another type, or that names what does not exist.
+    Raises UserError for a parameter that no notebook has, that has another type, or names a file that does not exist.
     """
-    known = {name: declared(source) for name, source in sources.items()}
-    kinds = {key: item["type"] for items in known.values() for key, item in items.items()}
+    items_of = {name: declared(source) for name, source in sources.items()}
+    kinds = {key: item["type"] for items in items_of.values() for key, item in items.items()}
     if unknown := [key for key in params if key not in kinds]:
         listed = ", ".join(f"{key} ({kind})" for key, kind in kinds.items()) or "none"
         raise UserError(f"Unknown report parameter {unknown[0]!r}. The parameters of {', '.join(sources)}: {listed}.")
@@ -142,9 +142,9 @@ def make_plans(sources: dict[str, Path], params: dict) -> list[dict]:
     versions = provenance.versions(provenance.SCORING_PACKAGES)
     plans = []
     for name, source in sources.items():
-        own = {key: typed(key, params[key], item["type"]) for key, item in known[name].items() if key in params}
-        values = {key: item["default"] for key, item in known[name].items()} | own
-        if values.get("run_a") and values.get("run_b"):  # nothing is scored: what was not asked for plays no part
+        own = {key: typed(key, params[key], item["type"]) for key, item in items_of[name].items() if key in params}
+        values = {key: item["default"] for key, item in items_of[name].items()} | own
+        if values.get("run_a") and values.get("run_b"):  # scores are read: defaults of data have no effect
             values |= {key: "" for key in (*CHECKPOINTS, "data") if key in values and key not in own}
         hashes = _resolve_paths(values) | {"source_sha256": _source_hash(source)}
         key = hashlib.sha256(json.dumps([values, hashes, code, versions], sort_keys=True).encode()).hexdigest()[:8]
@@ -163,7 +163,7 @@ def _resolve_paths(values: dict) -> dict:
     """Make checkpoints, runs and `data` independent of the current folder, and hash what they name.
 
     Raises UserError when one does not exist. The bundled photographs (`demo`) belong to installed packages whose
-    versions are part of the key. Where both runs are given, checkpoints and data may be empty: looked for, not needed.
+    versions are part of the key. With both runs, checkpoints and data may be empty: they are optional.
     """
     hashes = {"checkpoint_sha256": None, "data_sha256": None}
     runs = {name: values[name] for name in RUNS if values.get(name)}

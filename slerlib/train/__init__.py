@@ -10,7 +10,7 @@ Read in this order:
     run.py            the state of a training, and its one step
     objectives.py     which losses each stage adds up
     losses.py         the losses themselves: the sphere, the restoration
-    held_out.py       photographs kept out of training: anchors, validation
+    held_out.py       held-out photographs: anchors, validation
     stages.py         what each stage trains, its rates and its random draws
     batches.py        the batches of each stage
     parts.py          a batch in parts

@@ -1,4 +1,4 @@
-"""The scenes kept out of training: embeddings for the anchors, and PSNR while the training runs."""
+"""The held-out scenes: embeddings for the anchors, and PSNR while the training runs."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """One process at a time in a folder. The system frees the lock when its holder ends, however it ends.
 
-Whether a training runs is asked of that lock: a process number may be given to another process, and clocks may step.
+Whether a training runs is asked of that lock: the system may reuse a process number, and clocks may step.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
     python -m slerlib train tiny --out runs/tiny --overwrite        begin anew, in place of what runs/tiny holds
     torchrun --nproc_per_node 8 -m slerlib train base --data DIR    one process per GPU; docs/training.md has more
 
-A  encoder + SUDE loss; at its end the anchors (class means on scenes kept out of training, or the corners of
+A  encoder + SUDE loss; at its end the anchors (class means on held-out scenes, or the corners of
    a simplex that `model.sude=anchored` fixed before) and the pins between them
 B  experts, shared convolutions, guide convolution and injections; everything upstream of z is frozen
 C  encoder too, at a tenth of the rate, + 0.1 SUDE; pins only where `train.learn_pins` is on

@@ -30,8 +30,8 @@ JITTER = 0.2  # of the colour channels of half of the others: a warm light is no
 def join(cfg: RunConfig, sources: Sources, init) -> tuple[RunConfig, Sources, str]:
     """(configuration with the classes of the data, data with photographs to replay on, what was chosen and why)."""
     net = None if init is None else checkpoint.load_net(init)[0]
-    known = cfg.model.classes
-    if net is not None and net.cfg.classes[: len(known)] == known:  # own classes of an earlier training
+    classes = cfg.model.classes
+    if net is not None and net.cfg.classes[: len(classes)] == classes:  # own classes of an earlier training
         cfg = replace(cfg, model=replace(cfg.model, classes=net.cfg.classes, own_classes=net.cfg.own_classes,
                                          experts=cfg.model.experts + net.cfg.own_classes))  # fmt: skip
     tasks = dict.fromkeys(s.task for s in sources if s.task not in (CLEAN, *CLASSES) and "+" not in s.task)
