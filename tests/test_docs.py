@@ -101,6 +101,12 @@ def test_names_and_commands_in_the_text_exist(path):
     assert known and commands <= known, commands - known
 
 
+def test_choices_name_files_of_the_package():
+    named = [name for row in rows((ROOT / "docs/choices.md").read_text())[2:] for name in row[4].split(", ")]
+    assert len(named) > 20
+    assert not [name for name in named if not (ROOT / "slerlib" / name.strip("`")).is_file()]
+
+
 def test_the_drawing_is_what_its_script_makes(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "docs")
     import architecture

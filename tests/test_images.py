@@ -568,3 +568,27 @@ def test_what_is_a_picture(tmp_path):
         (tmp_path / name).write_bytes(b"no picture" if name != "empty" else b"")
     others = {path.name for path in tmp_path.iterdir() if not is_picture(path)}
     assert others == {"notes.txt", "film.mp4", "paper.pdf", "numbers.csv", "empty"}
+
+
+# --- what a TIFF states about its own file ---
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_a_tiff_without_a_resolution_gets_no_resolution(tmp_path, compression):
+    Image.fromarray(noise(24, 32, 3)).save(tmp_path / "in.tif", compression=compression)
+    for name in ("out.tif", "out.png", "out.jpg"):
+        back, meta = round_trip(tmp_path / "in.tif", tmp_path / name)
+        assert meta.dpi is None and (back.info.get("dpi") is None or name == "out.tif")
+    with Image.open(tmp_path / "out.tif") as back:
+        assert back.tag_v2.get(296) != 2  # a unit of resolution that is inches
+
+
+@pytest.mark.parametrize("text, stays", [('{"shape": [2, 24, 32, 3]}', False), ("ImageJ=1.5\nimages=2\n", False),
+                                         ("A street in the rain", True)])  # fmt: skip
+def test_a_description_of_the_layout_of_the_old_file_goes(tmp_path, text, stays):
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(tmp_path / "in.tif", noise(24, 32, 3, dtype=np.uint16), photometric="rgb", description=text,
+                     metadata=None)  # fmt: skip
+    back, _ = round_trip(tmp_path / "in.tif", tmp_path / "out.tif")
+    with tifffile.TiffFile(tmp_path / "out.tif") as file:
+        assert file.pages[0].description == (text if stays else "")

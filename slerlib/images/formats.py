@@ -67,6 +67,7 @@ UNREADABLE = ".heic .heif .hif .avif .jxl .dng .cr2 .cr3 .nef .arw .raf .orf .rw
 LONGEST = 65_000  # bytes of one kind of data in a JPEG file, whose segments have at most 65,533
 
 CAMERA_TAGS = (270, 271, 272, 305, 306, 315, 33432)  # description, maker, model, software, date, artist, copyright
+LAYOUTS = ('{"shape"', "ImageJ=")  # descriptions by tifffile and ImageJ: axes and number of pages of the old file
 CAMERA_FOLDERS = (0x8769, 0x8825)  # exposure and the like, place
 _POINTER = 40965  # in the folder of the exposure: a place in the old file
 _PNG_CHUNKS = {
@@ -99,7 +100,8 @@ def carried(im: Image.Image) -> dict:
     """The fields of `Meta` for what travels with the pixels of a PIL image."""
     info, dpi = im.info, None
     try:
-        dpi = tuple(float(value) for value in info["dpi"])
+        if im.format != "TIFF" or 282 in im.tag_v2:  # Pillow gives 1 dpi to a TIFF without a resolution
+            dpi = tuple(float(value) for value in info["dpi"])
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         pass  # no resolution, or a damaged one
     text = {
@@ -134,6 +136,8 @@ def camera_data(exif: Image.Exif) -> Image.Exif:
     """What a camera or a person wrote, without the tags of a TIFF that describe the layout of its own file."""
     camera = Image.Exif()
     camera.update({tag: exif[tag] for tag in CAMERA_TAGS if tag in exif})
+    if str(camera.get(270, "")).startswith(LAYOUTS):
+        del camera[270]
     for tag in CAMERA_FOLDERS:
         values = exif.get_ifd(tag).items()
         camera.get_ifd(tag).update({key: value for key, value in values if key != _POINTER})

@@ -10,10 +10,9 @@ Read in this order:
     blocks.py     the two kinds of block: NAF and Restormer
     experts.py    a stage: three experts, each image through one
     network.py    SLERIR: all of it
-    own.py        the gates of own classes, which join trained weights
+    own.py        the gates of own classes: a class of own pairs joins a trained network
 
     paths.py      paths in any form -> expert numbers, and as digits
-    own.py        a class of own pairs joins a trained network
     wrappers.py   the network behind torch.compile, DataParallel, ...
     export.py     a network along one path outside slerlib: torch.export and ONNX
 """
