@@ -9,7 +9,7 @@ import trainings
 from slerlib import SLERIR, UserError, config, evaluate, sphere
 from slerlib.data.degrade import NOISE_CLASSES
 from slerlib.data.loader import Batches
-from slerlib.data.plan import plan
+from slerlib.data.plan import epoch_plan
 from slerlib.model.router import Router
 from slerlib.train import held_out, loop, losses, objectives, stages
 from slerlib.train.run import Run
@@ -50,7 +50,7 @@ def test_composites_take_their_share_and_are_two_or_three_kinds(photographs):
         several = batch["parts"].sum(1) > 1
         assert torch.equal(batch["label"] == K, several) and not batch["real"][several].any()
         assert bool((batch["degraded"][several] - batch["clean"][several]).abs().amax((1, 2, 3)).gt(0.02).all())
-    rows = plan(found)
+    rows = epoch_plan(found)
     assert sum(row["share"] for row in rows) == pytest.approx(1)
 
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from slerlib import config
 from slerlib.data.decode import Cache, Files
-from slerlib.data.likeness import pictures, small_copy
+from slerlib.data.likeness import picture_numbers, small_copy
 from slerlib.data.sources import CLEAN, Source, Sources
 from slerlib.train import held_out, loop
 from slerlib.train.run import Run
@@ -81,9 +81,9 @@ def test_inputs_of_one_clean_image_stay_together(tmp_path):
 def test_pictures_are_told_apart():
     copies = [scene(0), scene(1), brighter(scene(0)), scene(2), scene(0).flip(1), scene(1)]
     flat = [torch.full((3, 40, 40), value, dtype=torch.uint8) for value in (7, 7)]
-    found = pictures([small_copy(x.numpy()) for x in copies + flat])
+    found = picture_numbers([small_copy(x.numpy()) for x in copies + flat])
     assert found[0] == found[2] and found[1] == found[5] and len(set(found.tolist())) == 6
-    assert pictures([]).tolist() == []
+    assert picture_numbers([]).tolist() == []
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from slerlib import UserError, config
 from slerlib.data import layouts, promptir
 from slerlib.data.decode import Cache, Files, decoded
 from slerlib.data.loader import Batches
-from slerlib.data.plan import plan, samples_per_epoch, table
+from slerlib.data.plan import epoch_plan, samples_per_epoch, table
 from slerlib.data.sources import CLEAN, Pool, Source, Sources
 from slerlib.images import Meta, read_image, write_image
 
@@ -87,7 +87,7 @@ def test_published_settings_count_what_the_peers_count(name, total):
     sets = [of_size("BSD400", CLEAN, 400), of_size("WED", CLEAN, 4744)]
     sets += [of_size(task, task, count) for task, count in sizes.items()]
     sources = Sources(sets, "made up").with_repeats(cfg.data.repeat_counts())
-    rows = plan(Batches(sources, cfg.model.classes, cfg.data, 256, 32, 0))
+    rows = epoch_plan(Batches(sources, cfg.model.classes, cfg.data, 256, 32, 0))
     assert samples_per_epoch(rows) == total
     by_set = {row["set"]: round(row["samples"]) for row in rows}
     assert by_set["BSD400"] + by_set["WED"] == 5144 * 9 and by_set["rain"] == 24000
@@ -98,7 +98,7 @@ def test_published_settings_count_what_the_peers_count(name, total):
 
 def test_the_plan_is_what_is_drawn():
     data = batches(mixed(), repeats=("rain=3",))
-    rows = {row["set"]: row for row in plan(data)}
+    rows = {row["set"]: row for row in epoch_plan(data)}
     seen = np.array(sum((values(data[step]) for step in range(40)), []))
     assert sum(row["share"] for row in rows.values()) == pytest.approx(1)
     assert rows["myrain"]["share"] == pytest.approx(np.isin(seen, range(200, 204)).mean(), abs=1e-9)
@@ -194,7 +194,7 @@ def test_promptir_draws_by_repeats():
     seen = np.array(sum(map(values, epoch), []))
     assert torch.bincount(label).tolist() == [60, 60, 100]
     assert np.unique(seen, return_counts=True)[1].tolist() == [20] * 6 + [25] * 4
-    assert samples_per_epoch(plan(data)) == 44
+    assert samples_per_epoch(epoch_plan(data)) == 44
     with pytest.raises(UserError, match="has nothing for them"):
         batches(Sources([clean()], "made up"), classes=("rain", "blur"), protocol="promptir")
 

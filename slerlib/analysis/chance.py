@@ -72,7 +72,8 @@ def as_routes(traces, labels: Sequence[str] | None = None, scenes=None, experts:
     if table is not None:
         labels = table["label"] if labels is None else labels
         scenes = table["scene"] if scenes is None else scenes
-    parts = list(traces) if isinstance(traces, (list, tuple)) and hasattr((*traces, 0)[0], "path") else [traces]
+    several = isinstance(traces, list | tuple) and traces and hasattr(traces[0], "path")
+    parts = traces if several else [traces]
     path = np.concatenate([as_array(getattr(part, "path", part)) for part in parts])
     if experts is None:
         similarity = getattr(parts[0], "similarity", None)

@@ -28,7 +28,7 @@ from ..files import save_arrays, sha256_of
 from ..model.router import Trace
 from .chance import as_array, seeded_rows
 from .store import Traces
-from .trace import Cache, cache_folder, keep
+from .trace import CachePath, cache_folder, keep
 
 METHODS = ("pca", "umap_plane", "umap_sphere")
 NEIGHBOURS = 15  # of umap, and of every quality number
@@ -78,7 +78,7 @@ def embed(traces: Points, method: str = "pca", seed: int | None = 0) -> np.ndarr
 
 
 def make_map(
-    traces: Points, method: str = "pca", seed: int | None = 0, *, measure: bool = True, cache: Cache = None
+    traces: Points, method: str = "pca", seed: int | None = 0, *, measure: bool = True, cache: CachePath = None
 ) -> Map:
     """`embed` with anchors and pins placed in the same fit, quality numbers, and a cache.
 

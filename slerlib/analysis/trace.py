@@ -47,7 +47,7 @@ FIXED = ("noise15", "noise25", "noise50", "clean")  # tasks that a severity does
 BELOW = ("checkpoint.py", "config", "data", "errors.py", "evaluation", "files.py", "images", "inference", "model")
 BELOW += ("provenance.py", "sharding.py", "sphere.py")
 
-Cache = str | os.PathLike | bool | None  # folder; None: $SLERLIB_CACHE or the folder of the person; False: no cache
+CachePath = str | os.PathLike | bool | None  # folder; None: $SLERLIB_CACHE or the folder of the person; False: no cache
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Grid:
 
 def collect(
     model: SLERIR, cases: Grid | Iterable[Case | LoadedCase], *, restore: bool = True,
-    views: Sequence[str] = ("image",), side: int = 128, batch: int = 16, cache: Cache = None, progress: bool = False
+    views: Sequence[str] = ("image",), side: int = 128, batch: int = 16, cache: CachePath = None, progress: bool = False
 ) -> Traces:  # fmt: skip
     """One pass over a data set: encode every image, and restore it if asked to.
 
@@ -234,7 +234,7 @@ def _key(network: str, part: Grid, options: dict) -> str:
     return hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def cache_folder(cache: Cache = None) -> Path:
+def cache_folder(cache: CachePath = None) -> Path:
     """`cache` if it is a folder, else $SLERLIB_CACHE, else ~/.cache/slerlib."""
     if isinstance(cache, (str, os.PathLike)):
         return Path(cache)

@@ -25,7 +25,7 @@ def examine(checkpoint: str = "tiny", say=print) -> int:
     """
     checks = {
         "python": _python, "torch": _torch, "device": _device, "dtype": _dtype, "threads": _threads,
-        "packages": _packages, "checkpoint": lambda: _checkpoint(checkpoint), "restore": lambda: _restored(checkpoint),
+        "packages": _packages, "checkpoint": lambda: _checkpoint(checkpoint), "restore": lambda: _example(checkpoint),
         "disk": _disk,
     }  # fmt: skip
     faults = []
@@ -110,7 +110,7 @@ def _checkpoint(name: str) -> str:
     return f"{name}: {weights.parent}, {size}, sha256 as its card states"
 
 
-def _restored(name: str) -> str:
+def _example(name: str) -> str:
     from ..data.scenes import photographs
     from ..inference.load import load
     from ..inference.restore import restore

@@ -18,7 +18,7 @@ import numpy as np
 
 from .layouts import DataFolder, ImageSet, Problem, missing_sets, recognise
 from .likeness import SAME, correlation, near, phash
-from .probe import Group, Probe, probe_group
+from .probe import Probe, SceneFiles, probe_group
 from .problems import ERRORS, MEANING, check_allowed, is_error, too_few
 from .registry import LAYOUTS, registry
 from .twins import looks_paired
@@ -68,16 +68,16 @@ def check(root, allow: Collection[str] = (), progress: bool = False, workers: in
     return Report(data, tuple(problems), frozenset(allow))
 
 
-def _groups(sets: tuple[ImageSet, ...]) -> list[Group]:
+def _groups(sets: tuple[ImageSet, ...]) -> list[SceneFiles]:
     """One group for each clean image, with all inputs that belong to it."""
     inputs: dict[Path, dict[Path, None]] = {}
     dark = {item.target for images in sets if images.task == "lowlight" for item in images.items}
     for item in (item for images in sets for item in images.items):
         inputs.setdefault(item.target, {}).update({item.input: None} if item.input else {})
-    return [Group(target, tuple(files), target in dark) for target, files in inputs.items()]
+    return [SceneFiles(target, tuple(files), target in dark) for target, files in inputs.items()]
 
 
-def _probe_all(groups: list[Group], progress: bool, workers: int | None) -> Iterator:
+def _probe_all(groups: list[SceneFiles], progress: bool, workers: int | None) -> Iterator:
     """Threads are enough: Pillow decodes without holding Python's lock."""
     from tqdm import tqdm
 

@@ -58,7 +58,7 @@ def correlation(a_HW: np.ndarray, b_HW: np.ndarray) -> float:
     return float((a * b).sum() / scale) if min(a.std(), b.std()) > 1 else 0.0
 
 
-def pictures(small: Sequence[np.ndarray]) -> np.ndarray:
+def picture_numbers(small: Sequence[np.ndarray]) -> np.ndarray:
     """(N,) number of the picture that each small copy shows; a flat copy counts as a picture of its own."""
     clear = np.flatnonzero([copy.std() > 1 for copy in small])
     hashes = np.array([phash(small[n]) for n in clear], np.uint64)

@@ -15,7 +15,7 @@ from .loader import Batches
 from .sources import CLEAN, Source
 
 
-def plan(batches: Batches) -> list[dict]:
+def epoch_plan(batches: Batches) -> list[dict]:
     """One dict per set with the columns above; shares add up to 1. `batches` are restoration batches."""
     sets = batches.sources.sets
     if batches.entries is None:

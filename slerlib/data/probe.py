@@ -34,7 +34,7 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class Group:
+class SceneFiles:
     """A clean image and all inputs that belong to it: each is decoded once."""
 
     target: Path
@@ -42,7 +42,7 @@ class Group:
     aligned: bool  # whether the pairs are to be compared for alignment
 
 
-def probe_group(group: Group) -> tuple[list[Probe], list[tuple[Path, tuple[int, int], float, float]]]:
+def probe_group(group: SceneFiles) -> tuple[list[Probe], list[tuple[Path, tuple[int, int], float, float]]]:
     """(one Probe per file, the target first; (input, shift in pixels, correlation there, correlation unshifted))."""
     target, clean = probe(group.target, full=group.aligned)
     probes, shifts = [target], []

@@ -27,7 +27,7 @@ from ..errors import UserError
 from ..files import name_bytes
 from .decode import GIB, Cache, Files, look_at
 from .degrade import DEGRADATIONS, MADE
-from .likeness import SIDE, pictures, small_copy
+from .likeness import SIDE, picture_numbers, small_copy
 from .problems import SCENES
 
 ENDS = 1 << 16  # bytes at each end of a file by which it is recognised
@@ -241,7 +241,7 @@ class Sources:
         if len(self.sets) > 1:
             firsts = [(s.targets, group[0]) for s, groups in zip(self.sets, scenes, strict=True) for group in groups]
             with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-                shown = pictures(list(pool.map(lambda first: _small(*first), firsts)))
+                shown = picture_numbers(list(pool.map(lambda first: _small(*first), firsts)))
         return scenes, np.split(shown, ends[:-1])
 
     def fingerprint(self) -> str:

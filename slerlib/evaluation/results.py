@@ -34,7 +34,7 @@ NUMBER = (int, float, type(None))  # JSON has no infinity and no NaN: null
 FILE_TYPES = {"rows": list} | dict.fromkeys(("checkpoint", "data", "definition", "versions"), (dict, type(None)))
 ROW_TYPES = dict.fromkeys(KEYS, (str, int)) | dict.fromkeys((*SCORES, "margin", "seconds"), NUMBER)
 ROW_TYPES |= {"path": (str, type(None))}
-OPTIONS = ("setting", "root", "images", "severity", "seed", "crop", "noise", "path", "restored")  # in attrs
+CONDITIONS = ("setting", "root", "images", "severity", "seed", "crop", "noise", "path", "restored")  # in attrs
 HOW = "Write one: slerlib eval CHECKPOINT --data DIR --setting demo --out results.json."
 
 
@@ -108,7 +108,7 @@ class ScoredRun:
         about, origin = self.table.attrs, self.record.get("provenance") or {}
         groups = {
             "checkpoint": about.get("checkpoint") or {},
-            "setting": {name: about[name] for name in OPTIONS if name in about},
+            "setting": {name: about[name] for name in CONDITIONS if name in about},
             "data": {name: value for name, value in (about.get("data") or {}).items() if name != "name"},  # = root
             "definition": about.get("definition") or {},
             "versions": about.get("versions") or {},
