@@ -345,6 +345,15 @@ def test_pairs_of_unknown_names_are_refused_and_folders_of_a_camera_are_not(tmp_
         assert len(Sources.of(tmp_path / name, allow=["looks-paired"])) in (6, 12)
 
 
+def test_a_few_edited_pictures_and_bursts_in_a_folder_of_photographs_are_no_pairs(tmp_path):
+    for number in range(12):
+        save(tmp_path / f"IMG_{number}.png", picture(number))
+    save(tmp_path / "IMG_3_edit.png", soft(picture(3)))
+    for number in range(2):
+        save(tmp_path / f"IMG_5_{number}.png", soft(picture(5)))
+    assert looks(tmp_path) == [] and len(Sources.of(tmp_path)) == 15
+
+
 def test_check_and_training_agree_on_too_few_photographs(tmp_path):
     for number in range(4):
         assert number == 0 or not check(tmp_path).ok

@@ -417,6 +417,36 @@ def test_a_list_names_pairs_of_any_name(tmp_path):
     assert counts(alone) == {("a", "own", "test"): 1} and alone.layout == "list"
 
 
+@pytest.mark.parametrize("form", ["x/{}.png", "./x/{}.png", "../y/x/{}.png", "ROOT/x/{}.png", "../out [1]/{}.png"])
+@pytest.mark.parametrize("star", [True, False])
+def test_a_list_takes_paths_of_every_form_and_of_other_places(form, star, tmp_path):
+    tree(tmp_path, "y/x/1_a.png y/x/1_b.png y/x/2_a.png y/x/2_b.png")
+    (tmp_path / "out [1]").mkdir()
+    for file in (tmp_path / "y/x").iterdir():
+        (tmp_path / "out [1]" / file.name).touch()
+    form = form.replace("ROOT", str(tmp_path / "y"))
+    rows = [f"{form.format(f'{n}_a')},{form.format(f'{n}_b')},scanner\n" for n in (["*"] if star else "12")]
+    for folder in ("y", "lists"):  # the second has no image itself
+        if folder == "y" or form.startswith(("..", "/")):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / "pairs.csv").write_text("input,target,task\n" + "".join(rows))
+            (found,) = recognise(tmp_path / folder).sets
+            pairs = {item.input.name: item.target.name for item in found.items}
+            assert found.task == "scanner" and pairs == {"1_a.png": "1_b.png", "2_a.png": "2_b.png"}
+            assert all(item.target.is_file() and ".." not in item.name for item in found.items)
+
+
+def test_the_task_of_a_list_is_a_class_as_that_of_a_folder(tmp_path):
+    tree(tmp_path, "a/1.png b/1.png")
+    tasks = {"Rain": "rain", "clean": "clean-pairs", "noise": "noise-pairs", "old, 2=3": "old_2_3",
+             "low light": "lowlight", "rain+haze": "rain+haze", "deblurring": "blur", "scanner": "scanner"}  # fmt: skip
+    for task, label in tasks.items():
+        (tmp_path / "pairs.csv").write_text(f'input,target,task\na/1.png,b/1.png,"{task}"\n')
+        assert [(s.task, s.paired) for s in recognise(tmp_path).sets] == [(label, True)]
+    (tmp_path / "pairs.csv").write_text("input,target,task\n,b/1.png,rain\n")  # a clean photograph, whatever its task
+    assert [s.task for s in recognise(tmp_path).sets] == ["noise"]
+
+
 @pytest.mark.parametrize(
     "name, text, pattern",
     [

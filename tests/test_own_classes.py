@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from trainings import SMALL
+from trainings import SMALL, write_photographs
 
 from slerlib import UserError, config, load, restore, sphere
 from slerlib.config import CLASSES
 from slerlib.data.scenes import photographs
 from slerlib.model.router import Router
-from slerlib.train import own_classes
+from slerlib.train import own_classes, stages
 from slerlib.train.loop import train
 
 QUICK = ["data.crop=32", "train.batch=4", "train.steps=2"]
@@ -109,6 +109,63 @@ def test_it_resumes_and_a_second_class_joins_the_first(scanner, tmp_path):
     before = (run / "model.safetensors").read_bytes()
     tuned(root, run, init=scanner, resume=True)
     assert (run / "model.safetensors").read_bytes() == before
+
+
+def test_weights_with_own_classes_and_data_without_them(scanner, tmp_path):
+    data = write_photographs(tmp_path / "data")
+    with pytest.raises(UserError, match=r"scanner.*has no pairs of these classes.*train\.own_only=false"):
+        tuned(data, tmp_path / "run", init=scanner)
+    run = tuned(data, tmp_path / "run", "train.own_only=false", "train.stage_a=0.5", init=scanner)
+    net, first = load(run, "cpu"), load(scanner, "cpu")
+    assert torch.equal(net.router.anchors, first.router.anchors) and net.cfg.classes == first.cfg.classes
+    assert any(not torch.equal(v, first.state_dict()[k]) for k, v in net.state_dict().items() if "encoder" in k)
+
+
+def test_anchors_of_own_classes_stay_when_stage_a_is_resumed(scanner, tmp_path, monkeypatch):
+    data = write_photographs(tmp_path / "data")
+    values = ["train.own_only=false", "train.stage_a=0.5", "train.save_every=1"]
+    monkeypatch.setattr(stages, "stage_of", lambda step, t, of=stages.stage_of: 1 / 0 if step == 2 else of(step, t))
+    with pytest.raises(ZeroDivisionError):
+        tuned(data, tmp_path / "run", *values, "train.steps=4", init=scanner)
+    monkeypatch.undo()
+    run = tuned(data, tmp_path / "run", *values, "train.steps=4", init=scanner, resume=True)
+    assert torch.equal(load(run, "cpu").router.anchors, load(scanner, "cpu").router.anchors)
+
+
+def test_own_classes_have_no_stage_a(tmp_path):
+    with pytest.raises(UserError, match=r"scanner.*stage A trains the encoder.*train\.stage_a=0\.5"):
+        tuned(pairs(tmp_path / "data"), tmp_path / "run", "train.stage_a=0.5")
+
+
+def test_pairs_that_own_classes_leave_aside_are_an_error_unless_allowed(tmp_path, capsys):
+    root = pairs(pairs(tmp_path / "data"), "rain")
+    with pytest.raises(UserError, match=r"rain has pairs of rain, and own classes alone train.*--allow rain"):
+        tuned(root, tmp_path / "run")
+    tuned(root, tmp_path / "run", allow=["rain"])
+    row = next(line for line in capsys.readouterr().err.splitlines() if line.startswith("rain "))
+    assert row.endswith("not used")
+
+
+def test_resuming_with_other_pictures_of_equal_name_and_size_names_the_images(scanner, tmp_path):
+    root = pairs(tmp_path / "data")
+    run = tuned(root, tmp_path / "run")
+    file = next(root.rglob("target/0.png"))
+    pixels = np.asarray(Image.open(file))
+    Image.fromarray(pixels).save(file, compress_level=0)
+    run = tuned(root, tmp_path / "run", overwrite=True)
+    size = file.stat().st_size
+    Image.fromarray(pixels[::-1]).save(file, compress_level=0)
+    assert file.stat().st_size == size
+    with pytest.raises(UserError, match=r"images in .*data or their names have changed"):
+        tuned(root, run, resume=True)
+
+
+@pytest.mark.parametrize("kind", [torch.half, torch.bfloat16, torch.double])
+def test_other_precisions_open_the_same_gate(scanner, kind):
+    net, x = load(scanner, "cpu"), torch.from_numpy(scanned(SCENES[0][:96, :96])).permute(2, 0, 1) / 255
+    (a, one), (b, two) = (restore(n, x, return_trace=True) for n in (net, load(scanner, "cpu").to(kind)))
+    assert torch.equal(one.path, two.path) and float((a - b).abs().max()) < 0.05
+    assert {p.dtype for p in net.to(kind).own.parameters()} == {torch.float32}
 
 
 def test_from_nothing_it_is_a_class_as_all_others(tmp_path):

@@ -10,8 +10,10 @@ Paths are relative to the file. `task` and `split` may be left out; a row withou
 from __future__ import annotations
 
 import csv
+import glob
 import io
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,7 +73,7 @@ def _rows(file: Path) -> Iterator[tuple[int, dict]]:
                     row = json.loads(line)
                     yield number, row if isinstance(row, dict) else {type(row).__name__: row}
             return
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UserError(
             f"A list of pairs is CSV or, as .jsonl, a JSON object a line; {file} is not: {error}."
         ) from None
@@ -82,8 +84,10 @@ def _rows(file: Path) -> Iterator[tuple[int, dict]]:
 
 def _spelt_out(root: Path, input_: str, target: str) -> Iterator[tuple[Path | None, Path]]:
     """The pairs of a row. A `*` stands for anything but a separator, and for the same on both sides."""
-    pattern = re.compile("([^/]*)".join(map(re.escape, target.split("*"))))
-    for path in sorted(root.glob(target)) if "*" in target else [root / target]:
-        parts = iter(pattern.fullmatch(path.relative_to(root).as_posix()).groups()) if "*" in target else iter(())
-        mine = re.sub(r"\*", lambda _, parts=parts: next(parts, "*"), input_)
-        yield root / mine if mine else None, path
+    target, parts = os.path.normpath(target), os.path.normpath(target).split("*")
+    pattern = re.compile(r"([^/\\]*)".join(map(re.escape, parts)))
+    names = sorted(glob.glob("*".join(map(glob.escape, parts)), root_dir=root)) if len(parts) > 1 else [target]
+    for name in names:
+        groups = iter(pattern.fullmatch(name).groups())
+        mine = re.sub(r"\*", lambda _, groups=groups: next(groups, "*"), input_)
+        yield Path(os.path.normpath(root / mine)) if mine else None, Path(os.path.normpath(root / name))

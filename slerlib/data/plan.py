@@ -31,10 +31,10 @@ def epoch_plan(batches: Batches) -> list[dict]:
 
 
 def _use(batches: Batches, s: Source, share: float) -> str:
-    """What a set is used for; empty where the model has no such class."""
+    """What a set is used for; empty for a set of no class that trains."""
     if s.task == CLEAN:
         return "clean, and degraded by synthesis" if share else "other classes, to fit the gates of own classes"
-    if s.task not in batches.classes:
+    if s.task not in (batches.only or batches.classes):
         return ""
     synthesis = any(pool.targets is s.targets for pool in batches.sources.clean.sets)
     uses = ["pairs"] if share and batches.classes.index(s.task) in batches.real or batches.entries else []
@@ -43,14 +43,17 @@ def _use(batches: Batches, s: Source, share: float) -> str:
 
 
 def refuse_unused(rows: list[dict], classes: Sequence[str], allow: Collection[str]) -> None:
-    """Raise UserError for sets that belong to no class of the model, unless `allow` names them."""
+    """Raise UserError for sets that no class is trained on, unless `allow` names them."""
     allow, unused = set(allow), [row for row in rows if not row["use"]]
     unused = [row for row in unused if not {row["set"], row["set"].partition("-")[0], row["task"]} & allow]
     if unused:
-        name, more = unused[0]["set"], len(unused) - 1
+        name, task, more = unused[0]["set"], unused[0]["task"], len(unused) - 1
+        reason = f"which is not a class of this model ({', '.join(classes)})"
+        if task in classes:
+            reason = "and own classes alone train (train.own_only)"
         raise UserError(
-            f"Every set of the data is trained on; {name} has pairs of {unused[0]['task']}, which is not a class of "
-            f"this model ({', '.join(classes)}).{f' {more} more sets have no class either.' if more else ''} "
+            f"Every set of the data is trained on; {name} has pairs of {task}, {reason}."
+            f"{f' {more} more sets are not trained on either.' if more else ''} "
             f"Train without it: --allow {name}, or take it out of the folder."
         )
 
@@ -65,7 +68,7 @@ def table(rows: list[dict]) -> str:
     lines = [f"{'set':{width}s}  {'task':{task}s}  inputs  targets  repeats   share  samples/epoch  used for"]
     lines += [
         f"{r['set']:{width}s}  {r['task']:{task}s}  {r['inputs']:6d}  {r['targets']:7d}  {r['repeats']:7d}  "
-        f"{r['share']:6.1%}  {round(r['samples']):13d}  {r['use'] or 'not used: no class of this model'}"
+        f"{r['share']:6.1%}  {round(r['samples']):13d}  {r['use'] or 'not used'}"
         for r in rows
     ]
     inputs, targets = (sum(r[key] for r in rows) for key in ("inputs", "targets"))

@@ -40,7 +40,7 @@ class Search:
                     self.files[folder].append(file)
                 else:
                     self.name(file, "unreadable", "is a link to nothing or a device. Copy the image itself.")
-        if not any(self.files.values()):
+        if not any(self.files.values()) and self.list is None:
             kinds = ", ".join(SUFFIXES)
             raise UserError(f"A folder of images ({kinds}) is needed; {self.root} holds none. Check the path.")
         self.folders = {os.path.normcase(folder).casefold(): folder for folder in self.files}
@@ -60,12 +60,18 @@ class Search:
         if self.list is None:
             return
         for row in read_list(self.list):
-            folder = (row["input"] or row["target"]).parent
-            names = self.own(folder) if folder.is_relative_to(self.root) else (folder.name,)
-            task = row["task"] or (self.own_task(names) or own_class(names) if row["input"] else "noise")
-            task = own_class([task]) if row["input"] and task == "noise" else task
-            key = (row["task"] or own_name(names), task, row["split"] or self.own_split(names))
-            self.sets.setdefault(key, []).append((self.root, row["input"], row["target"]))
+            folder, task = (row["input"] or row["target"]).parent, row["task"]
+            inside = folder.is_relative_to(self.root)
+            names = self.own(folder) if inside else (folder.name,)
+            name, split = task or own_name(names), row["split"] or self.own_split(names)
+            if not row["input"]:
+                task = "noise"
+            elif not task or "+" not in task:
+                stated = [task] if task else names
+                task = self.own_task(stated) or "noise"
+                task = own_class(stated) if task == "noise" else task
+            rows = self.sets.setdefault((name, task, split), [])
+            rows.append((self.root if inside else folder, row["input"], row["target"]))
             self.used.update(path for path in (row["input"], row["target"]) if path)
             self.layouts["list"] += 1
         if self.list.parent == self.root and self.list.name not in ("pairs.csv", "pairs.jsonl"):

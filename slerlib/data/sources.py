@@ -311,7 +311,7 @@ def _folder(root: Path, cache: Cache, allow: Collection[str]) -> Sources:
         raise UserError(
             f"Training starts when every image of its sets can be used; in {root}: "
             f"{' '.join(p.message for p in errors[:2])} `slerlib data check {root}` names all {len(errors)}. Mend "
-            f"them, or train without these images: --allow {errors[0].kind}, or the name of a file or folder."
+            f"them, or train in spite of them: --allow {errors[0].kind}, or the name of a file or folder."
         )
     notes = tuple(f"{p.path} {p.message.removeprefix(p.path.name).strip()}" for p in problems)
     tests = tuple(dict.fromkeys(s.name for s in data.sets if s.split == "test" and s.items))

@@ -43,7 +43,8 @@ def _within(folders: dict[Path, list[Path]], small: Small) -> Iterator[Problem]:
             cuts = [match.start() for match in re.finditer(r"[ _.~()-]+", file.stem) if match.start()]
             short = next((names[file.stem[:cut]] for cut in reversed(cuts) if file.stem[:cut] in names), None)
             pairs += [(file, short)] if short else []
-        if number := _alike(pairs[:LOOK], small):
+        many = 2 * len({file for pair in pairs for file in pair}) >= len(files)  # not an edited or repeated picture
+        if many and (number := _alike(pairs[:LOOK], small)):
             a, b = pairs[0]
             yield _problem(folder, f"has files that look like the two sides of pairs, such as {a.name} and {b.name} "
                                    f"({number} of {len(pairs[:LOOK])} looked at).")  # fmt: skip

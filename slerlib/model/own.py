@@ -52,6 +52,10 @@ class Gate(nn.Module):
         self.register_buffer("scale", torch.ones(features))
         self.layers = nn.Sequential(nn.Linear(features, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, 1))
 
+    def _apply(self, function, recurse=True):  # of `half()`, `to(...)` and the like
+        """Follow to another device, and stay float32: half precision would round the means and scales."""
+        return super()._apply(lambda tensor: tensor.to(function(tensor).device), recurse)
+
     def score(self, features_BF: Tensor) -> Tensor:
         return self.layers((features_BF - self.mean) / self.scale)[:, 0]
 

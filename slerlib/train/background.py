@@ -108,9 +108,9 @@ def _check_data(out: Path, data: str | Path | None) -> None:
     saw = checkpoint.read_card(out)["data"]
     if Sources.of(data, budget=0).fingerprint() != saw["fingerprint"]:  # opens the files, keeps no images
         raise UserError(
-            f"{out} holds a training on other data than asked for: it saw {saw['source']!r}, and the names or sizes "
-            f"of images in {str(data) if data else 'the bundled photographs'} differ from those. Choose another folder "
-            f"for the new one, or delete {out} to begin anew."
+            f"{out} holds a training on other data than asked for: it saw {saw['source']!r}, and images or names in "
+            f"{str(data) if data else 'the bundled photographs'} differ from those. Choose another folder for the new "
+            f"one, or delete {out} to begin anew."
         )
 
 

@@ -140,7 +140,7 @@ def _begin(run: Run, resume: bool, overwrite: bool, init: str | Path | None) -> 
     group = run.group
     if group.from_first(lambda: run.fingerprint) != run.fingerprint:
         raise UserError(
-            f"All processes of a training need the same data; names or sizes in {run.sources.origin} of process "
+            f"All processes of a training need the same data; images or names in {run.sources.origin} of process "
             f"{group.rank} differ from those of process 0. Copy the data again."
         )
     if resume:

@@ -37,6 +37,7 @@ def join(cfg: RunConfig, sources: Sources, init) -> tuple[RunConfig, Sources, st
     tasks = dict.fromkeys(s.task for s in sources if s.task not in (CLEAN, *CLASSES) and "+" not in s.task)
     new = tuple(task for task in tasks if task not in cfg.model.classes)
     if not tasks:
+        _check_alone(cfg, sources, init)
         return cfg, sources, ""
     model = replace(cfg.model, classes=cfg.model.classes + new)
     if len(model.classes) > model.embedding:
@@ -60,11 +61,30 @@ def join(cfg: RunConfig, sources: Sources, init) -> tuple[RunConfig, Sources, st
     if not any(s.task == CLEAN for s in sources):
         sets = [*sources.sets, *Sources.of(None)]
         sources = Sources(sets, sources.origin, sources.layout, sources.notes, sources.tests, replay=True)
+    _check_alone(cfg, sources, init)
     values = " ".join(f"train.{name}={value:g}" for name, value in chosen.items())
     return cfg, sources, (
         f"own classes {', '.join(tasks)}: an anchor, a gate and an expert at each layer for each; only these experts "
         f"train, so that the weights for all other images stay as they are. {values}"
     )  # fmt: skip
+
+
+def _check_alone(cfg: RunConfig, sources: Sources, init) -> None:
+    """Raise UserError where the experts of own classes alone train, and the data or the stages leave them nothing."""
+    own = cfg.model.classes[len(cfg.model.classes) - cfg.model.own_classes :]
+    if not own or not cfg.train.own_only:
+        return
+    rule, repair = f"With own classes ({', '.join(own)}) their experts alone train", "--set train.own_only=false."
+    if not any(s.task in own for s in sources):
+        raise UserError(
+            f"{rule}; {sources.origin} has no pairs of these classes, which the weights {init} have. Add such pairs, "
+            f"or train all weights: {repair}"
+        )
+    if cfg.train.stage_a:
+        raise UserError(
+            f"{rule}, and stage A trains the encoder; got train.stage_a={cfg.train.stage_a:g}. Set train.stage_a=0, or "
+            f"train all weights: {repair}"
+        )
 
 
 @torch.no_grad()
@@ -85,7 +105,6 @@ def place(run: Run, init) -> None:
         hit, miss = ((gate(features) > 0).float().mean().item() for features in (own, others))
         run.say(f"gate of {name}: opens for {hit:.1%} of {len(own)} own images and {miss:.1%} of {len(others)} others")
     run.net.train()
-    run.keep_anchors = True
 
 
 def _own_images(run: Run, label: int) -> list[Tensor]:

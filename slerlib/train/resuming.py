@@ -96,7 +96,7 @@ def restore(run: Run) -> None:
     state = run.group.from_first(lambda: checkpoint.load_state(run.out / checkpoint.STATE, run.cfg))
     if state.get("data", run.fingerprint) != run.fingerprint:
         raise UserError(
-            f"A run resumes with the data it began with; names or sizes of images in {run.sources.origin} "
+            f"A run resumes with the data it began with; images in {run.sources.origin} or their names "
             f"have changed since {run.out} was saved. Restore the data, or warm-start another --out with "
             f"--init {run.out}."
         )
