@@ -7,6 +7,7 @@ from PIL import Image
 
 from slerlib import UserError, config
 from slerlib.data import layouts, promptir
+from slerlib.data.check import check
 from slerlib.data.decode import Cache, Files, decoded
 from slerlib.data.loader import Batches
 from slerlib.data.plan import epoch_plan, samples_per_epoch, table
@@ -371,6 +372,17 @@ def test_what_is_not_used_is_an_error_unless_it_is_allowed(tmp_path):
         assert len(Sources.of(tmp_path, allow=[allow])) == 5
     with pytest.raises(UserError, match=r"--allow takes .*got 6\.png"):
         Sources.of(tmp_path, allow=["6.png", "5.png"])
+
+
+def test_training_and_check_allow_the_same_names_of_sets(tmp_path):
+    for folder in ("low_haze", "haze_rain", "clear"):
+        (tmp_path / "cdd11" / "train" / folder).mkdir(parents=True)
+        for number in range(4):
+            picture(tmp_path / "cdd11" / "train" / folder / f"{number}.png", number)
+    names = [s.name for s in Sources.of(tmp_path)]
+    assert names == ["cdd11-haze+rain", "cdd11-lowlight+haze"]
+    for name in (*names, "cdd11"):
+        assert len(Sources.of(tmp_path, allow=[name])) == 8 and check(tmp_path, allow=[name]).ok
 
 
 def test_pairs_whose_names_do_not_match_are_no_tests(tmp_path):

@@ -63,7 +63,7 @@ def check(root, allow: Collection[str] = (), progress: bool = False, workers: in
         problems += _greyscale(images, probes)
     problems += looks_paired(data, lambda file: probes[file].small)
     problems += _duplicates(data, probes)
-    check_allowed(allow, problems, data.root)
+    check_allowed(allow, problems, data.root, {n for s in data.sets for n in (s.name, f"{s.name}-{s.task}")})
     problems.sort(key=lambda problem: (problem.kind not in ERRORS, problem.kind, problem.path))
     return Report(data, tuple(problems), frozenset(allow))
 

@@ -303,7 +303,7 @@ def _folder(root: Path, cache: Cache, allow: Collection[str]) -> Sources:
         )
     look_at([(s.inputs.paths if s.inputs else None, s.targets.paths) for s in sets], cache)
     problems = [*data.problems, *too_few(data), *looks_paired(data, lambda file: probe(file)[0].small)]
-    check_allowed(allow, problems, data.root, names)
+    check_allowed(allow, problems, data.root, {*names, *(s.name for s in sets)})
     errors = [problem for problem in problems if is_error(problem, allow, data.root)]
     if short := [problem for problem in errors if problem.kind == "too-few"]:
         raise UserError(short[0].message)
