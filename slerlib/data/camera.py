@@ -11,6 +11,7 @@ import os
 import numpy as np
 import torch
 
+from slerlib.data.depth import grey_values
 from slerlib.errors import UserError
 
 # The RGB values of natural photographs follow roughly a Beta(1.15, 1.63) distribution
@@ -106,13 +107,7 @@ def read_kernel(path: str | os.PathLike) -> torch.Tensor:
     Returns (k, k) float32, k odd, that sums to 1. Its centre of mass is moved to the middle, by whole pixels, so that
     the blur does not shift the picture. Raises UserError for a file that is not a grey picture, or is black.
     """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as picture:
-            weight = np.asarray(picture if picture.mode != "P" else picture.convert("RGB"), np.float64)
-    except OSError as error:
-        raise UserError(f"A blur kernel is a readable grey picture; {path}: {error}. Check the path.") from error
+    weight = grey_values(path, "A blur kernel").astype(np.float64)
     if weight.ndim != 2 or weight.sum() <= 0:
         raise UserError(
             f"A blur kernel is a grey picture that is not black; {path} has shape {weight.shape} and sum "

@@ -153,6 +153,17 @@ def synthetic_depth(
     return torch.from_numpy(metres.clip(NEAREST, FARTHEST))
 
 
+def grey_values(path: str | os.PathLike, subject: str) -> np.ndarray:
+    """The values in a picture file; (H, W) if it is grey. Raises UserError for a file that is not a picture."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            return np.asarray(picture if picture.mode != "P" else picture.convert("RGB"))
+    except OSError as error:
+        raise UserError(f"{subject} is a readable grey picture; {path}: {error}. Check the path.") from error
+
+
 def read_depth(path: str | os.PathLike, metres: float | None = None) -> torch.Tensor:
     """Measured depth of an RGB-D frame, from a grey PNG as NYU, 7-Scenes, TUM and ScanNet keep it.
 
@@ -161,14 +172,9 @@ def read_depth(path: str | os.PathLike, metres: float | None = None) -> torch.Te
     Returns: (H, W) float32 metres, positive. Pixels without a measurement (0, and 65535 in 16 bits) take the nearest
     measured depth. Raises UserError for another kind of file, a file without any measurement, or a unit not above 0.
     """
-    from PIL import Image
     from scipy.ndimage import distance_transform_edt
 
-    try:
-        with Image.open(path) as picture:
-            steps = np.asarray(picture if picture.mode != "P" else picture.convert("RGB"))
-    except OSError as error:
-        raise UserError(f"A depth map is a readable grey picture; {path}: {error}. Check the path.") from error
+    steps = grey_values(path, "A depth map")
     if steps.ndim != 2 or steps.dtype.kind not in "ui":
         raise UserError(
             f"A depth map is a grey picture of 8 or 16 bits; {path} has shape {steps.shape} of {steps.dtype}. "
