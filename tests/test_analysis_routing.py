@@ -286,3 +286,9 @@ def test_angle_and_margin_detect_what_lies_off_the_anchors():
     assert few[["auc_low", "auc_high"]].isna().all(axis=None)
     with pytest.raises(UserError, match="untrained"):
         sweeps.novelty_table(traces(["rain"], [[0] * 8]), ("rain",))
+
+
+@pytest.mark.parametrize("paths", [["01201201"] * 3, pd.Series(["01201201"] * 3), None])
+def test_routes_of_another_kind_are_refused(paths):
+    with pytest.raises(UserError, match="expert numbers.*got.*(01201201|None).*collect"):
+        slerlib.routing_table(paths, ["rain"] * 3)

@@ -361,4 +361,6 @@ def test_check_and_training_agree_on_too_few_photographs(tmp_path):
             with pytest.raises(UserError, match=f"at least 4 clean images.* has {number}"):
                 Sources.of(tmp_path)
         save(tmp_path / f"{number}.png", picture(number))
+        if number == 1:
+            assert "  .: A training needs at least 4" in checks.as_text(check(tmp_path))
     assert check(tmp_path).ok and len(Sources.of(tmp_path)) == 4

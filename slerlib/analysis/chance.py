@@ -74,7 +74,12 @@ def as_routes(traces, labels: Sequence[str] | None = None, scenes=None, experts:
         scenes = table["scene"] if scenes is None else scenes
     several = isinstance(traces, list | tuple) and traces and hasattr(traces[0], "path")
     parts = traces if several else [traces]
-    path = np.concatenate([as_array(getattr(part, "path", part)) for part in parts])
+    path = np.concatenate([np.atleast_1d(as_array(getattr(part, "path", part))) for part in parts])
+    if path.dtype.kind not in "iufb":
+        raise UserError(
+            f"Routes are an (N, L) array of whole expert numbers, or traces; got values such as {path.flat[0]!r}. Pass "
+            "the traces of slerlib.analysis.trace.collect, or split each text into its digits."
+        )
     if experts is None:
         similarity = getattr(parts[0], "similarity", None)
         experts = similarity.shape[-1] if similarity is not None else int(path.max(initial=0)) + 1

@@ -239,7 +239,8 @@ def as_text(report: Report, most: int = 5) -> str:
         lines += ["", f"{'error' if report.is_error(same[0]) else 'warning'}: {kind} ({len(same)}){meaning}"]
         for problem in same[:most]:
             path = os.path.relpath(problem.path, data.root)
-            lines.append(f"  {path}{problem.message.removeprefix(problem.path.name)}")
+            text = problem.message.removeprefix(problem.path.name)
+            lines.append(f"  {path}{': ' if text == problem.message else ''}{text}")
         if len(same) > most:
             lines.append(f"  ... and {len(same) - most} more; --json names all")
     errors = sum(map(report.is_error, report.problems))
