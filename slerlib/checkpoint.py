@@ -182,6 +182,11 @@ def _state_dict(path: Path, sha256: str | None) -> dict[str, Tensor]:
         else:
             tensors = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, EOFError, LookupError, pickle.UnpicklingError) as error:
+        if isinstance(error, pickle.UnpicklingError):  # torch's own message is a page with colours
+            raise UserError(
+                f"A file of weights holds a state dict: names and tensors; {path} holds Python objects, such as a "
+                "whole model, or is damaged. Open it where its code is, and save model.state_dict() from there."
+            ) from None
         reason = (str(error) or "no message").splitlines()[0]
         raise UserError(f"{path} cannot be read as weights ({type(error).__name__}: {reason}). {repair}") from None
     for key in NESTED:

@@ -182,6 +182,8 @@ def test_a_turned_picture_is_looked_at_upright(tmp_path, suffix, wide):
     turned = save(tmp_path / f"mine/input/1{suffix}", np.rot90(pixels).copy(), exif=exif)
     upright = save(tmp_path / "mine/target/1.png", pixels)
     assert {p.kind for p in check(tmp_path).problems} == {"too-few"}
+    text = checks.as_text(check(tmp_path))
+    assert "1 error, 0 warnings" in text and "  A training needs" in text
     a, b = probe(turned)[0], probe(upright)[0]
     assert a.size == b.size == _size(turned) == SIZE[::-1] and correlation(a.small, b.small) >= SAME
 
@@ -362,5 +364,5 @@ def test_check_and_training_agree_on_too_few_photographs(tmp_path):
                 Sources.of(tmp_path)
         save(tmp_path / f"{number}.png", picture(number))
         if number == 1:
-            assert "  .: A training needs at least 4" in checks.as_text(check(tmp_path))
+            assert "  A training needs at least 4" in checks.as_text(check(tmp_path))
     assert check(tmp_path).ok and len(Sources.of(tmp_path)) == 4

@@ -50,7 +50,7 @@ def layer_table(traces, labels=None, *, scenes=None, experts=None, draws: int = 
     table = pd.DataFrame({"layer": range(len(used)), "stage": routes.stages(), "entropy": entropy(used) / ln_e})
     table["entropy_low"], table["entropy_high"] = interval(entropy(drawn.sum(1)) / ln_e, photographs)
     table["dead"] = (used / used.sum(-1, keepdims=True) < DEAD).sum(-1)
-    table["conditional_entropy"] = entropy(used) - information(counts)
+    table["conditional_entropy"] = np.maximum(entropy(used) - information(counts), 0)  # not -0.000
     table["information"], table["information_ceiling"] = information(counts), ceiling
     table["nmi"] = nmi(counts)
     table["nmi_low"], table["nmi_high"] = interval(nmi(drawn), photographs)

@@ -124,7 +124,7 @@ def _eval(args) -> int:
         args.refuse("needs CHECKPOINT, or --restored with a folder of images that another program restored")
     setting = args.setting or ("demo" if args.data == "demo" else None)
     if setting is None:
-        args.refuse("a folder in --data needs --setting: 3, 5, cdd11, pairs or demo")
+        args.refuse("a folder in --data needs --setting: demo for clean photographs, pairs, 3, 5 or cdd11")
     if args.out:
         check_json_output(args.out, "--out", SUFFIXES)
     if args.published:

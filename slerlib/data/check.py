@@ -239,8 +239,9 @@ def as_text(report: Report, most: int = 5) -> str:
         lines += ["", f"{'error' if report.is_error(same[0]) else 'warning'}: {kind} ({len(same)}){meaning}"]
         for problem in same[:most]:
             path = os.path.relpath(problem.path, data.root)
-            text = problem.message.removeprefix(problem.path.name)
-            lines.append(f"  {path}{': ' if text == problem.message else ''}{text}")
+            about = problem.message.removeprefix(problem.path.name)
+            alone = path == "." or about != problem.message
+            lines.append(f"  {'' if path == '.' else path}{'' if alone else ': '}{about}")
         if len(same) > most:
             lines.append(f"  ... and {len(same) - most} more; --json names all")
     errors = sum(map(report.is_error, report.problems))
@@ -249,7 +250,9 @@ def as_text(report: Report, most: int = 5) -> str:
         verdict = "These are test sets alone: they can be scored (slerlib eval), not trained on."
     if report.ok and not data.sets:
         verdict = "No image here can be used: see the warnings above."
-    lines += ["", f"{errors} errors, {len(report.problems) - errors} warnings. {verdict}"]
+    counts = [f"{n} {word}{'' if n == 1 else 's'}" for n, word in
+              ((errors, "error"), (len(report.problems) - errors, "warning"))]  # fmt: skip
+    lines += ["", f"{', '.join(counts)}. {verdict}"]
     return "\n".join(lines)
 
 

@@ -76,7 +76,7 @@ def chosen(root: str | os.PathLike, setting: str) -> tuple[list[Column], list[st
         faults = "".join(f" {problem.message}" for problem in data.problems[:2])
         raise UserError(
             f"setting={setting!r} scores {wanted}; below {root} there is {there}.{faults} Check the folder, or use "
-            "setting='pairs' for images of your own in input/ and target/."
+            "setting='pairs' for images of your own in input/ and target/, or 'demo' for clean photographs."
         )
     return columns, missing
 

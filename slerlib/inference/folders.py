@@ -155,7 +155,10 @@ def _report(done: list[dict], left: list[Path], work: Plan, where: str) -> None:
     """Print what was done, what was not, and an example of each."""
     print(f"Restored {len(done)} of {len(work.jobs)} images on {where}")
     if left:
-        print(f"Results that exist, left as they are: {len(left)}, such as {left[0]}. --overwrite restores them again.")
+        print(
+            f"Left as they are, since they exist: {len(left)}, such as {left[0]}, results of an earlier run or "
+            "pictures of your own. --overwrite replaces them all."
+        )
     if work.others:
         print(f"Files that are not pictures, passed over: {len(work.others)}, such as {work.others[0]}.")
     for title, key in (("Images of which a part was not kept", "notes"), ("Images with a doubtful route", "flags")):
