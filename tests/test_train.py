@@ -641,7 +641,9 @@ def test_what_another_training_left_is_not_replaced(photographs, finished, tmp_p
 def test_two_trainings_in_one_folder(photographs, tmp_path):
     """The second is refused at once; the first ends as if alone."""
     data, out = write_photographs(tmp_path / "data"), tmp_path / "run"
-    first = start(data, out)
+    slow = "import time; from slerlib.train.run import Run; step = Run.train_step\n"
+    slow += "Run.train_step = lambda *args: (time.sleep(1), step(*args))[1]"  # it must outlast the three refusals
+    first = start(data, out, code=slow)
     while not (out / "running.pid").exists():
         assert first.poll() is None, first.communicate()
         time.sleep(0.02)
