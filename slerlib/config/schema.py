@@ -39,7 +39,7 @@ _MODEL = {
 }
 _DATA = {
     "[16, 8192]": "crop",
-    "[0, 1]": "severity real_share",
+    "[0, 1]": "severity real_share local_share",
     "[0, 1)": "clean_share composite_share",
     "[0, inf)": "anchor_scenes",
 }
@@ -49,7 +49,7 @@ _TRAIN = {
     f"[0, {2**63})": "seed",
     "(0, inf)": "lr_encoder lr clip tau",
     "[0, inf)": "lr_min warmup weight_decay margin fft_weight triplet_weight uniformity_weight consistency_weight "
-    "composite_weight balance_weight sude_weight",
+    "composite_weight place_weight balance_weight sude_weight",
     "[0, 1]": "stage_a stage_c upcycle exploration context_share counterfactual triplet_start ema",
 }
 RANGES = {
@@ -180,6 +180,7 @@ class DataConfig:
     clean_share: float = 0.05  # share of samples whose input is clean already; all other classes are equally frequent
     anchor_scenes: int = 24  # held-out photographs for the anchors
     real_share: float = 0.5  # of the samples of a class that has real pairs (promptir: in stage A); 0 = synthesis alone
+    local_share: float = 0.0  # of all samples but clean ones: damaged in a soft mask alone [ours]
     composite_share: float = 0.0  # of all samples: two or three degradations at once [ours]
     repeats: tuple[str, ...] = ()  # "NAME=N": how often a set, or every set of a task, counts; 1 without an entry
     protocol: str = "slerlib"  # slerlib: balanced over degradations | promptir: by repeats, cut as PromptIR cuts
@@ -240,9 +241,11 @@ class TrainConfig:
     context_share: float = 1.0  # of the samples of stages B and C: route and guide map from their context view
     exploration: float = 0.1  # random expert, falling to 0 over the first 20 % of stage B, heard once upcycling is over
     upcycle: float = 0.15  # share of stage B with one expert, copied to all afterwards
+    place_weight: float = 0.0  # what each guide token says of its place; stage C: times sude_weight
     balance_weight: float = 0.01  # stage C
     sude_weight: float = 0.1  # stage C
     counterfactual: float = 0.0  # share of stage C samples that also try the second expert of one layer
+    new_anchors: bool = False  # --init: anchors at the corners of a simplex instead of those of the weights
     learn_pins: bool = False  # stage C moves the pins too
     own_only: bool = True  # with model.own_classes: their experts alone train, so that nothing old can be lost
     precision: str = "auto"  # auto | fp32 | bf16 | fp16; weights and routing stay in float32

@@ -26,9 +26,10 @@ class Request(NamedTuple):
     seed: int
     depth: np.ndarray | None  # (H, W) float32, metres
     kernel: np.ndarray | None  # (odd, odd) float32, sums to 1
+    where: np.ndarray | None  # (H, W) float32 in [0, 1]
 
 
-def checked_request(clean, name, severity, seed, sigma, depth, kernel) -> Request:
+def checked_request(clean, name, severity, seed, sigma, depth, kernel, where) -> Request:
     """The arguments of `degrade` in one form; raises UserError for each that breaks its rule."""
     image = _image(clean)
     names = list(name) if isinstance(name, Sequence) and not isinstance(name, str) else [name]
@@ -47,6 +48,7 @@ def checked_request(clean, name, severity, seed, sigma, depth, kernel) -> Reques
         int(seed),
         None if depth is None else _depth(depth, *image.shape[1:]),
         None if kernel is None else _kernel(kernel),
+        None if where is None else _where(where, *image.shape[1:]),
     )
 
 
@@ -149,6 +151,21 @@ def _depth(depth: torch.Tensor, height: int, width: int) -> np.ndarray:
             "Fill missing measurements first, for example with the nearest valid depth."
         )
     return metres
+
+
+def _where(where, height: int, width: int) -> np.ndarray:
+    if not isinstance(where, torch.Tensor) or tuple(where.shape) not in ((height, width), (1, height, width)):
+        size = tuple(where.shape) if isinstance(where, torch.Tensor) else type(where).__name__
+        raise UserError(
+            f"where is a mask of the image's size, ({height}, {width}); got {size}. "
+            "slerlib.data.masks.mask makes one, such as mask('disc', height, width)."
+        )
+    mask = where.detach().cpu().numpy().astype(np.float32).reshape(height, width)
+    if not (mask.min() >= 0 and mask.max() <= 1):
+        raise UserError(
+            f"A mask holds 0 (untouched) to 1 (degraded); got {mask.min():g} to {mask.max():g}. Divide by its maximum."
+        )
+    return mask
 
 
 def _kernel(kernel: torch.Tensor) -> np.ndarray:

@@ -69,6 +69,7 @@ def degrade(
     sigma: float | None = None,
     depth: torch.Tensor | None = None,
     kernel: torch.Tensor | None = None,
+    where: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Damage a clean image; the same arguments give the same result, and no global random state is touched.
 
@@ -84,16 +85,20 @@ def degrade(
         scene's depth.
     kernel: (odd, odd) blur kernel, for example from `read_kernel`, divided by its sum and convolved with the values as
         they are, instead of one drawn by the seed for the severity.
+    where: (H, W) mask, 1 = degraded, 0 = untouched, between = a blend of both; `slerlib.data.masks` draws some. The
+        degradation is that of the whole image, seen through the mask. None = everywhere.
     Returns: (3, H, W) float32 in [0, 1] on the device of the input.
     Raises UserError for anything outside these rules.
     """
-    request = checked_request(clean_CHW, name, severity, seed, sigma, depth, kernel)
+    request = checked_request(clean_CHW, name, severity, seed, sigma, depth, kernel, where)
     out = request.image
     for kind, level in request.steps:
         if level > 0 or (kind == "blur" and request.kernel is not None):
             rng = np.random.default_rng([request.seed, zlib.crc32(kind.encode())])
             out = _apply(kind, out, rng, level, request)
             np.clip(out, 0, 1, out=out)
+    if request.where is not None and out is not request.image:
+        out = request.where * out + (1 - request.where) * request.image
     if out is request.image:
         return clean_CHW.detach().clone().clamp_(0, 1)
     return torch.from_numpy(np.ascontiguousarray(out, dtype=np.float32)).to(clean_CHW.device)

@@ -23,9 +23,11 @@ from ..errors import UserError
 from ..sharding import consecutive
 from . import promptir
 from .degrade import MADE, NOISE_CLASSES, degrade, synthetic_depth
+from .masks import SHAPES, mask
 from .sources import Pool, Sources
 
 WALL = 0.5  # share of the synthetic rain that is made without depth, as in evaluation, Rain100L and DDN
+ELSEWHERE = 0.25  # share of the local damage that has another degradation around it
 THREE = 0.25  # share of the composites with three degradations
 MARGIN = 8  # pixels around a patch that are degraded and then cut off, so that blur and streaks have no border
 
@@ -37,6 +39,8 @@ class Sample(NamedTuple):
     view: Tensor | None  # (3, C, C)
     place: tuple[int, int]  # of the crop in the view
     real: bool  # from a real pair
+    where: Tensor | None  # (C / pitch, C / pitch) share of each token of the view that is damaged
+    outside: tuple[int, ...]  # labels of what was done where nothing else was: clean, or a second degradation
 
 
 class Batches(Dataset):
@@ -96,6 +100,7 @@ class Batches(Dataset):
         for label, name in enumerate(self.classes):
             if name in MADE:
                 kinds.setdefault("noise" if name in NOISE_CLASSES else name, []).append(label)
+        self.clean = self.classes.index("clean") if "clean" in self.classes else None
         self.kinds = [labels for name, labels in kinds.items() if name != "clean"]
         if cfg.composite_share and len(self.kinds) < 2:
             raise UserError(
@@ -142,6 +147,8 @@ class Batches(Dataset):
             "parts": torch.tensor([[k in s.parts for k in range(len(self.classes))] for s in samples]),
             "real": torch.tensor([s.real for s in samples]),
             "context": torch.stack(views) if views else torch.empty(0, 3, self.context, self.context),
+            "where": torch.stack([samples[n].where for n in rows]) if views else torch.empty(0, 0, 0),
+            "outside": torch.tensor([[k in samples[n].outside for k in range(len(self.classes))] for n in rows]),
             "rows": torch.tensor(rows, dtype=torch.long),
             "place": torch.tensor([samples[n].place for n in rows], dtype=torch.long).reshape(-1, 2),
         }
@@ -181,7 +188,8 @@ class Batches(Dataset):
         rng, sigma = np.random.default_rng([self.seed, 9, number]), NOISE_CLASSES.get(self.classes[label])
         cut = (self.cfg.crop, self.context, self.stride, self.share)
         x, y, view, place = promptir.sample(degraded, clean, sigma, *cut, rng)
-        return Sample(x, y, (label,), view, place, degraded is not None)
+        where = None if view is None else torch.ones([n // self.stride for n in view.shape[1:]])
+        return Sample(x, y, (label,), view, place, degraded is not None, where, (label,))
 
     def _grid(self, step: int) -> list[Sample]:
         samples, own_rows, width = [], self.own, len(self.labels)
@@ -251,10 +259,28 @@ class Batches(Dataset):
         else:
             degraded = _patch(_at_least(real, self.context + 2 * MARGIN), top, left, patch)
             degraded = degraded.flip(2) if mirror else degraded
+        where, outside, degraded = self._local(clean, degraded, depth, parts, real is not None, [scene, *parts, number])
         clean, degraded = (part[:, MARGIN:-MARGIN, MARGIN:-MARGIN] for part in (clean, degraded))
         inside = (slice(None), slice(y, y + crop), slice(x, x + crop))
         view = degraded.contiguous() if wide else None
-        return Sample(degraded[inside].contiguous(), clean[inside].contiguous(), parts, view, (y, x), real is not None)
+        where = torch.nn.functional.avg_pool2d(where[None, MARGIN:-MARGIN, MARGIN:-MARGIN], self.stride)[0]
+        pair = degraded[inside].contiguous(), clean[inside].contiguous()
+        return Sample(*pair, parts, view, (y, x), real is not None, where, outside)
+
+    def _local(self, clean: Tensor, degraded: Tensor, depth, parts: tuple[int, ...], real: bool, key: list[int]):
+        """(mask, labels outside, image): a share of the samples keeps its damage in a soft mask alone; of some of them
+        another degradation fills the rest."""
+        whole = torch.ones(clean.shape[1:])
+        rng = np.random.default_rng([self.seed, 11, *key])
+        if self.clean is None or parts == (self.clean,) or rng.random() >= self.cfg.local_share:
+            return whole, parts, degraded
+        where, outside, rest = mask(str(rng.choice(SHAPES)), *clean.shape[1:], int(rng.integers(1 << 31))), (), clean
+        if not real and len(parts) == 1 and rng.random() < ELSEWHERE:
+            others = [kind for kind in self.kinds if parts[0] not in kind]
+            label = int(rng.choice(others[rng.integers(len(others))]))
+            severity, seed = float(rng.uniform(*self.cfg.severity)), int(rng.integers(1 << 31))
+            rest, outside = degrade(clean, self.classes[label], severity, seed, depth=depth), (label,)
+        return where, outside or (self.clean,), where * degraded + (1 - where) * rest
 
     def view(self, image: Tensor, *key: int) -> Tensor:
         """(3, C, C) a context view of an image (uint8) at a place that `key` decides, mirrored or not."""

@@ -31,6 +31,7 @@ from .tiles import restore_tiled
 WHOLE_PIXELS = 1_500_000  # up to this many, tile=None restores an image whole
 AUTO_TILE = 512
 SMALLEST_TILE = 64
+MOST_PASSES = 3
 
 
 def restore(
@@ -41,6 +42,7 @@ def restore(
     return_trace: bool = False,
     tile: int | None = None,
     route: str = "image",
+    passes: int | str = 1,
 ):
     """Restore a picture of any size from 1 x 1 pixels up.
 
@@ -59,6 +61,9 @@ def restore(
     route: "image" = one path for the whole image; "tile" = each tile (of 512 pixels, unless `tile` gives the side) is
         encoded and routed by itself, for damage that differs from place to place; the trace then has a row for each
         tile, row by row. Not with tile=0 or a forced path.
+    passes: 1 to 3: so often the network restores, each time its own result, for pictures with several degradations; or
+        "auto": until the nearest anchor of the result is `clean`, at most 3 times. `trace.passes` counts them,
+        `trace.looks` holds what was seen in each result.
     Returns: the restored picture in [0, 1], or (picture, Trace).
     Raises UserError for input that is no image, has NaN, infinity or values out of range, and for bad options.
     """
@@ -71,7 +76,7 @@ def restore(
     elif isinstance(x, np.ndarray):
         x_CHW = from_array(x)
     elif isinstance(x, Tensor):
-        y, trace = restore_batch(model, checked_tensor(x).float(), path=path, tile=tile, route=route)
+        y, trace = restore_batch(model, checked_tensor(x).float(), path=path, tile=tile, route=route, passes=passes)
         y = y if x.shape[-3] == 3 else y.mean(dim=1, keepdim=True)
         y = y.reshape(x.shape).to(x.device, x.dtype)
         return (y, trace) if return_trace else y
@@ -80,7 +85,7 @@ def restore(
             "restore takes the path of an image, a PIL image, a numpy array or a torch tensor; "
             f"got {type(x).__name__}. Convert it to one of these."
         )
-    y_BCHW, trace = restore_batch(model, x_CHW[None], path=path, tile=tile, route=route)
+    y_BCHW, trace = restore_batch(model, x_CHW[None], path=path, tile=tile, route=route, passes=passes)
     y = to_array(y_BCHW[0], x) if isinstance(x, np.ndarray) else to_pil(y_BCHW[0], meta)
     return (y, trace) if return_trace else y
 
@@ -107,7 +112,13 @@ def checked_tensor(x: Tensor) -> Tensor:
 
 
 def restore_batch(
-    model: SLERIR, x_BCHW: Tensor, *, path=None, tile: int | None = None, route: str = "image"
+    model: SLERIR,
+    x_BCHW: Tensor,
+    *,
+    path=None,
+    tile: int | None = None,
+    route: str = "image",
+    passes: int | str = 1,
 ) -> tuple[Tensor, Trace]:
     """(B, 3, H, W) float32 in [0, 1], already checked -> (restored batch, Trace on the CPU), as `restore`."""
     model = unwrapped(model)
@@ -122,14 +133,20 @@ def restore_batch(
     weight = next(model.parameters())
     if weight.device.type == "cpu":
         keep_freed_memory()
+    limit, until_clean = _passes(passes, model, path, route)
     with evaluating(model), torch.inference_mode():
-        x = _padded(model, x_BCHW)
-        path_BL = None if path is None else read_path(path, len(x), model.cfg.experts)
-        if side:
-            y, trace = restore_tiled(model, x, side, path_BL, route)
-        else:
-            y, trace = model(x, path=path_BL, return_trace=True)
-        y = y[..., :height, :width].float()
+
+        def once(z_BCHW: Tensor) -> tuple[Tensor, Trace]:
+            z = _padded(model, z_BCHW)
+            path_BL = None if path is None else read_path(path, len(z), model.cfg.experts)
+            y, trace = (
+                restore_tiled(model, z, side, path_BL, route) if side else model(z, path=path_BL, return_trace=True)
+            )
+            return y[..., :height, :width].float(), trace
+
+        y, trace = once(x_BCHW)
+        if limit > 1:
+            y, trace = _again(model, y, trace, limit, until_clean, once)
     # Copies made out here are ordinary tensors, which may meet autograd again.
     y, trace = y.clone(), replace(trace, **_copies(trace))
     if not torch.isfinite(y).all():
@@ -151,6 +168,41 @@ def _padded(model: SLERIR, x_BCHW: Tensor) -> Tensor:
     """On the network's device, in a size that it takes. In float32: the network computes in the type of its weights."""
     x = x_BCHW.to(next(model.parameters()).device)
     return _reflected(_reflected(x, -2, model.multiple), -1, model.multiple)
+
+
+def _passes(passes: int | str, model: SLERIR, path, route: str) -> tuple[int, bool]:
+    """(most passes, whether a clean result ends them earlier)."""
+    if passes != "auto" and (isinstance(passes, bool) or passes not in range(1, MOST_PASSES + 1)):
+        raise UserError(f"passes must be 1 to {MOST_PASSES}, or 'auto'; got {passes!r}. Leave it out for one pass.")
+    if passes != 1 and (path is not None or route == "tile"):
+        other = "path" if path is not None else "route='tile'"
+        raise UserError(f"passes={passes!r} lets each pass choose its path; got {other} beside it. Leave one out.")
+    if passes == "auto" and "clean" not in model.router.names:
+        raise UserError("passes='auto' ends at a clean result; this network has no class 'clean'. Use passes=2.")
+    return (MOST_PASSES, True) if passes == "auto" else (passes, False)
+
+
+def _again(
+    model: SLERIR, y_BCHW: Tensor, trace: Trace, limit: int, until_clean: bool, once
+) -> tuple[Tensor, Trace]:  # fmt: skip
+    """Restore the results again, each image until the nearest anchor of its result is clean [ours].
+
+    A look at a result costs the encoder alone. The trace stays that of the first pass; the looks follow in it.
+    """
+    counts, looks = torch.ones(len(y_BCHW), dtype=torch.long), []
+    rows = torch.arange(len(y_BCHW))
+    for _ in range(limit - 1):
+        z = _padded(model, y_BCHW.clamp(0, 1))
+        look = model.route(model.encode(z), x_BCHW=z)
+        looks.append(replace(look, **_copies(look)))
+        if until_clean:
+            rows = rows[[look.nearest_anchor()[row] != "clean" for row in rows.tolist()]]
+        if not len(rows):
+            break
+        y_BCHW = y_BCHW.clone()
+        y_BCHW[rows] = once(y_BCHW[rows].clamp(0, 1))[0]
+        counts[rows] += 1
+    return y_BCHW, replace(trace, passes=counts, looks=tuple(looks))
 
 
 def tile_side(tile: int | None, pixels: int) -> int:

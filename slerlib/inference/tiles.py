@@ -12,7 +12,7 @@ Legend: B batch, C channels, H W pixels, h w token map, T tiles along one axis.
 from __future__ import annotations
 
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import torch
 from torch import Tensor
@@ -59,7 +59,7 @@ def _one(net: SLERIR, x_BCHW: Tensor, tile: int, path: Tensor | None, route: str
                 guide = None if guide is None else guide[..., top // s : bottom // s, left // s : right // s]
             y, trace = net.backbone(part, guide, trace, reroute=path is None)
             y_CHW[:, top:bottom, left:right] += y[0] * (row_weight_H[top:bottom, None] * column_weight_W[left:right])
-            traces.append(trace)
+            traces.append(replace(trace, local_angle=None) if own_way else trace)
     return y_CHW, join(traces) if own_way else whole
 
 

@@ -34,6 +34,7 @@ class Encoding:
     embedding: Tensor  # (B, d_z) z; unit vectors unless sude = "linear"
     feature: Tensor  # (B, d_z) the same before normalisation
     guide: Tensor | None  # (B, C_g, h, w) guide map at token resolution; None when glgf = "off" or inject = "none"
+    local: Tensor  # (B, d_z, h, w) the point of each place on the same sphere: the head of z on each guide token
     gate: Tensor | None  # (B, h, w) in 0..1: share of the global token at each place; None without a gate
 
 
@@ -77,7 +78,9 @@ class GLGF(nn.Module):
         feature = at_least_float32(self.head(r))
         embedding = feature if self.linear_space else normalise(feature)
         guide = None if self.guide is None else self.guide(m.transpose(1, 2).unflatten(2, patch_BDhw.shape[-2:]))
-        return Encoding(embedding, feature, guide, gate)
+        local = self.head(m).float()
+        local = (local if self.linear_space else normalise(local)).transpose(1, 2).unflatten(2, patch_BDhw.shape[-2:])
+        return Encoding(embedding, feature, guide, local, gate)
 
 
 class Injection(nn.Module):

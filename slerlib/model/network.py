@@ -191,7 +191,9 @@ class SLERIR(nn.Module):
             if self.cfg.router == "random" and x_BCHW is not None
             else None
         )
-        return self.router.route(z, path, labels, keys)
+        trace = self.router.route(z, path, labels, keys)
+        # a training has its own use of the places, in its loss
+        return trace if self.training else replace(trace, local_angle=self.router.local_angles(encoding.local))
 
     def backbone(
         self, x_BCHW: Tensor, guide_BChw: Tensor | None, trace: Trace, reroute: bool = True, keep: Tensor | None = None

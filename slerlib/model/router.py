@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from .. import sphere
 from ..config import LAYERS, ModelConfig
+from ..errors import UserError
 from . import pins
 from .paths import path_digits
 
@@ -38,6 +39,9 @@ class Trace:
     anchor_angle: Tensor  # (B, K) degrees
     anchor_names: tuple[str, ...]
     probability: Tensor  # (B, L, E) softmax over experts
+    local_angle: Tensor | None = None  # (B, K, h, w) degrees from each place (token) to each anchor
+    passes: Tensor | None = None  # (B,) int64, how often `restore` ran the network on each image; None: once
+    looks: tuple[Trace, ...] = ()  # what the network saw in its own results, one trace a look
 
     def path_strings(self) -> list[str]:
         """One string of expert digits per image, e.g. "01201120"."""
@@ -46,6 +50,12 @@ class Trace:
     def nearest_anchor(self) -> list[str]:
         """Name of the anchor nearest to each image."""
         return [self.anchor_names[k] for k in self.anchor_angle.argmin(dim=1).tolist()]
+
+    def where(self) -> Tensor:
+        """(B, h, w) int64: the class whose anchor is nearest at each place; numbers of `anchor_names`."""
+        if self.local_angle is None:
+            raise UserError("This trace has no local angles: its tiles found their own paths. Use route='image'.")
+        return self.local_angle.argmin(dim=1)
 
     def flags(self) -> list[list[str]]:
         """Reasons to distrust a route, per image; an empty list where there is no reason."""
@@ -178,7 +188,7 @@ class Router(nn.Module):
         similarity[:, layer] = self.similarity(z_BD, layer)
         nearest = similarity[:, layer].argmax(dim=-1)
         path[:, layer] = nearest if keep is None else torch.where(keep[:, layer], path[:, layer], nearest)
-        return self._trace(trace.embedding, similarity, path)
+        return replace(self._trace(trace.embedding, similarity, path), local_angle=trace.local_angle)
 
     def _trace(self, z_BD: Tensor, similarity: Tensor, path: Tensor | None) -> Trace:
         if self.experts == 1:
@@ -193,6 +203,13 @@ class Router(nn.Module):
         # argmax returns the first of equal values: ties go to the lowest index
         path = similarity.argmax(dim=-1) if path is None else path
         return Trace(path, similarity, z_BD, margin, anchor_angle, self.names, probability)
+
+    @torch.no_grad()
+    def local_angles(self, local_BDhw: Tensor) -> Tensor:
+        """(B, K, h, w) degrees from each place of (B, D, h, w) to each anchor; the same measure as `sphere.angle`."""
+        points, anchors = F.normalize(local_BDhw.float(), dim=1), sphere.normalise(self.anchors.float())
+        cosine = torch.einsum("bdhw,kd->bkhw", points, anchors)
+        return torch.rad2deg(2 * torch.atan2((1 - cosine).clamp(min=0).sqrt(), (1 + cosine).clamp(min=0).sqrt()))
 
     # --- where known degradations belong
 

@@ -149,6 +149,9 @@ def _begin(run: Run, resume: bool, overwrite: bool, init: str | Path | None) -> 
         learned = checkpoint.warm_start(run.net, init)
         if run.cfg.model.own_classes:
             own_classes.place(run, init)
+        if run.cfg.train.new_anchors:  # stage A moves the encoder to the corners of a simplex; paths stay
+            fresh = SLERIR(run.cfg.model).router
+            run.net.router.set_anchors(fresh.anchors.to(run.device))
         run.keep_pins = learned and not run.cfg.train.stage_steps()[0]
         run.ema.load_state_dict(run.net.state_dict())
     group.broadcast(run.net, run.ema)

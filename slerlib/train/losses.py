@@ -87,6 +87,31 @@ def anchor_cross_entropy(
     return loss.mean() if weights is None else (loss * weights[labels]).mean()
 
 
+def places(
+    local_NDhw: Tensor, where_Nhw: Tensor, inside_NK: Tensor, outside_NK: Tensor, anchors: Tensor, tau: float,
+    weights: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """Each place belongs to the anchor of what was done there: cross-entropy over the anchors, or the pull of
+    `composite` where several degradations met [ours]. Places on a soft border (0.2 to 0.8) do not count.
+
+    Mean over images of the mean over their places inside and outside the mask.
+    """
+    with torch.autocast(local_NDhw.device.type, enabled=False):
+        cosine = torch.einsum("ndhw,kd->nkhw", local_NDhw.float(), anchors)
+        logs = (cosine / tau).log_softmax(dim=1)
+    total, count = local_NDhw.sum() * 0, 0
+    for sets, share in ((inside_NK, (where_Nhw > 0.8).float()), (outside_NK, (where_Nhw < 0.2).float())):
+        here = share.sum(dim=(1, 2))
+        single = sets.sum(dim=1) == 1
+        target = torch.einsum("ndhw,nd->nhw", local_NDhw.float(), sphere.middles(anchors, sets))
+        loss = torch.where(single[:, None, None], -(logs * sets[:, :, None, None]).sum(dim=1), 1 - target)
+        mean = (loss * share).sum(dim=(1, 2)) / here.clamp(min=1)
+        if weights is not None:  # of the rarest class in the set
+            mean = mean * (sets * weights).sum(dim=1) / sets.sum(dim=1)
+        total, count = total + mean[here > 0].sum(), count + int((here > 0).sum())
+    return total / max(count, 1)
+
+
 def sude(
     z: Tensor,
     labels: Tensor,

@@ -46,7 +46,8 @@ def embedding_terms(
     part, group = part or Part.whole(batch), group or Group()
     mode, labels, k = cfg.model.sude, batch["label"], len(cfg.model.classes)
     linear, composites = mode == "linear", bool(cfg.data.composite_share)
-    z = net.glgf(*net.encoder(batch["context"])).embedding
+    encoding = net.glgf(*net.encoder(batch["context"]))
+    z = encoding.embedding
     pull = _consistency(net, batch, z, part, k, linear)
     # the hardest pairs of an encoder that does not separate the classes yet may collapse everything: they start late
     done = step / max(cfg.train.stage_steps()[0], 1)
@@ -66,7 +67,10 @@ def embedding_terms(
             middles = sphere.middles(net.router.anchors if mode == "anchored" else means, sets[~single], linear)
             start = 1 if mode == "anchored" else triplet
             terms["composite"] = start * cfg.train.composite_weight * losses.composite(z[~single], middles, linear)
-    return {name: weight * term for name, term in terms.items()} | {"consistency": cfg.train.consistency_weight * pull}
+    terms = {name: weight * term for name, term in terms.items()} | {"consistency": cfg.train.consistency_weight * pull}
+    if cfg.train.place_weight:
+        terms["places"] = part.share * cfg.train.place_weight * _places(net, cfg, batch, encoding)
+    return terms
 
 
 def _consistency(net: SLERIR, batch: dict[str, Tensor], z: Tensor, part: Part, k: int, linear: bool) -> Tensor:
@@ -77,6 +81,15 @@ def _consistency(net: SLERIR, batch: dict[str, Tensor], z: Tensor, part: Part, k
     crop = net.glgf(*net.encoder(batch["degraded"][: len(wide)])).embedding
     pull = (crop - wide.detach()).pow(2).sum(-1).mean() / 2 if linear else losses.consistency(crop, wide)
     return pull * (len(wide) / min(k, part.total))
+
+
+def _places(net: SLERIR, cfg: RunConfig, batch: dict[str, Tensor], encoding: Encoding) -> Tensor:
+    """Each place of the context views belongs to what was done there. Places outside a mask are mostly clean: they
+    count half."""
+    sets, names = batch["parts"][batch["rows"]], net.router.names
+    weights = torch.tensor([0.5 if name == "clean" else 1.0 for name in names], device=sets.device)
+    maps = batch["where"], sets, batch["outside"]
+    return losses.places(encoding.local, *maps, net.router.anchors, cfg.train.tau, weights)
 
 
 # --- stages B and C
@@ -108,6 +121,8 @@ def restoration_terms(
     terms = {"restoration": part.share * losses.restoration(y, batch["clean"], t.fft_weight)}
     if stage_of(step, t) == "C":
         terms |= _anchor_terms(net, cfg, batch, encoding.embedding, part)
+        if t.place_weight and len(batch["rows"]) == len(x):  # the maps are those of whole context views
+            terms["places"] = t.sude_weight * part.share * t.place_weight * _places(net, cfg, batch, encoding)
         if t.learn_pins and net.cfg.experts > 1:
             used = group.sum(part.share * expert_shares(trace))  # of the global batch
             terms["balance"] = t.balance_weight * part.share * balance_loss(trace, used)

@@ -46,7 +46,7 @@ def pieces(batch: dict[str, Tensor], part: Part, count: int) -> list[tuple[Part,
         a, b = mine.start, mine.stop
         inside = (batch["rows"] >= a) & (batch["rows"] < b)
         piece = {key: batch[key][a:b] for key in ("degraded", "clean", "label", "parts", "real")}
-        piece |= {"context": batch["context"][inside], "place": batch["place"][inside]}
+        piece |= {key: batch[key][inside] for key in ("context", "place", "where", "outside") if key in batch}
         piece["rows"] = batch["rows"][inside] - a
         result.append((Part(part.start + a, part.start + b, part.total), piece))
     return result
