@@ -139,7 +139,7 @@ class Batches(Dataset):
             draw = self._balanced if self.entries is None else self._by_repeats
             samples = [draw(step * self.batch + number) for number in self.own]
         rows = [n for n, sample in enumerate(samples) if sample.view is not None]
-        views = [samples[n].view for n in rows]
+        views, tokens = [samples[n].view for n in rows], self.context // self.stride
         return {
             "degraded": torch.stack([s.degraded for s in samples]),
             "clean": torch.stack([s.clean for s in samples]),
@@ -147,8 +147,10 @@ class Batches(Dataset):
             "parts": torch.tensor([[k in s.parts for k in range(len(self.classes))] for s in samples]),
             "real": torch.tensor([s.real for s in samples]),
             "context": torch.stack(views) if views else torch.empty(0, 3, self.context, self.context),
-            "where": torch.stack([samples[n].where for n in rows]) if views else torch.empty(0, 0, 0),
-            "outside": torch.tensor([[k in samples[n].outside for k in range(len(self.classes))] for n in rows]),
+            "where": torch.stack([samples[n].where for n in rows]) if views else torch.empty(0, tokens, tokens),
+            "outside": torch.tensor(
+                [[k in samples[n].outside for k in range(len(self.classes))] for n in rows], dtype=torch.bool
+            ).reshape(-1, len(self.classes)),
             "rows": torch.tensor(rows, dtype=torch.long),
             "place": torch.tensor([samples[n].place for n in rows], dtype=torch.long).reshape(-1, 2),
         }

@@ -34,8 +34,8 @@ class Encoding:
     embedding: Tensor  # (B, d_z) z; unit vectors unless sude = "linear"
     feature: Tensor  # (B, d_z) the same before normalisation
     guide: Tensor | None  # (B, C_g, h, w) guide map at token resolution; None when glgf = "off" or inject = "none"
-    local: Tensor  # (B, d_z, h, w) the point of each place on the same sphere: the head of z on each guide token
     gate: Tensor | None  # (B, h, w) in 0..1: share of the global token at each place; None without a gate
+    local: Tensor | None = None  # (B, d_z, h, w) the point of each place: the head of z on its guide token
 
 
 class GLGF(nn.Module):
@@ -80,7 +80,7 @@ class GLGF(nn.Module):
         guide = None if self.guide is None else self.guide(m.transpose(1, 2).unflatten(2, patch_BDhw.shape[-2:]))
         local = self.head(m).float()
         local = (local if self.linear_space else normalise(local)).transpose(1, 2).unflatten(2, patch_BDhw.shape[-2:])
-        return Encoding(embedding, feature, guide, local, gate)
+        return Encoding(embedding, feature, guide, gate, local)
 
 
 class Injection(nn.Module):

@@ -193,7 +193,9 @@ class SLERIR(nn.Module):
         )
         trace = self.router.route(z, path, labels, keys)
         # a training has its own use of the places, in its loss
-        return trace if self.training else replace(trace, local_angle=self.router.local_angles(encoding.local))
+        if self.training or encoding.local is None:
+            return trace
+        return replace(trace, local_angle=self.router.local_angles(encoding.local))
 
     def backbone(
         self, x_BCHW: Tensor, guide_BChw: Tensor | None, trace: Trace, reroute: bool = True, keep: Tensor | None = None

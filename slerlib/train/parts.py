@@ -58,5 +58,5 @@ def together(batches: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     for batch in batches:
         rows.append(batch["rows"] + first)
         first += len(batch["label"])
-    keys = ("degraded", "clean", "label", "parts", "real", "context", "place")
+    keys = ("degraded", "clean", "label", "parts", "real", "context", "place", "where", "outside")
     return {key: torch.cat([batch[key] for batch in batches]) for key in keys} | {"rows": torch.cat(rows)}
