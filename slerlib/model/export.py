@@ -63,15 +63,15 @@ def export_onnx(model: SLERIR, path, file: str | os.PathLike, size: tuple[int, i
         both (B, 3, height, width) float32 in [0, 1].
     Raises UserError without the extra `onnx`, and for a path or a size that the network cannot take.
     """
+    net = fixed_path(model, path).cpu().float()
+    example = torch.rand(2, 3, *size)  # two: one picture would fix the batch
+    net.net.pad(example)  # refuses a size that the network cannot take
     missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(
             f"ONNX needs the packages onnx and onnxscript; {' and '.join(missing)} cannot be imported here. "
             "Install them: pip install 'slerlib[onnx]'."
         )
-    net = fixed_path(model, path).cpu().float()
-    example = torch.rand(2, 3, *size)  # two: one picture would fix the batch
-    net.net.pad(example)  # refuses a size that the network cannot take
     with renamed_together(Path(file)) as (part,), torch.no_grad():
         program = torch.onnx.export(
             net,
