@@ -183,16 +183,16 @@ def test_the_flow_of_many_degradations_and_experts_stays_in_the_picture():
 @pytest.mark.parametrize(
     ("draw", "message"),
     [
-        (lambda: plots.usage_maps(pd.DataFrame()), "got none"),
+        (lambda: plots.usage_maps(pd.DataFrame()), "needs a table with rows"),
         (lambda: plots.path_flow([], []), "got 0 and 0"),
         (lambda: plots.hamming_matrix(np.zeros((2, 3)), NAMES), "square"),
-        (lambda: plots.knockout_matrix(pd.DataFrame()), "got none"),
-        (lambda: plots.swap_matrix(pd.DataFrame()), "got none"),
+        (lambda: plots.knockout_matrix(pd.DataFrame()), "needs a table with rows"),
+        (lambda: plots.swap_matrix(pd.DataFrame()), "needs a table with rows"),
         (lambda: plots.rules_chart(rules(), "haze"), "no images of 'haze'"),
         (lambda: plots.rules_chart(rules().assign(n=0)), "no images of 'all'; it has none"),
-        (lambda: plots.severity_chart(severities()[:0]), "got none"),
-        (lambda: plots.walk_chart(pd.DataFrame(), "rain", "blur"), "got none"),
-        (lambda: plots.arc_chart(pd.DataFrame(), "rain", "blur"), "got none"),
+        (lambda: plots.severity_chart(severities()[:0]), "needs a table with severities"),
+        (lambda: plots.walk_chart(pd.DataFrame(), "rain", "blur"), "needs a table with rows"),
+        (lambda: plots.arc_chart(pd.DataFrame(), "rain", "blur"), "needs a table with rows"),
         (lambda: plots.guide_maps({}), "at least one image"),
     ],
 )
