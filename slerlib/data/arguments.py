@@ -137,14 +137,17 @@ def _image(clean: torch.Tensor) -> np.ndarray:
     return np.clip(image, 0, 1) if low < 0 or high > 1 else image
 
 
+def _plane(plane, height: int, width: int, rule: str, repair: str) -> np.ndarray:
+    """(height, width) float32 from a tensor of that size, or of one channel of it."""
+    if not isinstance(plane, torch.Tensor) or tuple(plane.shape) not in ((height, width), (1, height, width)):
+        size = tuple(plane.shape) if isinstance(plane, torch.Tensor) else type(plane).__name__
+        raise UserError(f"{rule} of the image's size, ({height}, {width}); got {size}. {repair}")
+    return plane.detach().cpu().numpy().astype(np.float32).reshape(height, width)
+
+
 def _depth(depth: torch.Tensor, height: int, width: int) -> np.ndarray:
-    if not isinstance(depth, torch.Tensor) or tuple(depth.shape) not in ((height, width), (1, height, width)):
-        got = tuple(depth.shape) if isinstance(depth, torch.Tensor) else type(depth).__name__
-        raise UserError(
-            f"Depth must be a tensor of the image's size, ({height}, {width}), in metres; got {got}. "
-            "Cut the depth map with the window that cut the image."
-        )
-    metres = depth.detach().cpu().numpy().astype(np.float32).reshape(height, width)
+    repair = "It is in metres; cut the depth map with the window that cut the image."
+    metres = _plane(depth, height, width, "Depth must be a tensor", repair)
     if not (metres.min() > 0 and np.isfinite(metres.max())):
         raise UserError(
             f"Depth must be positive and finite everywhere (metres); got {metres.min():g} to {metres.max():g}. "
@@ -153,14 +156,9 @@ def _depth(depth: torch.Tensor, height: int, width: int) -> np.ndarray:
     return metres
 
 
-def _where(where, height: int, width: int) -> np.ndarray:
-    if not isinstance(where, torch.Tensor) or tuple(where.shape) not in ((height, width), (1, height, width)):
-        size = tuple(where.shape) if isinstance(where, torch.Tensor) else type(where).__name__
-        raise UserError(
-            f"where is a mask of the image's size, ({height}, {width}); got {size}. "
-            "slerlib.data.masks.mask makes one, such as mask('disc', height, width)."
-        )
-    mask = where.detach().cpu().numpy().astype(np.float32).reshape(height, width)
+def _where(where: torch.Tensor, height: int, width: int) -> np.ndarray:
+    repair = "slerlib.data.masks.mask makes one, such as mask('disc', height, width)."
+    mask = _plane(where, height, width, "where is a mask", repair)
     if not (mask.min() >= 0 and mask.max() <= 1):
         raise UserError(
             f"A mask holds 0 (untouched) to 1 (degraded); got {mask.min():g} to {mask.max():g}. Divide by its maximum."

@@ -46,7 +46,9 @@ class Sample(NamedTuple):
 class Batches(Dataset):
     """`batches[step]` is a dict: degraded, clean (B, 3, c, c), label (B,), real (B,) whether from a real pair,
     context (N, 3, C, C) of images rows (N,), whose crops lie at place (N, 2), pixels from the top left of the view.
-    parts (B, K) bool: the classes in each image. A composite has several, and the label K.
+    parts (B, K) bool: the classes in each image. A composite has several, and the label K. where (N, h, w): share of
+    each token of a view that is degraded so; outside (N, K) bool: the classes of the rest, where data.local_share of
+    the samples are degraded in a soft mask alone.
 
     grid_scenes = 0: restoration batches. Protocol `slerlib` takes labels in turn, so that classes stay balanced. Real
     pairs are data.real_share of their class; composites are data.composite_share of all samples. Protocol `promptir`
