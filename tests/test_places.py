@@ -24,19 +24,45 @@ def clean():
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_mask_has_an_inside_an_outside_and_a_soft_border(shape):
+@pytest.mark.parametrize("with_image", [False, True])
+def test_a_mask_has_an_inside_an_outside_and_a_soft_border(shape, with_image, clean):
+    image = clean[:, :96, :160] if with_image else None
     for seed in range(5):
-        drawn = mask(shape, 96, 160, seed)
+        drawn = mask(shape, 96, 160, seed, image=image)
         assert drawn.shape == (96, 160) and drawn.dtype == torch.float32
-        assert drawn.min() == 0 if shape != "gradient" else drawn.min() < 0.2
+        assert drawn.min() == 0 if shape not in ("gradient", "depth") else drawn.min() < 0.2
         assert drawn.max() > 0.8 and bool(((drawn > 0.1) & (drawn < 0.9)).any())
         assert 0.1 < drawn.mean() < 0.9
-        assert torch.equal(drawn, mask(shape, 96, 160, seed))
-    assert not torch.equal(mask(shape, 96, 160, 0), mask(shape, 96, 160, 1))
+        assert torch.equal(drawn, mask(shape, 96, 160, seed, image=image))
+    assert not torch.equal(mask(shape, 96, 160, 0, image=image), drawn)
+
+
+def test_far_places_lie_inside_a_mask_by_depth():
+    depth = torch.arange(1, 61.0)[:, None].expand(60, 80)
+    for seed in range(5):
+        drawn = mask("depth", 60, 80, seed, depth=depth)
+        assert bool((drawn.diff(dim=0) >= 0).all()) and drawn[0].max() == 0 and drawn[-1].min() == 1
+    assert torch.equal(mask("depth", 60, 80, 3, depth=torch.ones(60, 80)), torch.full((60, 80), 0.5))  # nothing is far
+
+
+def test_an_object_ends_at_the_edges_of_the_picture():
+    image = torch.zeros(3, 96, 96)
+    image[:, :, 48:] = 1  # an object has at most 35 % of the picture
+    for seed in range(8):
+        drawn = mask("object", 96, 96, seed, image=image)
+        left, right = drawn[:, :46].sum(), drawn[:, 50:].sum()
+        assert max(left, right) > 1000 and min(left, right) == 0
+
+
+@pytest.mark.parametrize("option, size", [("image", (3, 8, 9)), ("depth", (9, 8))])
+def test_a_mask_of_another_picture_is_refused(option, size):
+    with pytest.raises(UserError) as error:
+        mask("half", 8, 8, **{option: torch.ones(size)})
+    assert option in str(error.value) and str(size) in str(error.value)
 
 
 def test_a_shape_without_a_name_is_refused():
-    with pytest.raises(UserError, match="half, disc, field, gradient.*'star'"):
+    with pytest.raises(UserError, match="half, disc, .*shadow; got 'star'"):
         mask("star", 8, 8)
 
 

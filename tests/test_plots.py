@@ -46,6 +46,7 @@ ANGLES = torch.tensor([[99.0, 98, 97, 12, 80, 60, 95, 70], [99, 98, 97, 14, 80, 
 FIGURES = {
     "picture_grid": lambda **k: plots.picture_grid([("rain", *picture()), ("a long name", *picture(1))]),
     "degradation_grid": lambda **k: plots.degradation_grid([("snow", picture()[0]), ("haze + rain", picture(1)[0])]),
+    "mask_grid": lambda **k: plots.mask_grid(picture()[0]),
     "picture_row": lambda **k: plots.picture_row([("rain", picture()[0]), ("a map", picture()[1][0] - 1)]),
     "path_chart": lambda **k: plots.path_chart(PATHS, TASKS, **k),
     "gain_chart": lambda **k: plots.gain_chart(table(), **k),
@@ -53,7 +54,8 @@ FIGURES = {
     "angle_bars": lambda **k: plots.angle_bars(ANGLES[0], CLASSES, **k),
     "angle_table": lambda **k: plots.angle_table(ANGLES, ["rain", "rain"], CLASSES, **k),
 }
-ONE_PANEL = [name for name in FIGURES if name not in ("picture_grid", "picture_row", "degradation_grid")]
+PICTURES = ("picture_grid", "picture_row", "degradation_grid", "mask_grid")
+ONE_PANEL = [name for name in FIGURES if name not in PICTURES]
 
 
 def words(fig) -> list[str]:
@@ -72,7 +74,7 @@ def test_every_figure_describes_itself_and_shows_that_in_jupyter(name, monkeypat
     assert isinstance(fig, Figure) and len(fig.alt_text) > 40 and "rain" in fig.alt_text
     fig._ipython_display_()
     ((data, metadata, raw),) = shown
-    kind = "image/jpeg" if name in ("picture_grid", "picture_row", "degradation_grid") else "image/png"
+    kind = "image/jpeg" if name in PICTURES else "image/png"
     assert raw and metadata[kind] == {"alt": fig.alt_text, "width": 750} and data["text/plain"] == fig.alt_text
     assert Image.open(io.BytesIO(data[kind])).width == 1200
 

@@ -9,7 +9,7 @@ panel take `ax`, to draw in a figure of yours. Read in this order:
 
     style.py      the one style: colours, sizes, how a figure shows itself
     marks.py      parts of several figures: grids of numbers, means with intervals, pictures
-    pictures.py   pictures before and after, by severity, side by side
+    pictures.py   pictures before and after, by severity, by mask, side by side
     scores.py     scores, differences of two runs, ablations, training curves
     angles.py     images among the anchors, angles
     routing.py    paths and expert usage
@@ -21,14 +21,14 @@ panel take `ax`, to draw in a figure of yours. Read in this order:
 from .angles import angle_bars, angle_table, sphere_view
 from .causal import arc_chart, knockout_matrix, rules_chart, swap_matrix, walk_chart
 from .cells import cell_view
-from .pictures import degradation_grid, guide_maps, picture_grid, picture_row, side_by_side
+from .pictures import degradation_grid, guide_maps, mask_grid, picture_grid, picture_row, side_by_side
 from .routing import hamming_matrix, nmi_chart, path_chart, path_flow, severity_chart, usage_maps
 from .scores import ablation_gaps, delta_chart, gain_chart, training_curves
 from .sphere import globe_view, map_view
 
 __all__ = [
     "ablation_gaps", "angle_bars", "angle_table", "arc_chart", "cell_view", "degradation_grid", "delta_chart",
-    "gain_chart", "globe_view", "guide_maps", "hamming_matrix", "knockout_matrix", "map_view", "nmi_chart",
-    "path_chart", "path_flow", "picture_grid", "picture_row", "rules_chart", "severity_chart", "side_by_side",
-    "sphere_view", "swap_matrix", "training_curves", "usage_maps", "walk_chart",
+    "gain_chart", "globe_view", "guide_maps", "hamming_matrix", "knockout_matrix", "map_view", "mask_grid",
+    "nmi_chart", "path_chart", "path_flow", "picture_grid", "picture_row", "rules_chart", "severity_chart",
+    "side_by_side", "sphere_view", "swap_matrix", "training_curves", "usage_maps", "walk_chart",
 ]  # fmt: skip

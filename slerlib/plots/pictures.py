@@ -1,4 +1,4 @@
-"""Figures of pictures: single, before and after, by severity, restored by two networks, damaged in one place.
+"""Figures of pictures: single, before and after, by severity, by mask, restored by two networks, damaged in a place.
 
 Legend: C channels, H W pixels, h w tokens.
 """
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..data.degrade import degrade
+from ..data.masks import mask
 from ..errors import UserError
 from ..evaluation.metrics import psnr
 from .marks import labels_of, minus, picture_table, show
@@ -35,6 +36,9 @@ SHOWN = {
 }
 
 SEVERITIES = (0, 0.25, 0.5, 0.75, 1)
+# Shape of a mask -> a degradation that such a place often has
+MASKED = {"half": "rain", "disc": "noise", "field": "snow", "gradient": "jpeg", "depth": "haze", "object": "blur",
+          "shadow": "lowlight"}  # fmt: skip
 
 
 @styled
@@ -118,6 +122,22 @@ def degradation_grid(
     levels = ", ".join(f"{severity:g}" for severity in severities)
     alt = f"Photographs degraded at the severities {levels}, with PSNR against the clean one. {'; '.join(words)}."
     return finished(picture_table(rows, [f"severity {s:g}" for s in severities], SMALL + 0.5), alt, "jpeg")
+
+
+@styled
+def mask_grid(picture: Tensor | None = None, severity: float = 0.6, seed: int = 1) -> Figure:
+    """One column per shape of `slerlib.data.masks`: the mask, and below it a degradation seen through it.
+
+    picture: (3, H, W) in [0, 1]; left out: 224 x 224 pixels of a bundled photograph (CC0). seed: of all
+    masks and degradations. Raises UserError where `degrade` does.
+    """
+    clean = dict(_bundled(224))["snow"] if picture is None else picture
+    masks = {shape: mask(shape, *clean.shape[1:], seed, image=clean) for shape in MASKED}
+    images = [degrade(clean, name, severity, seed, where=masks[shape]) for shape, name in MASKED.items()]
+    rows = [("mask", list(masks.values()), [""] * len(masks)), ("picture", images, list(MASKED.values()))]
+    words = ", ".join(f"{name} in a mask {shape}" for shape, name in MASKED.items())
+    alt = f"Soft masks, bright inside, and a photograph damaged in each: {words}."
+    return finished(picture_table(rows, list(MASKED)), alt, "jpeg")
 
 
 def _bundled(side: int) -> list[tuple[str, Tensor]]:
