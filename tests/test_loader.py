@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from slerlib import UserError, config
-from slerlib.data import loader
+from slerlib.data import damage
 from slerlib.data.degrade import degrade
 from slerlib.data.loader import Batches
 from slerlib.data.sources import Sources
@@ -84,7 +84,7 @@ def test_half_of_the_rain_is_that_of_a_wall_as_it_is_scored(monkeypatch):
             given[name].append(depth is not None)
         return degrade(clean, names, severity, seed, depth=depth)
 
-    monkeypatch.setattr(loader, "degrade", spy)
+    monkeypatch.setattr(damage, "degrade", spy)
     data = batches(batch=22)
     for step in range(14):
         data[step]

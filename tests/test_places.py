@@ -1,16 +1,19 @@
 """Where a degradation acts: masks, local damage in training, a point on the sphere for every place, passes."""
 
+import numpy as np
 import pytest
 import torch
 
 import slerlib
 from slerlib import UserError, config, sphere
+from slerlib.data.damage import Damages
+from slerlib.data.depth import synthetic_depth
 from slerlib.data.loader import Batches
 from slerlib.data.masks import SHAPES, mask
 from slerlib.data.scenes import photographs
 from slerlib.data.sources import Sources
 from slerlib.model.pins import partitions
-from slerlib.train import losses
+from slerlib.train import held_out, losses
 
 
 @pytest.fixture(scope="module")
@@ -103,11 +106,14 @@ def test_tiles_that_choose_for_themselves_have_no_common_map(model):
 # --- training
 
 
-def batches(**data) -> Batches:
+def bundled() -> Sources:
     images = [(scene.image * 255).round().to(torch.uint8) for scene in photographs()]
-    sources = Sources.photographs(images, [str(n) for n in range(len(images))], "test")
+    return Sources.photographs(images, [str(n) for n in range(len(images))], "test")
+
+
+def batches(**data) -> Batches:
     cfg = config.DataConfig(crop=32, **data)
-    return Batches(sources, config.CLASSES, cfg, 64, 16, 0, context_share=1.0)
+    return Batches(bundled(), config.CLASSES, cfg, 64, 16, 0, context_share=1.0)
 
 
 def test_local_damage_keeps_the_outside_clean_or_gives_it_another_degradation():
@@ -120,6 +126,42 @@ def test_local_damage_keeps_the_outside_clean_or_gives_it_another_degradation():
     assert batch["outside"].sum(dim=1).tolist() == [1] * 16
     kinds = {config.CLASSES[k] for k in batch["outside"][damaged].float().argmax(dim=1).tolist()}
     assert "clean" in kinds
+
+
+@pytest.mark.parametrize("names", [("noise50",), ("haze",), ("noise50", "haze"), ("noise50", "haze", "blur")])
+def test_each_place_has_the_labels_of_what_was_done_there(names):
+    classes = ("noise50", "haze", "blur", "clean")  # on a grey picture, noise alone makes neighbours differ
+    damage = Damages(classes, config.DataConfig(local_share=1.0, composite_share=0.1), seed=1)
+    grey, parts, seen = torch.full((3, 96, 96), 0.4), tuple(classes.index(name) for name in names), set()
+    for key in range(40):
+        own = np.random.default_rng(key)
+        image, where, outside = damage(grey, None, parts, lambda key=key: synthetic_depth(96, 96, key), own, key)
+        rough = image.diff(dim=2).abs().mean(dim=0)
+        for labels, place in ((parts, where[:, 1:] == 1), (outside, where[:, 1:] == 0)):
+            if place.sum() > 200:
+                here = [classes[k] for k in labels]
+                assert (float(rough[place].mean()) > 0.1) == ("noise50" in here), (key, here)
+                changed = float((image[:, :, 1:] - 0.4).abs().mean(dim=0)[place].mean())
+                assert (changed > 0.01) == (here not in (["clean"], ["blur"])), (key, here)
+        seen.add(outside)
+        if len(parts) == 1 and outside != (3,):
+            assert where.mean() >= 0.5, "the picture has the label of the larger region"
+    elsewhere = {(k,) for k in range(3) if (k in parts) == (len(parts) > 1)}
+    assert seen == {(3,)} | elsewhere
+
+
+def test_a_degradation_has_its_natural_place_more_often_than_another():
+    damage = Damages(config.CLASSES, config.DataConfig(local_share=1.0), seed=0)
+    rng = np.random.default_rng(0)
+    for name, shape in (("haze", "depth"), ("blur", "object"), ("lowlight", "shadow")):
+        drawn = [damage._shape((config.CLASSES.index(name),), rng) for _ in range(400)]
+        assert {*drawn} == {*SHAPES} and 0.48 < drawn.count(shape) / 400 < 0.66  # half, and a seventh of the rest
+
+
+def test_anchors_and_validation_see_one_degradation_all_over():
+    cfg = config.with_overrides(config.recipe("tiny"), ["data.local_share=1", "data.composite_share=0.2"])
+    grid = held_out.grid(cfg, bundled(), 2, seed=1)[0]
+    assert bool((grid["where"] == 1).all()) and grid["label"].tolist() == [*range(8)] * 2
 
 
 def test_without_local_damage_a_batch_is_as_before():
@@ -153,8 +195,7 @@ def test_places_are_right_where_they_lie_on_their_anchors():
 def test_the_loss_of_places_moves_the_encoder(tmp_path):
     from slerlib.train.loop import train
 
-    images = [(scene.image * 255).round().to(torch.uint8) for scene in photographs()]
-    sources = Sources.photographs(images, [str(n) for n in range(len(images))], "test")
+    sources = bundled()
     small = ["train.steps=4", "train.stage_a=0.5", "train.stage_c=0.5", "train.save_every=4", "data.anchor_scenes=4",
              "train.grid_scenes=2", "data.crop=32", "model.context=64", "data.local_share=0.5"]  # fmt: skip
     runs = {}
@@ -170,8 +211,7 @@ def test_the_loss_of_places_moves_the_encoder(tmp_path):
 def test_a_warm_start_may_take_anchors_at_the_corners_of_a_simplex(model, tmp_path):
     from slerlib.train.loop import train
 
-    images = [(scene.image * 255).round().to(torch.uint8) for scene in photographs()]
-    sources = Sources.photographs(images, [str(n) for n in range(len(images))], "test")
+    sources = bundled()
     small = ["train.steps=2", "train.stage_a=0.5", "train.stage_c=0", "train.save_every=2", "data.anchor_scenes=4",
              "train.grid_scenes=2", "data.crop=32", "train.new_anchors=true"]  # fmt: skip
     cfg = config.with_overrides(config.recipe("tiny"), small)

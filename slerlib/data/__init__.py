@@ -4,7 +4,7 @@ Read in this order:
 
     degrade.py     degrade(...): one or several degradations of a photograph; arguments.py checks its arguments
     weather.py     rain, snow, haze                        camera.py      noise, blur, low light, JPEG
-    masks.py       soft masks: where a degradation acts
+    masks.py       soft masks: where a degradation acts    damage.py      what is done to a patch in training
     depth.py       synthetic depth for haze                scenes.py      the nine bundled photographs
     registry.py    the known sets (data/registry.toml)     layouts.py     folders -> sets of items
     search.py      the search behind it                    words.py       what a name states: side, task, split, class

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -19,16 +20,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..config import DataConfig
-from ..errors import UserError
 from ..sharding import consecutive
 from . import promptir
-from .degrade import MADE, NOISE_CLASSES, degrade, synthetic_depth
-from .masks import SHAPES, mask
+from .damage import Damages
+from .degrade import MADE, NOISE_CLASSES, synthetic_depth
 from .sources import Pool, Sources
 
-WALL = 0.5  # share of the synthetic rain that is made without depth, as in evaluation, Rain100L and DDN
-ELSEWHERE = 0.25  # share of the local damage that has another degradation around it
-THREE = 0.25  # share of the composites with three degradations
 MARGIN = 8  # pixels around a patch that are degraded and then cut off, so that blur and streaks have no border
 
 
@@ -98,17 +95,7 @@ class Batches(Dataset):
         self.real_cells = bool(self.real)  # rows of a grid may be clean sides of real pairs
         whole_sets = cfg.protocol == "promptir" and not grid_scenes
         self.entries = promptir.Entries(self.sources, self.classes) if whole_sets else None
-        kinds: dict[str, list[int]] = {}  # noise levels are one kind: no image has two
-        for label, name in enumerate(self.classes):
-            if name in MADE:
-                kinds.setdefault("noise" if name in NOISE_CLASSES else name, []).append(label)
-        self.clean = self.classes.index("clean") if "clean" in self.classes else None
-        self.kinds = [labels for name, labels in kinds.items() if name != "clean"]
-        if cfg.composite_share and len(self.kinds) < 2:
-            raise UserError(
-                f"A composite needs two kinds of degradation; model.classes has {', '.join(self.classes)}. "
-                "Add one, or set data.composite_share=0."
-            )
+        self.damage = Damages(self.classes, cfg, seed)
 
     def __len__(self) -> int:
         return self.length
@@ -179,12 +166,8 @@ class Batches(Dataset):
         return self._cut(None, self.sources.clean.shuffled(number, self.seed, 4)[1], (label,), number)
 
     def _composite(self, number: int) -> Sample:
-        """Composite `number`: a photograph with two kinds of degradation, or, for a share THREE of them, three."""
-        rng = np.random.default_rng([self.seed, 10, number])
-        count = 3 if len(self.kinds) > 2 and rng.random() < THREE else 2
-        kinds = rng.choice(len(self.kinds), count, replace=False)
-        parts = tuple(sorted(int(rng.choice(self.kinds[kind])) for kind in kinds))
-        return self._cut(None, self.sources.clean.shuffled(number, self.seed, 10)[1], parts, number)
+        image = self.sources.clean.shuffled(number, self.seed, 10)[1]
+        return self._cut(None, image, self.damage.composite(number), number)
 
     def _by_repeats(self, number: int) -> Sample:
         """Sample `number` of epochs as in PromptIR."""
@@ -229,13 +212,9 @@ class Batches(Dataset):
     # --- cutting it
 
     def _cut(self, real: Tensor | None, image: Tensor, parts: tuple[int, ...], scene: int, number: int = 0) -> Sample:
-        """Crop and view of a clean image (uint8) and of its `real` input, or without one of a synthetic input.
-
-        The severities of a composite come from the lower half of data.severity, so that the scene stays visible.
-        """
+        """Crop and view of a clean image (uint8) and of its `real` input, or without one of a synthetic input."""
         place = np.random.default_rng([self.seed, 2, scene])  # shared by all classes of one scene of a grid
         own = np.random.default_rng([self.seed, 3, scene, *parts, number])
-        names, (low, high) = [self.classes[label] for label in parts], self.cfg.severity
         image = _at_least(image, self.context + 2 * MARGIN)
         mirror, depth_seed = place.integers(2), int(place.integers(1 << 31))
 
@@ -250,41 +229,22 @@ class Batches(Dataset):
 
         patch = side + 2 * MARGIN
         clean = _patch(image, top, left, patch)
-        depth = None
-        if real is None and ("haze" in names or "rain" in names):
-            depth = synthetic_depth(*image.shape[1:], depth_seed, window=(top, left, patch, patch), guide=image)
+        real = None if real is None else _patch(_at_least(real, self.context + 2 * MARGIN), top, left, patch)
         if mirror:  # left to right only: in a picture that stands upside down the distance would lie below
-            clean, depth, x = clean.flip(2), None if depth is None else depth.flip(1), side - crop - x
-        if real is None:
-            high = high if len(parts) == 1 else (low + high) / 2
-            severity, seed = [float(own.uniform(low, high)) for _ in parts], int(own.integers(1 << 31))
-            wall = "haze" not in names and own.random() < WALL
-            degraded = degrade(clean, names, severity, seed, depth=None if wall else depth)
-        else:
-            degraded = _patch(_at_least(real, self.context + 2 * MARGIN), top, left, patch)
-            degraded = degraded.flip(2) if mirror else degraded
-        where, outside, degraded = self._local(clean, degraded, depth, parts, real is not None, [scene, *parts, number])
+            clean, real, x = clean.flip(2), None if real is None else real.flip(2), side - crop - x
+
+        @cache
+        def depth() -> Tensor:
+            window = synthetic_depth(*image.shape[1:], depth_seed, window=(top, left, patch, patch), guide=image)
+            return window.flip(1) if mirror else window
+
+        degraded, where, outside = self.damage(clean, real, parts, depth, own, scene, *parts, number)
         clean, degraded = (part[:, MARGIN:-MARGIN, MARGIN:-MARGIN] for part in (clean, degraded))
         inside = (slice(None), slice(y, y + crop), slice(x, x + crop))
         view = degraded.contiguous() if wide else None
         where = torch.nn.functional.avg_pool2d(where[None, MARGIN:-MARGIN, MARGIN:-MARGIN], self.stride)[0]
         pair = degraded[inside].contiguous(), clean[inside].contiguous()
         return Sample(*pair, parts, view, (y, x), real is not None, where, outside)
-
-    def _local(self, clean: Tensor, degraded: Tensor, depth, parts: tuple[int, ...], real: bool, key: list[int]):
-        """(mask, labels outside, image): a share of the samples keeps its damage in a soft mask alone; of some of them
-        another degradation fills the rest."""
-        whole = torch.ones(clean.shape[1:])
-        rng = np.random.default_rng([self.seed, 11, *key])
-        if self.clean is None or parts == (self.clean,) or rng.random() >= self.cfg.local_share:
-            return whole, parts, degraded
-        where, outside, rest = mask(str(rng.choice(SHAPES)), *clean.shape[1:], int(rng.integers(1 << 31))), (), clean
-        if not real and len(parts) == 1 and rng.random() < ELSEWHERE:
-            others = [kind for kind in self.kinds if parts[0] not in kind]
-            label = int(rng.choice(others[rng.integers(len(others))]))
-            severity, seed = float(rng.uniform(*self.cfg.severity)), int(rng.integers(1 << 31))
-            rest, outside = degrade(clean, self.classes[label], severity, seed, depth=depth), (label,)
-        return where, outside or (self.clean,), where * degraded + (1 - where) * rest
 
     def view(self, image: Tensor, *key: int) -> Tensor:
         """(3, C, C) a context view of an image (uint8) at a place that `key` decides, mirrored or not."""

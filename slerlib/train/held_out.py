@@ -22,8 +22,8 @@ def grid(cfg: RunConfig, held_out: Sources, scenes: int, seed: int) -> Batches:
     The limit counts where the data are pairs alone: then every input of a scene has its place in the pool.
     """
     scenes = min(scenes, len(held_out.clean), max(cfg.data.anchor_scenes, 2))
+    cfg = replace(cfg, data=replace(cfg.data, composite_share=0.0, local_share=0.0))  # one class all over a picture
     result = batches(cfg, held_out, scenes, cfg.train.seed + seed, context_share=1.0, real_rows=scenes)
-    result.cfg = replace(result.cfg, composite_share=0.0)  # anchors are of single classes
     result.real_cells = False  # rows of photographs alone: the real views come on top, in equal number
     return result
 

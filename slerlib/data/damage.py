@@ -1,0 +1,103 @@
+"""What is done to a patch in training: one degradation or several, everywhere or in a soft mask [ours].
+
+A picture with a mask holds two regions, and each place has the labels of what was done there: `parts` inside, `outside`
+where the mask is 0. Outside it is clean, or damaged in another way for a share ELSEWHERE of the masks.
+Legend: H W pixels of the patch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..config import DataConfig
+from ..errors import UserError
+from .degrade import MADE, NOISE_CLASSES, degrade
+from .masks import SHAPES, mask
+
+WALL = 0.5  # share of the synthetic rain that is made without depth, as in evaluation, Rain100L and DDN
+THREE = 0.25  # share of the composites with three degradations
+ELSEWHERE = 0.25  # share of the masks with a degradation outside
+NATURAL = {"haze": "depth", "blur": "object", "lowlight": "shadow"}  # half of the masks of such a class
+Depth = Callable[[], Tensor]  # (H, W) metres, made where it is needed
+
+
+class Damage(NamedTuple):
+    image: Tensor  # (3, H, W) degraded
+    where: Tensor  # (H, W) 1 where the picture has its own labels, 0 where it has those of `outside`
+    outside: tuple[int, ...]  # labels; those of the picture where the mask is 1 everywhere
+
+
+class Damages:
+    """Draws degradations for the labels of a sample. Raises UserError for composites of fewer than two kinds."""
+
+    def __init__(self, classes: Sequence[str], cfg: DataConfig, seed: int):
+        self.classes, self.cfg, self.seed = tuple(classes), cfg, seed
+        kinds: dict[str, list[int]] = {}  # noise levels are one kind: no image has two
+        for label, name in enumerate(self.classes):
+            if name in MADE:
+                kinds.setdefault("noise" if name in NOISE_CLASSES else name, []).append(label)
+        self.clean = kinds.pop("clean", [None])[0]
+        self.kinds = list(kinds.values())
+        if cfg.composite_share and len(self.kinds) < 2:
+            raise UserError(
+                f"A composite needs two kinds of degradation; model.classes has {', '.join(self.classes)}. "
+                "Add one, or set data.composite_share=0."
+            )
+
+    def composite(self, number: int) -> tuple[int, ...]:
+        """Labels of composite `number`: two kinds of degradation or, for a share THREE of them, three.
+
+        All pairs of kinds are equally frequent, and so are all sets of three.
+        """
+        rng = np.random.default_rng([self.seed, 10, number])
+        count = 3 if len(self.kinds) > 2 and rng.random() < THREE else 2
+        kinds = rng.choice(len(self.kinds), count, replace=False)
+        return tuple(sorted(int(rng.choice(self.kinds[kind])) for kind in kinds))
+
+    def __call__(
+        self, clean: Tensor, real: Tensor | None, parts: tuple[int, ...], depth: Depth, own: np.random.Generator,
+        *key: int,
+    ) -> Damage:  # fmt: skip
+        """The patch `clean` (3, H, W) with the labels `parts`, from a generator of its own.
+
+        real: the patch of the input of a real pair, in place of a synthetic one. key: seeds the mask. The severities of
+        a composite come from the lower half of data.severity, so that the scene stays visible.
+        """
+        made = None if real is not None else self._made(clean, parts, own, depth)
+        whole = real if made is None else made(parts)
+        rng = np.random.default_rng([self.seed, 11, *key])
+        if self.clean is None or parts == (self.clean,) or rng.random() >= self.cfg.local_share:
+            return Damage(whole, torch.ones(clean.shape[1:]), parts)
+        shape = self._shape(parts, rng)
+        scene = depth() if shape == "depth" else None
+        where = mask(shape, *clean.shape[1:], int(rng.integers(1 << 31)), image=clean, depth=scene)
+        outside, rest = (self.clean,), clean
+        if rng.random() < ELSEWHERE:
+            if len(parts) > 1:  # one of them is everywhere, the others are in the mask
+                outside = (int(rng.choice(parts)),)
+                rest = made(outside)
+            elif others := [kind for kind in self.kinds if parts[0] not in kind]:
+                outside = (int(rng.choice(others[rng.integers(len(others))])),)
+                rest = self._made(clean, outside, rng, depth)(outside)
+                where = where if where.mean() >= 0.5 else 1 - where  # the picture has the label of the larger region
+        return Damage(where * whole + (1 - where) * rest, where, outside)
+
+    def _shape(self, parts: tuple[int, ...], rng: np.random.Generator) -> str:
+        natural = [NATURAL[name] for name in (self.classes[k] for k in parts) if name in NATURAL]
+        return str(rng.choice(natural if natural and rng.random() < 0.5 else SHAPES))
+
+    def _made(self, image: Tensor, labels: tuple[int, ...], rng: np.random.Generator, depth: Depth):
+        """A function: some of these labels -> the image with these degradations, each the same in every call."""
+        names, (low, high) = [self.classes[k] for k in labels], self.cfg.severity
+        high = high if len(labels) == 1 else (low + high) / 2
+        severity, seed = {k: float(rng.uniform(low, high)) for k in labels}, int(rng.integers(1 << 31))
+        wall = "haze" not in names and rng.random() < WALL
+        scene = None if wall or not {"haze", "rain"} & {*names} else depth()
+        return lambda some: degrade(
+            image, [self.classes[k] for k in some], [severity[k] for k in some], seed, depth=scene
+        )
