@@ -39,7 +39,7 @@ _MODEL = {
 }
 _DATA = {
     "[16, 8192]": "crop",
-    "[0, 1]": "severity real_share local_share",
+    "[0, 1]": "severity real_share local_share real_composites",
     "[0, 1)": "clean_share composite_share",
     "[0, inf)": "anchor_scenes",
 }
@@ -182,6 +182,7 @@ class DataConfig:
     real_share: float = 0.5  # of the samples of a class that has real pairs (promptir: in stage A); 0 = synthesis alone
     local_share: float = 0.0  # of all samples but clean ones: damaged in a soft mask alone [ours]
     composite_share: float = 0.0  # of all samples: two or three degradations at once [ours]
+    real_composites: float = 0.0  # of the composites: noise or low light on top of a real pair [ours]
     repeats: tuple[str, ...] = ()  # "NAME=N": how often a set, or every set of a task, counts; 1 without an entry
     protocol: str = "slerlib"  # slerlib: balanced over degradations | promptir: by repeats, cut as PromptIR cuts
 

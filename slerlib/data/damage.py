@@ -22,6 +22,7 @@ from .masks import SHAPES, mask
 WALL = 0.5  # share of the synthetic rain that is made without depth, as in evaluation, Rain100L and DDN
 THREE = 0.25  # share of the composites with three degradations
 ELSEWHERE = 0.25  # share of the masks with a degradation outside
+ON_TOP = ("noise", "lowlight")  # kinds that a composite adds to the input of a real pair: what a camera adds last
 NATURAL = {"haze": "depth", "blur": "object", "lowlight": "shadow"}  # half of the masks of such a class
 Depth = Callable[[], Tensor]  # (H, W) metres, made where it is needed
 
@@ -33,7 +34,10 @@ class Damage(NamedTuple):
 
 
 class Damages:
-    """Draws degradations for the labels of a sample. Raises UserError for composites of fewer than two kinds."""
+    """Draws degradations for the labels of a sample.
+
+    Raises UserError for composites of fewer than two kinds, and for masks without a class for what is outside.
+    """
 
     def __init__(self, classes: Sequence[str], cfg: DataConfig, seed: int):
         self.classes, self.cfg, self.seed = tuple(classes), cfg, seed
@@ -43,10 +47,16 @@ class Damages:
                 kinds.setdefault("noise" if name in NOISE_CLASSES else name, []).append(label)
         self.clean = kinds.pop("clean", [None])[0]
         self.kinds = list(kinds.values())
+        self.added = [labels for name, labels in kinds.items() if name in ON_TOP]
         if cfg.composite_share and len(self.kinds) < 2:
             raise UserError(
                 f"A composite needs two kinds of degradation; model.classes has {', '.join(self.classes)}. "
                 "Add one, or set data.composite_share=0."
+            )
+        if cfg.local_share and self.clean is None:
+            raise UserError(
+                f"Outside a mask a picture is clean, which needs the class 'clean'; model.classes has "
+                f"{', '.join(self.classes)}. Add it, or set data.local_share=0."
             )
 
     def composite(self, number: int) -> tuple[int, ...]:
@@ -59,31 +69,39 @@ class Damages:
         kinds = rng.choice(len(self.kinds), count, replace=False)
         return tuple(sorted(int(rng.choice(self.kinds[kind])) for kind in kinds))
 
+    def on_top(self, label: int) -> list[int]:
+        """Labels that a composite may add to a real input of the class `label`."""
+        return [k for kind in self.added if label not in kind for k in kind]
+
     def __call__(
         self, clean: Tensor, real: Tensor | None, parts: tuple[int, ...], depth: Depth, own: np.random.Generator,
-        *key: int,
+        *key: int, added: tuple[int, ...] = (),
     ) -> Damage:  # fmt: skip
         """The patch `clean` (3, H, W) with the labels `parts`, from a generator of its own.
 
-        real: the patch of the input of a real pair, in place of a synthetic one. key: seeds the mask. The severities of
-        a composite come from the lower half of data.severity, so that the scene stays visible.
+        real: the patch of the input of a real pair, on which `added`, those of the parts that it lacks, are made; in a
+        mask, where there is one. key: seeds the mask. The severities of a composite come from the lower half of
+        data.severity, so that the scene stays visible.
         """
-        made = None if real is not None else self._made(clean, parts, own, depth)
-        whole = real if made is None else made(parts)
+        base, synthetic = (clean, parts) if real is None else (real, added)
+        made = self._made(base, synthetic, len(parts) > 1, own, depth) if synthetic else None
+        whole = made(synthetic) if made else base
         rng = np.random.default_rng([self.seed, 11, *key])
-        if self.clean is None or parts == (self.clean,) or rng.random() >= self.cfg.local_share:
+        if parts == (self.clean,) or rng.random() >= self.cfg.local_share:
             return Damage(whole, torch.ones(clean.shape[1:]), parts)
         shape = self._shape(parts, rng)
         scene = depth() if shape == "depth" else None
         where = mask(shape, *clean.shape[1:], int(rng.integers(1 << 31)), image=clean, depth=scene)
         outside, rest = (self.clean,), clean
-        if rng.random() < ELSEWHERE:
+        if added:
+            outside, rest = tuple(k for k in parts if k not in added), base
+        elif rng.random() < ELSEWHERE:
             if len(parts) > 1:  # one of them is everywhere, the others are in the mask
                 outside = (int(rng.choice(parts)),)
                 rest = made(outside)
             elif others := [kind for kind in self.kinds if parts[0] not in kind]:
                 outside = (int(rng.choice(others[rng.integers(len(others))])),)
-                rest = self._made(clean, outside, rng, depth)(outside)
+                rest = self._made(clean, outside, False, rng, depth)(outside)
                 where = where if where.mean() >= 0.5 else 1 - where  # the picture has the label of the larger region
         return Damage(where * whole + (1 - where) * rest, where, outside)
 
@@ -91,10 +109,10 @@ class Damages:
         natural = [NATURAL[name] for name in (self.classes[k] for k in parts) if name in NATURAL]
         return str(rng.choice(natural if natural and rng.random() < 0.5 else SHAPES))
 
-    def _made(self, image: Tensor, labels: tuple[int, ...], rng: np.random.Generator, depth: Depth):
+    def _made(self, image: Tensor, labels: tuple[int, ...], several: bool, rng: np.random.Generator, depth: Depth):
         """A function: some of these labels -> the image with these degradations, each the same in every call."""
         names, (low, high) = [self.classes[k] for k in labels], self.cfg.severity
-        high = high if len(labels) == 1 else (low + high) / 2
+        high = (low + high) / 2 if several else high
         severity, seed = {k: float(rng.uniform(low, high)) for k in labels}, int(rng.integers(1 << 31))
         wall = "haze" not in names and rng.random() < WALL
         scene = None if wall or not {"haze", "rain"} & {*names} else depth()

@@ -2,7 +2,7 @@
 
 Batch number `step` is the same with 0 or N workers and after a resume: every sample draws from its own seed.
 A patch is degraded first; crop and wider context view are then cut from the *same* patch. A real pair is cut in the
-same way. A share of the samples are composites [ours]: two or three degradations of the classes on one photograph.
+same way. A share of the samples are composites [ours]: two or three degradations of the classes on one picture.
 Legend: B batch, N rows with a context view, c crop, C context, H W pixels, K classes.
 """
 
@@ -48,7 +48,8 @@ class Batches(Dataset):
     the samples are degraded in a soft mask alone.
 
     grid_scenes = 0: restoration batches. Protocol `slerlib` takes labels in turn, so that classes stay balanced. Real
-    pairs are data.real_share of their class; composites are data.composite_share of all samples. Protocol `promptir`
+    pairs are data.real_share of their class; composites are data.composite_share of all samples, and of these
+    data.real_composites lie on top of real pairs, those of each class in turn. Protocol `promptir`
     takes every item as often as its set is repeated.
 
     grid_scenes > 0: a grid of that many scenes x all classes, every class of one scene cut from the same place: a
@@ -96,6 +97,7 @@ class Batches(Dataset):
         whole_sets = cfg.protocol == "promptir" and not grid_scenes
         self.entries = promptir.Entries(self.sources, self.classes) if whole_sets else None
         self.damage = Damages(self.classes, cfg, seed)
+        self.bases = [label for label in self.real if cfg.real_composites and self.damage.on_top(label)]
 
     def __len__(self) -> int:
         return self.length
@@ -166,8 +168,17 @@ class Batches(Dataset):
         return self._cut(None, self.sources.clean.shuffled(number, self.seed, 4)[1], (label,), number)
 
     def _composite(self, number: int) -> Sample:
-        image = self.sources.clean.shuffled(number, self.seed, 10)[1]
-        return self._cut(None, image, self.damage.composite(number), number)
+        """Composite `number`: two or three degradations on a photograph, or one on top of a real pair."""
+        share = self.cfg.real_composites if self.bases else 0
+        taken = _share(number, share)
+        if _share(number + 1, share) == taken:
+            image = self.sources.clean.shuffled(number - taken, self.seed, 10)[1]
+            return self._cut(None, image, self.damage.composite(number), number)
+        turn, which = divmod(taken, len(self.bases))
+        own = self.bases[which]
+        added = int(np.random.default_rng([self.seed, 13, number]).choice(self.damage.on_top(own)))
+        pair = self.real[own].shuffled(turn, self.seed, 12, own)
+        return self._cut(*pair, tuple(sorted((own, added))), number, added=(added,))
 
     def _by_repeats(self, number: int) -> Sample:
         """Sample `number` of epochs as in PromptIR."""
@@ -211,8 +222,13 @@ class Batches(Dataset):
 
     # --- cutting it
 
-    def _cut(self, real: Tensor | None, image: Tensor, parts: tuple[int, ...], scene: int, number: int = 0) -> Sample:
-        """Crop and view of a clean image (uint8) and of its `real` input, or without one of a synthetic input."""
+    def _cut(
+        self, real: Tensor | None, image: Tensor, parts: tuple[int, ...], scene: int, number: int = 0,
+        added: tuple[int, ...] = (),
+    ) -> Sample:  # fmt: skip
+        """Crop and view of a clean image (uint8) and of its `real` input, or without one of a synthetic input.
+
+        added: those of the labels `parts` that are made on top of a real input."""
         place = np.random.default_rng([self.seed, 2, scene])  # shared by all classes of one scene of a grid
         own = np.random.default_rng([self.seed, 3, scene, *parts, number])
         image = _at_least(image, self.context + 2 * MARGIN)
@@ -238,7 +254,7 @@ class Batches(Dataset):
             window = synthetic_depth(*image.shape[1:], depth_seed, window=(top, left, patch, patch), guide=image)
             return window.flip(1) if mirror else window
 
-        degraded, where, outside = self.damage(clean, real, parts, depth, own, scene, *parts, number)
+        degraded, where, outside = self.damage(clean, real, parts, depth, own, scene, *parts, number, added=added)
         clean, degraded = (part[:, MARGIN:-MARGIN, MARGIN:-MARGIN] for part in (clean, degraded))
         inside = (slice(None), slice(y, y + crop), slice(x, x + crop))
         view = degraded.contiguous() if wide else None

@@ -1,9 +1,12 @@
 """The samples of an epoch as a table: set, task, items, repeats, share of the samples, samples per epoch.
 
+`damage_shares` tells how many samples are damaged everywhere, in places, in several ways or not at all.
+
 The length of an epoch is the sum of items x repeats over the sets in use; protocol `promptir` counts photographs once
 for each noise level, as PromptIR does. Protocol `slerlib` distributes as many samples differently: composites take
-data.composite_share of all, other classes stay balanced, real pairs take data.real_share of their class, and repeats
-decide between sets of one class. The table holds for stages B and C; stage A draws from the same sets in its grid.
+data.composite_share of all, and data.real_composites of these lie on real pairs. Other classes stay balanced, real
+pairs take data.real_share of their class, and repeats decide between sets of one class. The table holds for stages B
+and C; stage A draws from the same sets in its grid.
 """
 
 from __future__ import annotations
@@ -62,6 +65,14 @@ def samples_per_epoch(rows: list[dict]) -> int:
     return round(sum(row["samples"] for row in rows))
 
 
+def shares_text(stages: dict[str, dict[str, float]]) -> str:
+    """One line per stage: its `damage_shares`."""
+    return "\n".join(
+        f"damage in stage {stage}: " + ", ".join(f"{kind} {share:.1%}" for kind, share in shares.items())
+        for stage, shares in stages.items()
+    )
+
+
 def table(rows: list[dict]) -> str:
     """The plan as text."""
     width, task = (max(5, *(len(row[key]) for row in rows)) for key in ("set", "task"))
@@ -76,20 +87,38 @@ def table(rows: list[dict]) -> str:
     return "\n".join([*lines, f"{'total':{width}s}  {'':{task}s}  {inputs:6d}  {targets:7d}  {blank}  {samples:13d}"])
 
 
+def damage_shares(batches: Batches) -> dict[str, float]:
+    """Shares of the samples of a batch, with a sum of 1: one degradation all over (`uniform`) or in a mask (`local`),
+    several all over (`mixed`) or in a mask (`mixed local`), and `clean`."""
+    if batches.entries is not None:  # single samples as PromptIR draws them
+        mixed, clean, places = 0.0, 0.0, 0.0
+    elif batches.grid:
+        cells = batches.labels * batches.grid + list(batches.real) * batches.real_rows
+        mixed, places = batches.mixed_rows / batches.size, batches.cfg.local_share
+        clean = cells.count(batches.damage.clean) / batches.size
+    else:
+        mixed, places = batches.cfg.composite_share, batches.cfg.local_share
+        clean = (1 - mixed) * batches.cycle.count(batches.damage.clean) / len(batches.cycle)
+    uniform = 1 - mixed - clean
+    return {"uniform": uniform * (1 - places), "local": uniform * places, "mixed": mixed * (1 - places),
+            "mixed local": mixed * places, "clean": clean}  # fmt: skip
+
+
 def _by_repeats(batches: Batches) -> list[float]:
     times = [batches.entries.levels if s.task == CLEAN else s.task in batches.classes for s in batches.sources]
     return [n * len(s) * s.repeats / len(batches.entries) for n, s in zip(times, batches.sources, strict=True)]
 
 
 def _balanced(batches: Batches) -> list[float]:
-    mixed = batches.cfg.composite_share
-    shares = {s.name: 0.0 for s in batches.sources}
-    for s in batches.sources.clean.sets:
-        shares[s.name] += mixed * len(s) * s.repeats / len(batches.sources.clean)
+    mixed, shares = batches.cfg.composite_share, {s.name: 0.0 for s in batches.sources}
+    on_pairs = mixed * batches.cfg.real_composites if batches.bases else 0.0
+    pools = [(batches.sources.clean, mixed - on_pairs)]
+    pools += [(batches.real[label], on_pairs / len(batches.bases)) for label in batches.bases]
     for label in set(batches.cycle):
         part = (1 - mixed) * batches.cycle.count(label) / len(batches.cycle)
         real = batches.shares[label] if label in batches.real else 0.0
-        for pool, share in ((batches.sources.clean, part * (1 - real)), (batches.real.get(label), part * real)):
-            for s in pool.sets if pool is not None else ():
-                shares[s.name] += share * len(s) * s.repeats / len(pool)
+        pools += [(batches.sources.clean, part * (1 - real)), (batches.real.get(label), part * real)]
+    for pool, share in pools:
+        for s in pool.sets if pool is not None else ():
+            shares[s.name] += share * len(s) * s.repeats / len(pool)
     return [shares[s.name] for s in batches.sources]

@@ -24,7 +24,7 @@ import torch
 
 from .. import checkpoint, config
 from ..data.decode import GIB
-from ..data.plan import refuse_unused, table
+from ..data.plan import refuse_unused, shares_text, table
 from ..data.sources import Sources
 from ..errors import UserError
 from ..inference.load import working_device
@@ -181,7 +181,7 @@ def _introduce(run: Run, trained: str | Path | None) -> None:
             f"{sources.origin} also holds test sets ({', '.join(sources.tests)}), which are not trained on. "
             f"`slerlib data check {sources.origin}` finds pictures that stand in both."
         )
-    run.say(f"protocol {cfg.data.protocol}, data {run.fingerprint[:12]}\n{table(run.plan)}")
+    run.say(f"protocol {cfg.data.protocol}, data {run.fingerprint[:12]}\n{table(run.plan)}\n{shares_text(run.damage)}")
 
 
 class _Progress:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import config
-from ..data.plan import epoch_plan
+from ..data.plan import damage_shares, epoch_plan
 from ..data.sources import Sources
 from ..errors import UserError
 from ..files import write_atomic
@@ -36,7 +36,9 @@ class Run:
         self.cfg, self.out, self.device, self.group = cfg, out, device, group or Group()
         self.sources, self.fingerprint = sources.with_repeats(cfg.data.repeat_counts()), sources.fingerprint()
         self.training, self.held_out = self.sources.hold_out(cfg.data.anchor_scenes)
-        self.plan, self.grid_size = epoch_plan(batches(cfg, self.training)), grids(cfg, self.training).size
+        single, grid = batches(cfg, self.training), grids(cfg, self.training)
+        self.plan, self.grid_size = epoch_plan(single), grid.size
+        self.damage = {"A": damage_shares(grid), "B and C": damage_shares(single)}
         self._check_sizes()
         # networks
         torch.manual_seed(cfg.train.seed)
