@@ -65,7 +65,8 @@ def _doctor(args) -> int:
 def _restore(args) -> int:
     from ..inference.folders import restore_files
 
-    options = {name: getattr(args, name) for name in ("tile", "trace", "path", "one_path", "overwrite")}
+    options = {name: getattr(args, name) for name in ("tile", "trace", "path", "one_path", "route", "overwrite")}
+    options["passes"] = args.passes if args.passes == "auto" else int(args.passes)
     return restore_files(args.input, args.output, args.checkpoint, **options)
 
 

@@ -72,6 +72,10 @@ def _restore(add) -> None:
     one.add_argument("--path", metavar="DIGITS", help="experts for every picture, such as 01201120 (default: routed)")
     one.add_argument("--one-path", action="store_true",
                      help="one path for all, that of most pictures: for the frames of a film")  # fmt: skip
+    sub.add_argument("--passes", choices=("1", "2", "3", "auto"), default="1",
+                     help="restore the result again, for several degradations; auto: until it looks clean")  # fmt: skip
+    sub.add_argument("--route", choices=("image", "place"),
+                     help="one path for the picture, or one for each place (default: as trained)")  # fmt: skip
     sub.add_argument(
         "--trace", type=Path, metavar="T.json", help="write how each image was routed, and reasons for doubt"
     )

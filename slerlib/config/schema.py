@@ -20,6 +20,7 @@ OPTIONS = {
     "glgf": ("full", "cls_only", "patch_only", "off"),
     "inject": ("all", "decoder", "none"),
     "router": ("sphere", "sphere_stage", "linear", "oracle", "random", "single", "dense"),
+    "route_by": ("image", "place"),
     "pin_init": ("partition", "simplex", "random"),
     "sude": ("emergent", "anchored", "linear", "ce"),
     "precision": ("auto", "fp32", "bf16", "fp16"),
@@ -84,6 +85,7 @@ class ModelConfig:
     embedding: int = 64  # dimension of z
     router: str = "sphere"  # sphere | sphere_stage | linear | oracle | random | single | dense
     pin_init: str = "partition"  # partition | simplex | random
+    route_by: str = "image"  # image: one path | place: a path for every token of the guide map
     temperature: float = 0.2  # of the softmax over pin similarities
     # test-time local statistics (TLC): side of the window, 0 = global pools at every size
     tlc_window: int = 96
@@ -112,6 +114,11 @@ class ModelConfig:
         self._check_tokens()
         if self.block == "restormer":
             self._check_heads()
+        if self.route_by == "place" and (self.router != "sphere" or self.sude == "linear"):
+            raise UserError(
+                "model.route_by=place looks for the nearest pin of each place, which needs model.router=sphere and a "
+                f"sphere; got model.router={self.router} and model.sude={self.sude}. Set model.route_by=image."
+            )
         if self.tlc_window % 24:
             raise UserError(
                 f"model.tlc_window must be 0 or a multiple of 24 (3 cells, a multiple of 8 pixels each); "

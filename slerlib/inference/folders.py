@@ -17,6 +17,7 @@ from ..images.files import read_image, write_image
 from ..images.formats import KINDS
 from ..model.network import SLERIR
 from ..model.paths import path_digits, read_path
+from ..model.router import Trace
 from .jobs import Plan, check_trace, make_folder, plan, refuse_existing
 
 DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # one picture's fault is that of all that follow
@@ -30,6 +31,8 @@ def restore_files(
     trace: Path | None = None,
     path: str | None = None,
     one_path: bool = False,
+    route: str | None = None,
+    passes: int | str = 1,
     overwrite: bool = False,
 ) -> int:
     """Restore `source` into `target`; returns the exit code, 1 if any picture of a folder was not restored.
@@ -40,25 +43,30 @@ def restore_files(
         checkpoint: as for `slerlib.load`.
         tile: side of the tiles in pixels, 0 = whole image, None = by size.
         trace: JSON file to write: checkpoint, expert and anchor names, and per image path, margins, similarities,
-            anchor angles in degrees and flags (reasons to distrust the route); what failed, was left or passed over.
+            anchor angles in degrees, share of the places of each class, passes, what was seen in each result, and flags
+            (reasons to distrust the route); what failed, was left or passed over.
         path: 8 expert digits for every picture.
         one_path: one path for all pictures of the folder, the one that most of them take.
+        route, passes: as in `restore`.
         overwrite: replace results that exist; without it they are left as they are.
     Raises: UserError for a missing input, a clash of input and output, and a single file that cannot be restored.
     """
     from .load import load
-    from .restore import tile_side
+    from .restore import checked_passes, checked_route, tile_side
 
-    tile_side(tile, 0)  # refused once, not for each image
+    tile_side(tile, 0)
     work = plan(source, target, overwrite)
     if trace is not None:
         check_trace(trace, work, overwrite)
     model = load(checkpoint)
     path_L = None if path is None else read_path(path, 1, model.cfg.experts)[0].tolist()
+    forced = "one path for all" if one_path else path_L
+    checked_route(route, model, tile, forced), checked_passes(passes, model, forced, route)  # once, not for each image
     if one_path:
         path_L = common_path(model, [read for read, _ in work.jobs])
+    options = {"tile": tile, "path": path_L, "route": route, "passes": passes}
     make_folder(target if source.is_dir() or target.is_dir() else target.absolute().parent)
-    done, left = _restore_all(model, work, {"tile": tile, "path": path_L}, overwrite, source)
+    done, left = _restore_all(model, work, options, overwrite, source)
     if left and source.is_file():
         refuse_existing(left[0], overwrite)
     _report(done, left, work, f"{next(model.parameters()).device}: {target}")
@@ -135,9 +143,18 @@ def _restore_one(model, work: Plan, read: Path, write: Path, options: dict, over
         "similarity": _rounded(trace.similarity[0].tolist()),
         "anchor_angle": dict(zip(trace.anchor_names, _rounded(trace.anchor_angle[0].tolist()), strict=True)),
         "nearest_anchor": trace.nearest_anchor()[0],
+        "places": _shares(trace),
+        "passes": 1 if trace.passes is None else trace.passes[0].item(),
+        "results_seen_as": [look.nearest_anchor()[0] for look in trace.looks],
         "flags": trace.flags()[0],
         "notes": [*meta.notes, *notes],
     }
+
+
+def _shares(trace: Trace) -> dict[str, float]:
+    """Share of the places whose nearest anchor is that of each class, the largest first."""
+    counts = Counter(trace.where().flatten().tolist())
+    return {trace.anchor_names[k]: round(n / counts.total(), 4) for k, n in counts.most_common()}
 
 
 def _rounded(values):

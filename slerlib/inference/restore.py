@@ -41,7 +41,7 @@ def restore(
     path: str | Sequence[int] | Tensor | None = None,
     return_trace: bool = False,
     tile: int | None = None,
-    route: str = "image",
+    route: str | None = None,
     passes: int | str = 1,
 ):
     """Restore a picture of any size from 1 x 1 pixels up.
@@ -58,9 +58,11 @@ def restore(
     tile: None restores images of up to 1.5 million pixels whole and larger ones in tiles of 512; 0 = always whole; or
         the side of a tile in pixels, a multiple of 8 of at least 64. Memory then follows the tile, apart from about 100
         bytes per pixel for the image, the result and the one look that the encoder takes at the whole.
-    route: "image" = one path for the whole image; "tile" = each tile (of 512 pixels, unless `tile` gives the side) is
-        encoded and routed by itself, for damage that differs from place to place; the trace then has a row for each
-        tile, row by row. Not with tile=0 or a forced path.
+    route: "image" = one path for the whole image; "place" = every place (8 x 8 pixels in `tiny`) has its own path, in
+        `trace.path_map`, for damage that differs from place to place; None = what the network was trained for
+        (`ModelConfig.route_by`); "tile" = each tile (of 512 pixels, unless `tile` gives the side) is encoded and routed
+        by itself; the trace then has a row for each tile, row by row. "place" and "tile" not with a forced path, "tile"
+        not with tile=0.
     passes: 1 to 3: so often the network restores, each time its own result, for pictures with several degradations; or
         "auto": until the nearest anchor of the result is `clean`, at most 3 times. `trace.passes` counts them,
         `trace.looks` holds what was seen in each result.
@@ -117,7 +119,7 @@ def restore_batch(
     *,
     path=None,
     tile: int | None = None,
-    route: str = "image",
+    route: str | None = None,
     passes: int | str = 1,
 ) -> tuple[Tensor, Trace]:
     """(B, 3, H, W) float32 in [0, 1], already checked -> (restored batch, Trace on the CPU), as `restore`."""
@@ -126,21 +128,21 @@ def restore_batch(
         raise UserError(f"The model must be a SLERIR network; got {type(model).__name__}. Try slerlib.load('tiny').")
     height, width = x_BCHW.shape[-2:]
     side = tile_side(tile, height * width)
-    if route == "tile":
-        side = _side_of_routed_tiles(side, tile, path)
-    elif route != "image":
-        raise UserError(f"route must be 'image' (one path) or 'tile' (one per tile); got {route!r}. Leave it out.")
+    route = checked_route(route, model, tile, path)
+    side = side or AUTO_TILE if route == "tile" else side
     weight = next(model.parameters())
     if weight.device.type == "cpu":
         keep_freed_memory()
-    limit, until_clean = _passes(passes, model, path, route)
+    limit, until_clean = checked_passes(passes, model, path, route)
     with evaluating(model), torch.inference_mode():
 
         def once(z_BCHW: Tensor) -> tuple[Tensor, Trace]:
             z = _padded(model, z_BCHW)
             path_BL = None if path is None else read_path(path, len(z), model.cfg.experts)
             y, trace = (
-                restore_tiled(model, z, side, path_BL, route) if side else model(z, path=path_BL, return_trace=True)
+                restore_tiled(model, z, side, path_BL, route)
+                if side
+                else model(z, path=path_BL, return_trace=True, route_by=route)
             )
             return y[..., :height, :width].float(), trace
 
@@ -170,7 +172,7 @@ def _padded(model: SLERIR, x_BCHW: Tensor) -> Tensor:
     return _reflected(_reflected(x, -2, model.multiple), -1, model.multiple)
 
 
-def _passes(passes: int | str, model: SLERIR, path, route: str) -> tuple[int, bool]:
+def checked_passes(passes: int | str, model: SLERIR, path, route: str) -> tuple[int, bool]:
     """(most passes, whether a clean result ends them earlier)."""
     if passes != "auto" and (isinstance(passes, bool) or passes not in range(1, MOST_PASSES + 1)):
         raise UserError(f"passes must be 1 to {MOST_PASSES}, or 'auto'; got {passes!r}. Leave it out for one pass.")
@@ -193,7 +195,7 @@ def _again(
     rows = torch.arange(len(y_BCHW))
     for _ in range(limit - 1):
         z = _padded(model, y_BCHW.clamp(0, 1))
-        look = model.route(model.encode(z), x_BCHW=z)
+        look = model.route(model.encode(z, route_by="image"), x_BCHW=z)
         looks.append(replace(look, **_copies(look)))
         if until_clean:
             rows = rows[[look.nearest_anchor()[row] != "clean" for row in rows.tolist()]]
@@ -216,15 +218,25 @@ def tile_side(tile: int | None, pixels: int) -> int:
     return tile
 
 
-def _side_of_routed_tiles(side: int, tile: int | None, path) -> int:
-    """Side of tiles that choose their own paths. Raises UserError where nothing is left to choose."""
-    for name, value in (("tile", tile if tile == 0 else None), ("path", path)):
-        if value is not None:
+def checked_route(route: str | None, model: SLERIR, tile: int | None, path) -> str:
+    """image, place or tile. Raises UserError for another route, and where nothing is left to choose."""
+    if route not in (None, "image", "place", "tile"):
+        raise UserError(
+            f"route must be 'image' (one path), 'place' (one per place) or 'tile' (one per tile); got {route!r}. Leave "
+            "it out."
+        )
+    for name, value in (("tile", tile if tile == 0 and route == "tile" else None), ("path", path)):
+        if value is not None and route in ("place", "tile"):
             raise UserError(
-                f"route='tile' lets each tile choose its own path; got {name}={value!r} beside it, which leaves no "
-                f"choice. Leave out {name} or route."
+                f"route={route!r} lets each {route} choose its own path; got {name}={value!r} beside it, which leaves "
+                f"no choice. Leave out {name} or route."
             )
-    return side or AUTO_TILE
+    if route == "place" and (model.cfg.router != "sphere" or model.router.linear_space):
+        raise UserError(
+            "route='place' looks for the nearest pin of each place, which needs the router sphere on a sphere; this "
+            f"network has the router {model.cfg.router} and sude {model.cfg.sude}. Leave out route."
+        )
+    return route or model.cfg.route_by
 
 
 def _reflected(x: Tensor, dim: int, multiple: int) -> Tensor:

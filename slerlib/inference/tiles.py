@@ -39,9 +39,9 @@ def restore_tiled(net: SLERIR, x_BCHW: Tensor, tile: int, path_BL: Tensor | None
 
 
 def _one(net: SLERIR, x_BCHW: Tensor, tile: int, path: Tensor | None, route: str) -> tuple[Tensor, Trace]:
-    height, width = x_BCHW.shape[-2:]
+    (height, width), s = x_BCHW.shape[-2:], net.cfg.stride
     own_way = path is None and (route == "tile" or net.cfg.router == "sphere_stage")
-    encoding = net.encode(x_BCHW)
+    encoding = net.encode(x_BCHW, route_by="image" if route == "tile" else route)
     whole = net.route(encoding, path, x_BCHW=x_BCHW)
     rows = spans(height, sides(tile, net.cell, width), net.cell)
     columns = spans(width, sides(tile, net.cell, height), net.cell)
@@ -52,11 +52,13 @@ def _one(net: SLERIR, x_BCHW: Tensor, tile: int, path: Tensor | None, route: str
         for (left, right), column_weight_W in zip(columns, column_weight_TW, strict=True):
             part = x_BCHW[..., top:bottom, left:right]
             if path is None and route == "tile":
-                own = net.encode(part)
+                own = net.encode(part, route_by="image")
                 guide, trace = own.guide, net.route(own, x_BCHW=part)
             else:
-                s, guide, trace = net.cfg.stride, encoding.guide, whole
-                guide = None if guide is None else guide[..., top // s : bottom // s, left // s : right // s]
+                tokens = slice(top // s, bottom // s), slice(left // s, right // s)
+                guide = None if encoding.guide is None else encoding.guide[..., *tokens]
+                maps = None if whole.path_map is None else whole.path_map[..., *tokens]
+                trace = replace(whole, path_map=maps)
             y, trace = net.backbone(part, guide, trace, reroute=path is None)
             y_CHW[:, top:bottom, left:right] += y[0] * (row_weight_H[top:bottom, None] * column_weight_W[left:right])
             traces.append(replace(trace, local_angle=None) if own_way else trace)

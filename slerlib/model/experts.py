@@ -1,4 +1,5 @@
-"""A stage of the network: E experts, of which each image runs through one. The same code trains and restores.
+"""A stage of the network: E experts, of which each image, or each place of it, runs through one. The same code trains
+and restores.
 
 Legend: B batch, C channels, H W pixels of this level, E experts.
 """
@@ -9,6 +10,8 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+
+from . import places
 
 
 def gate(p: Tensor) -> Tensor:
@@ -57,6 +60,32 @@ class ExpertStage(nn.Module):
                     done[b] = image
             y = torch.cat(done).permute(0, 3, 1, 2)
         return y if gate_B is None else y * gate_B.view(-1, 1, 1, 1).to(y.dtype)
+
+    def blended(
+        self, x_BCHW: Tensor, path_Bhw: Tensor, present: list[list[int]] | None, gate_Bhw: Tensor | None = None
+    ) -> Tensor:
+        """Map (B, C, H, W) by the expert of each place: each expert runs on the whole map, and the results are blended
+        where places of two experts meet.
+
+        present: numbers of the experts of each image; None where values must not be looked at, then all of them run.
+        gate_Bhw: as in `forward`, of each place. An image with one expert keeps the bits that `forward` gives.
+        """
+        size, count = x_BCHW.shape[-2:], len(self.experts)
+        images = x_BCHW.permute(0, 2, 3, 1).split(1)
+        present = [list(range(count))] * len(images) if present is None else present
+        done: list = [None] * len(images)
+        for e in sorted({e for numbers in present for e in numbers}):
+            members = [b for b, numbers in enumerate(present) if e in numbers]
+            group = torch.cat([images[b] for b in members]).permute(0, 3, 1, 2)
+            for b, image in zip(members, self.experts[e](group).permute(0, 2, 3, 1).split(1), strict=True):
+                if len(present[b]) > 1:
+                    share = places.resized((path_Bhw[b] == e).to(image.dtype)[None, None], *size)
+                    image = image * share.permute(0, 2, 3, 1)
+                done[b] = image if done[b] is None else done[b] + image
+        y = torch.cat(done).permute(0, 3, 1, 2)
+        if gate_Bhw is None:
+            return y
+        return y * (1 + places.resized((gate_Bhw - 1)[:, None], *size)).to(y.dtype)  # resized zeros are exact, ones not
 
     def mixture(self, x_BCHW: Tensor, probability_BE: Tensor) -> Tensor:
         """The sum of all experts, weighted by `probability_BE` (router `dense`)."""

@@ -50,7 +50,7 @@ def fixed_path(model: SLERIR, path) -> FixedPath:
     for stage, expert in zip(net.stages, row, strict=True):
         stage.experts = stage.experts[expert : expert + 1]
     # one expert in each layer is a network without a choice, whatever its router was
-    net.cfg = dataclasses.replace(net.cfg, experts=1, router="sphere")
+    net.cfg = dataclasses.replace(net.cfg, experts=1, router="sphere", route_by="image")
     anchors, net.router = net.router.anchors, Router(net.cfg).to(net.router.anchors)
     net.router.anchors.copy_(anchors)
     return FixedPath(net)

@@ -33,11 +33,12 @@ from torch.nn import functional as F
 from .. import sphere
 from ..config import LAYERS, STAGE_NAMES, ModelConfig
 from ..errors import UserError
+from . import places
 from .blocks import NAFBlock, RestormerBlock
 from .encoder import TokenEncoder
 from .experts import ExpertStage, gate
 from .fusion import GLGF, Encoding, Injection, injected_stages
-from .own import OwnClasses
+from .own import OwnClasses, pushed
 from .paths import read_path
 from .router import Router, Trace
 
@@ -109,11 +110,19 @@ class SLERIR(nn.Module):
                 if isinstance(block, NAFBlock | RestormerBlock):
                     block.window = window >> level
 
-    def forward(self, x_BCHW: Tensor, path=None, labels: Tensor | None = None, return_trace: bool = False):
+    def forward(
+        self,
+        x_BCHW: Tensor,
+        path=None,
+        labels: Tensor | None = None,
+        return_trace: bool = False,
+        route_by: str | None = None,
+    ):
         """Restore a batch: the image, or (image, `Trace`) with `return_trace`.
 
         path: forces the experts, in any form of `read_path`. labels: as `Router.label_paths` takes them, for the router
-        `oracle` alone. Raises UserError for a batch that `pad` refuses and a path that the network does not have.
+        `oracle` alone. route_by: "image" or "place", where it is to be another than that of the configuration. Raises
+        UserError for a batch that `pad` refuses and a path that the network does not have.
         """
         if torch.jit.is_tracing() and self.cfg.experts > 1 and (path is None or isinstance(path, Tensor)):
             raise UserError(
@@ -123,7 +132,7 @@ class SLERIR(nn.Module):
             )
         height, width = x_BCHW.shape[-2:]
         x = self.pad(x_BCHW)
-        encoding = self.encode(x)
+        encoding = self.encode(x, route_by=route_by)
         trace = self.route(encoding, path, labels, x)
         y, trace = self.backbone(x, encoding.guide, trace, reroute=path is None)
         y = y[..., :height, :width]
@@ -141,12 +150,17 @@ class SLERIR(nn.Module):
         down, right = -height % self.multiple, -width % self.multiple
         return F.pad(x_BCHW, (0, right, 0, down), mode="reflect") if down or right else x_BCHW
 
-    def _encoding(self, x_BCHW: Tensor) -> Encoding:
+    def _encoding(self, x_BCHW: Tensor, route_by: str) -> Encoding:
         tokens = self.encoder(x_BCHW)
         encoding = self.glgf(*tokens)
-        if self.own is None:
+        if self.own is not None:
+            push = self.own(x_BCHW, *tokens, self.router.anchors).to(encoding.embedding.dtype)
+            local = pushed(encoding.local.permute(0, 2, 3, 1), push[:, None, None].to(encoding.local.dtype))
+            embedding = pushed(encoding.embedding, push)
+            encoding = replace(encoding, embedding=embedding, local=local.permute(0, 3, 1, 2))
+        if route_by == "image" or self.cfg.experts == 1:
             return encoding
-        return replace(encoding, embedding=self.own(x_BCHW, *tokens, encoding.embedding, self.router.anchors))
+        return replace(encoding, points=places.points(encoding.local, encoding.embedding))
 
     def encode(
         self,
@@ -154,16 +168,19 @@ class SLERIR(nn.Module):
         context_NCHW: Tensor | None = None,
         rows: Tensor | None = None,
         place: Tensor | None = None,
+        route_by: str | None = None,
     ) -> Encoding:
-        """Embedding and guide map.
+        """Embedding, guide map and, for routes per place, the points that choose them.
 
         context_NCHW: wider views of the images `rows` (N,). Embedding and guide map of these come from the view: the
             guide is cut out where the crop lies, at `place` (N, 2), in pixels, multiples of the token pitch. A crop is
             then treated as inside its whole image, or as one of its tiles. Other images are encoded by themselves.
+        route_by: "image" or "place", where it is to be another than that of the configuration.
         """
+        route_by = route_by or self.cfg.route_by
         if context_NCHW is None or not len(context_NCHW):
-            return self._encoding(x_BCHW)
-        wide = self._encoding(context_NCHW)
+            return self._encoding(x_BCHW, route_by)
+        wide = self._encoding(context_NCHW, route_by)
         pitch = self.cfg.stride
         height, width = (side // pitch for side in x_BCHW.shape[-2:])
         corners = (place // pitch).tolist()
@@ -173,11 +190,11 @@ class SLERIR(nn.Module):
                 return None
             return torch.stack([m[..., y : y + height, x : x + width] for m, (y, x) in zip(maps, corners, strict=True)])
 
-        wide = replace(wide, guide=cut(wide.guide), gate=cut(wide.gate))
+        wide = replace(wide, guide=cut(wide.guide), gate=cut(wide.gate), points=cut(wide.points))
         if len(rows) == len(x_BCHW):
             return wide
-        own = self._encoding(x_BCHW)
-        fields = ("embedding", "feature", "guide", "gate")
+        own = self._encoding(x_BCHW, route_by)
+        fields = ("embedding", "feature", "guide", "gate", "points")
         pairs = {name: (getattr(own, name), getattr(wide, name)) for name in fields}
         return replace(own, **{k: a if a is None else a.index_copy(0, rows, b) for k, (a, b) in pairs.items()})
 
@@ -192,6 +209,8 @@ class SLERIR(nn.Module):
             else None
         )
         trace = self.router.route(z, path, labels, keys)
+        if encoding.points is not None and path is None:
+            trace = self.router.place(trace, encoding.points)
         # a training has its own use of the places, in its loss
         if self.training or encoding.local is None:
             return trace
@@ -213,9 +232,13 @@ class SLERIR(nn.Module):
         def numbers(path: Tensor):
             return path if unseen else path.tolist()
 
-        paths = numbers(trace.path.T)  # one device synchronisation for all layers
-        chosen = trace.probability.gather(2, trace.path[:, :, None]).squeeze(2)
-        gates = gate(chosen) if chosen.requires_grad else None
+        chosen = trace.place_probability
+        if trace.path_map is None:
+            paths = numbers(trace.path.T)  # one device synchronisation for all layers
+            chosen = trace.probability.gather(2, trace.path[:, :, None]).squeeze(2)
+        elif not mixed:
+            paths = [None] * LAYERS if unseen else places.present(trace.path_map, self.cfg.experts)
+        gates = gate(chosen) if chosen is not None and chosen.requires_grad else None
 
         def stage(n: int, x: Tensor) -> Tensor:
             nonlocal trace
@@ -224,6 +247,8 @@ class SLERIR(nn.Module):
                 x = self.injections[name](x, guide_BChw)
             if mixed:
                 return self.stages[n].mixture(x, trace.probability[:, n]).to(self.intro.weight.dtype)
+            if trace.path_map is not None:
+                return self.stages[n].blended(x, trace.path_map[:, n], paths[n], None if gates is None else gates[:, n])
             if not reroute:
                 return self.stages[n](x, paths[n], None if gates is None else gates[:, n])
             view = self.stage_views[n](x.mean(dim=(2, 3)))
@@ -275,5 +300,8 @@ def parameter_counts(net: SLERIR) -> dict[str, int]:
 
 
 def with_path(trace: Trace, path: Tensor) -> Trace:
-    """The trace with another path (exploration, class routes); similarities stay as measured."""
-    return replace(trace, path=path)
+    """The trace with another path (exploration, class routes), at all places where it differs; similarities stay."""
+    if trace.path_map is None:
+        return replace(trace, path=path)
+    other = (path != trace.path)[:, :, None, None]
+    return replace(trace, path=path, path_map=torch.where(other, path[:, :, None, None], trace.path_map))

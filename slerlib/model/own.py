@@ -96,9 +96,13 @@ class OwnClasses(nn.Module):
         """(B, F) what the gates look at."""
         return torch.cat([cls_BD.float(), patch_BDhw.float().mean((2, 3)), statistics(x_BCHW)], dim=1)
 
-    def forward(self, x_BCHW: Tensor, cls_BD: Tensor, patch_BDhw: Tensor, z_BD: Tensor, anchors_KD: Tensor) -> Tensor:
-        """z, pushed to the own anchors (the last rows of `anchors_KD`)."""
+    def forward(self, x_BCHW: Tensor, cls_BD: Tensor, patch_BDhw: Tensor, anchors_KD: Tensor) -> Tensor:
+        """(B, D) q a, summed over the own classes, whose anchors are the last rows of `anchors_KD`."""
         features = self.features(x_BCHW, cls_BD, patch_BDhw)
-        push = torch.stack([gate(features) for gate in self.gates], dim=1).to(z_BD.dtype)
-        moved = normalise(z_BD + push @ anchors_KD[-len(self.gates) :].to(z_BD.dtype))
-        return torch.where(push.sum(1, keepdim=True) > 0, moved, z_BD)
+        push = torch.stack([gate(features) for gate in self.gates], dim=1).to(anchors_KD.dtype)
+        return push @ anchors_KD[-len(self.gates) :]
+
+
+def pushed(points: Tensor, push: Tensor) -> Tensor:
+    """Unit vectors (..., D), moved by a push of the same shape; where it is 0 they keep every bit."""
+    return torch.where((push != 0).any(-1, keepdim=True), normalise(points + push), points)

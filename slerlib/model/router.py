@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from .. import sphere
 from ..config import LAYERS, ModelConfig
 from ..errors import UserError
-from . import pins
+from . import pins, places
 from .paths import path_digits
 
 TIE = 1e-4  # two pins may be equally far from the target of a composite, by construction: rounding must not choose
@@ -40,6 +40,8 @@ class Trace:
     anchor_names: tuple[str, ...]
     probability: Tensor  # (B, L, E) softmax over experts
     local_angle: Tensor | None = None  # (B, K, h, w) degrees from each place (token) to each anchor
+    path_map: Tensor | None = None  # (B, L, h, w) int64, expert of each place; None: `path` holds all over the image
+    place_probability: Tensor | None = None  # (B, L, h, w) of that expert, in the softmax over those of its place
     passes: Tensor | None = None  # (B,) int64, how often `restore` ran the network on each image; None: once
     looks: tuple[Trace, ...] = ()  # what the network saw in its own results, one trace a look
 
@@ -203,6 +205,11 @@ class Router(nn.Module):
         # argmax returns the first of equal values: ties go to the lowest index
         path = similarity.argmax(dim=-1) if path is None else path
         return Trace(path, similarity, z_BD, margin, anchor_angle, self.names, probability)
+
+    def place(self, trace: Trace, points_BDhw: Tensor) -> Trace:
+        """The trace with a path for every place, by points of `places.points`; its path stays that of the image."""
+        path, probability = places.choose(points_BDhw, self.pins, self.temperature)
+        return replace(trace, path_map=path, place_probability=probability)
 
     @torch.no_grad()
     def local_angles(self, local_BDhw: Tensor) -> Tensor:

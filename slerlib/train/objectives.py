@@ -114,8 +114,8 @@ def restoration_terms(
         own &= batch["label"] < len(cfg.model.classes)
         trace = with_path(trace, torch.where(own[:, None], net.router.label_paths(batch["parts"]), trace.path))
     first_alone = step < t.stage_steps()[0] + upcycle_steps(cfg)
-    path, explored = _training_path(trace, draws, part, first_alone)
-    y, on_the_way = net.backbone(x, encoding.guide, with_path(trace, path), not first_alone, explored)
+    taken, explored = _training_trace(trace, draws, part, first_alone)
+    y, on_the_way = net.backbone(x, encoding.guide, taken, not first_alone, explored)
     if net.cfg.router == "sphere_stage" and not first_alone:
         trace = on_the_way  # this router decides layer by layer
     terms = {"restoration": part.share * losses.restoration(y, batch["clean"], t.fft_weight)}
@@ -135,15 +135,15 @@ def restoration_terms(
     return terms, trace
 
 
-def _training_path(trace: Trace, draws: Draws, part: Part, first_alone: bool) -> tuple[Tensor, Tensor | None]:
-    """((B, L) path, (B, L) where exploration decided it): expert 0 before upcycling, then the route or a random
+def _training_trace(trace: Trace, draws: Draws, part: Part, first_alone: bool) -> tuple[Trace, Tensor | None]:
+    """(trace of what runs, (B, L) where exploration decided it): expert 0 before upcycling, then the route or a random
     expert."""
     if first_alone:
-        return torch.zeros_like(trace.path), None
+        return replace(trace, path=torch.zeros_like(trace.path), path_map=None, place_probability=None), None
     if draws.explore is None:
-        return trace.path, None
+        return trace, None
     explore, anywhere = (x[part.rows].to(trace.path.device) for x in (draws.explore, draws.anywhere))
-    return torch.where(explore, anywhere, trace.path), explore
+    return with_path(trace, torch.where(explore, anywhere, trace.path)), explore
 
 
 def _anchor_terms(net: SLERIR, cfg: RunConfig, batch: dict[str, Tensor], z: Tensor, part: Part) -> dict[str, Tensor]:

@@ -1,0 +1,66 @@
+"""Routes per place: every place of the picture chooses its own experts [ours].
+
+A place is a token, 8 x 8 pixels in `tiny`. Its point is the mean of the points around it, so that one odd token starts
+no island, drawn to the point z of the whole picture, which sees what a place cannot see (a streak that does not cross
+it, the light of the scene):
+
+    q_i = normalise(mean of z_j over SMOOTH x SMOOTH places j around i + PICTURE z)     e*_l(i) = nearest pin to q_i
+
+At each layer the experts that some place chose run on the whole map, and their results are blended where their places
+meet. A picture that is damaged all over in one way needs one expert a layer, and then costs what one path costs.
+Legend: B batch, L layers, E experts, C channels, H W pixels of a level, h w token map.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..sphere import at_least_float32
+
+SMOOTH = 5  # places a side
+PICTURE = 0.5  # weight of the point of the picture, in a mean of unit vectors with weight 1
+FEWEST = 0.02  # share of the places; an expert that fewer places choose does not run
+
+
+def points(local_BDhw: Tensor, z_BD: Tensor) -> Tensor:
+    """(B, D, h, w) unit vectors q, from the points of the places and of the picture."""
+    near = F.avg_pool2d(local_BDhw, SMOOTH, stride=1, padding=SMOOTH // 2, count_include_pad=False)
+    return F.normalize(near + PICTURE * at_least_float32(z_BD)[:, :, None, None], dim=1)
+
+
+def choose(points_BDhw: Tensor, pins_LED: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """((B, L, h, w) int64 experts, (B, L, h, w) their probability at each place).
+
+    Experts with less than FEWEST of the places give them to the nearest of the others.
+    """
+    paths, chances = [], []
+    with torch.autocast(points_BDhw.device.type, enabled=False):
+        for pins_ED in pins_LED:
+            similarity = torch.einsum("bdhw,ed->behw", points_BDhw, pins_ED.to(points_BDhw.dtype))
+            share_BE = one_hot(similarity.argmax(dim=1), len(pins_ED)).mean(dim=(2, 3))
+            few = (share_BE < FEWEST)[:, :, None, None]
+            path = similarity.masked_fill(few, float("-inf")).argmax(dim=1)
+            probability = (similarity / temperature).softmax(dim=1)
+            paths.append(path)
+            chances.append(probability.gather(1, path[:, None]).squeeze(1))
+    return torch.stack(paths, dim=1), torch.stack(chances, dim=1)
+
+
+def one_hot(path_Bhw: Tensor, experts: int) -> Tensor:
+    """(B, E, h, w) 1 where the expert was chosen, else 0."""
+    return torch.stack([path_Bhw == e for e in range(experts)], dim=1).float()
+
+
+def present(path_BLhw: Tensor, experts: int) -> list[list[list[int]]]:
+    """Experts that run for each layer and image: [layer][image] -> ascending numbers. One look at the device."""
+    there = torch.stack([(path_BLhw == e).flatten(2).any(dim=2) for e in range(experts)], dim=2)
+    return [[[e for e, yes in enumerate(image) if yes] for image in layer] for layer in there.transpose(0, 1).tolist()]
+
+
+def resized(map_BNhw: Tensor, height: int, width: int) -> Tensor:
+    """Bilinear values at every pixel."""
+    if map_BNhw.shape[-2:] == (height, width):
+        return map_BNhw
+    return F.interpolate(map_BNhw, size=(height, width), mode="bilinear", align_corners=False)

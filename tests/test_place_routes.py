@@ -1,0 +1,241 @@
+"""Routes per place: each token chooses its experts, whose results are blended where they meet."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from test_model import image, make
+
+import slerlib
+from slerlib import UserError, config
+from slerlib.data.scenes import photographs
+from slerlib.model import places
+from slerlib.model.experts import ExpertStage
+from slerlib.train.losses import restoration
+
+
+@pytest.fixture(scope="module")
+def model():
+    return slerlib.load("tiny", "cpu")
+
+
+@pytest.fixture(scope="module")
+def half():
+    """A photograph with rain in its left half, and one that is dark there."""
+    clean = photographs()[0].image[:, 100:260, 60:236].contiguous()
+    where = torch.zeros(clean.shape[1:])
+    where[:, :88] = 1
+    return torch.stack(
+        [slerlib.degrade(clean, name, severity=0.7, seed=3, where=where) for name in ("rain", "lowlight")]
+    )
+
+
+def maps(net, x, seed=0):
+    """The encoding, and a trace whose experts differ from place to place."""
+    encoding = net.encode(x)
+    shape = (len(x), 8, *encoding.local.shape[-2:])
+    chosen = torch.randint(net.cfg.experts, shape, generator=torch.Generator().manual_seed(seed))
+    return encoding, replace(net.route(encoding), path_map=chosen)
+
+
+def test_every_place_takes_the_nearest_pin_of_its_smoothed_point(model, half):
+    encoding = model.encode(half, route_by="place")
+    trace = model.route(encoding)
+    z, local = encoding.embedding, encoding.local
+    for b, i, j in ((0, 7, 4), (1, 0, 21), (1, 19, 0)):
+        around = local[b, :, max(i - 2, 0) : i + 3, max(j - 2, 0) : j + 3].flatten(1).mean(dim=1)
+        q = slerlib.sphere.normalise(around + places.PICTURE * z[b])
+        torch.testing.assert_close(encoding.points[b, :, i, j], q, atol=1e-5, rtol=0)
+        nearest = (model.router.pins @ q).argmax(dim=1)
+        there = trace.path_map[b, :, i, j]
+        for layer in (nearest != there).nonzero().flatten().tolist():  # an expert that too few places chose
+            assert not (trace.path_map[b, layer] == nearest[layer]).any()
+    assert torch.equal(trace.path, model.route(model.encode(half)).path), "the path stays that of the picture"
+
+
+def test_an_expert_of_few_places_does_not_run():
+    pins = torch.eye(3, 4)[None].expand(8, -1, -1)
+    points = torch.zeros(1, 4, 10, 10)
+    points[0, 0], points[0, 1] = 1.0, 0.5
+    points[0, :, 0, 0] = torch.tensor([0.0, 0.6, 0.8, 0.0])  # 1 % of the places
+    path, probability = places.choose(points, pins, 0.2)
+    assert path[0, :, 0, 0].tolist() == [0] * 8, "expert 1 has no other place either"
+    points[0, :, :2] = points[0, :, 0, 0][:, None, None]  # 20 %
+    path, probability = places.choose(points, pins, 0.2)
+    assert (path[0, :, :2] == 2).all() and (path[0, :, 2:] == 0).all()
+    by_hand = (torch.tensor([0.0, 0.6, 0.8]) / 0.2).softmax(dim=0)[2]
+    torch.testing.assert_close(probability[0, 3, 1, 5], by_hand)
+
+
+def test_places_are_blended_with_resized_masks():
+    torch.manual_seed(0)
+    stage = ExpertStage(3, lambda: torch.nn.Conv2d(4, 4, 3, padding=1))
+    x, path = image(2, 4, 24, 16), torch.zeros(2, 3, 2, dtype=torch.long)
+    path[0, 1], path[0, 2, 1], path[1] = 2, 1, 1
+    y = stage.blended(x, path, places.present(path[:, None], 3)[0])
+    shares = [places.resized((path == e).float()[:, None], 24, 16) for e in range(3)]
+    by_hand = sum(share * expert(x) for share, expert in zip(shares, stage.experts, strict=True))
+    torch.testing.assert_close(y, by_hand)
+    torch.testing.assert_close(y[0, :, 20:, :4], stage.experts[0](x)[0, :, 20:, :4])  # far from the border
+    assert torch.equal(y[1], stage(x, [1, 1])[1])
+
+
+def test_one_expert_all_over_keeps_the_bits_of_one_path(model, half):
+    net = make()
+    x = image(2, 3, 40, 48)
+    encoding = net.encode(x)
+    trace = net.route(encoding)
+    uniform = replace(trace, path_map=trace.path[:, :, None, None].expand(-1, -1, 5, 6))
+    with torch.inference_mode():
+        assert torch.equal(net.backbone(x, encoding.guide, uniform)[0], net.backbone(x, encoding.guide, trace)[0])
+    noisy = slerlib.degrade(half[0].flip(2), "noise25", seed=1)
+    y, trace = slerlib.restore(model, noisy, route="place", return_trace=True)
+    if bool((trace.path_map == trace.path[:, :, None, None]).all()):
+        assert torch.equal(y, slerlib.restore(model, noisy, route="image"))
+
+
+def test_equal_experts_make_the_map_irrelevant():
+    net = make()
+    for stage in net.stages:
+        for expert in stage.experts[1:]:
+            expert.load_state_dict(stage.experts[0].state_dict())
+    x = image(2, 3, 40, 48)
+    with torch.inference_mode():
+        results = []
+        for seed in range(2):
+            encoding, trace = maps(net, x, seed)
+            results.append(net.backbone(x, encoding.guide, trace)[0])
+        torch.testing.assert_close(results[0], results[1], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(results[0], net(x, path=[0] * 8), atol=1e-5, rtol=1e-5)
+
+
+def test_the_map_changes_the_result():
+    net, x = make(), image(1, 3, 40, 48)
+    with torch.inference_mode():
+        one, other = (net.backbone(x, e.guide, t)[0] for e, t in (maps(net, x, seed) for seed in range(2)))
+    assert (one - other).abs().max() > 1e-3
+
+
+def test_one_expert_equals_the_dense_network_per_place():
+    x = image(2, 3, 40, 48)
+    one = make("model.experts=1", "model.route_by=place")
+    with torch.inference_mode():
+        y, trace = one(x, return_trace=True)
+        assert torch.equal(y, make("model.experts=1")(x)) and trace.path_map is None
+
+
+def test_a_batch_gives_what_single_images_give(model, half):
+    with torch.inference_mode():
+        together, trace = model(half, return_trace=True, route_by="place")
+        for n in range(2):
+            alone, single = model(half[n : n + 1], return_trace=True, route_by="place")
+            assert torch.equal(single.path_map[0], trace.path_map[n])
+            torch.testing.assert_close(alone[0], together[n], atol=1e-5, rtol=0)
+        again = model(half, route_by="place")
+    assert torch.equal(together, again)
+    assert len(trace.path_map[1].flatten(1).unique(dim=1).T) > 1, "the dark half and the other take other experts"
+
+
+def test_tiles_and_the_whole_agree(model):
+    clean = photographs()[0].image[:, :256, :320].contiguous()
+    where = torch.zeros(clean.shape[1:])
+    where[60:200, 100:250] = 1
+    x = slerlib.degrade(clean, "rain", severity=0.8, seed=5, where=where)
+    whole, trace = slerlib.restore(model, x, route="place", tile=0, return_trace=True)
+    tiled, cut = slerlib.restore(model, x, route="place", tile=128, return_trace=True)
+    assert torch.equal(trace.path_map, cut.path_map) and trace.path_map.shape == (1, 8, 32, 40)
+    image_route = [slerlib.restore(model, x, route="image", tile=tile) for tile in (0, 128)]
+    assert (tiled - whole).abs().max() < 2 * (image_route[0] - image_route[1]).abs().max() + 1e-3
+
+
+def test_a_crop_takes_its_places_from_its_context_view(model, half):
+    crop = half[:1, :, 64:128, 32:96]
+    place = torch.tensor([[64, 32]])
+    with torch.inference_mode():
+        wide = model.encode(half[:1], route_by="place")
+        alone = model.encode(crop, half[:1], torch.tensor([0]), place, route_by="place")
+    assert torch.equal(alone.points, wide.points[..., 8:16, 4:12])
+
+
+def test_the_gate_is_one_and_teaches_the_pins_where_their_expert_ran():
+    net = make("model.route_by=place").train()
+    x = image(2, 3, 40, 48)
+    encoding = net.encode(x)
+    trace = net.router.place(net.route(encoding), encoding.points)
+    left = torch.zeros(2, 8, 5, 6, dtype=torch.long)
+    left[..., 3:] = 1
+    chance = (torch.einsum("bdhw,led->blehw", encoding.points, net.router.pins) / 0.2).softmax(dim=2)
+    trace = replace(trace, path_map=left, place_probability=chance.gather(2, left[:, :, None]).squeeze(2))
+    y = net.backbone(x, encoding.guide, trace)[0]
+    with torch.no_grad():
+        still = replace(trace, place_probability=trace.place_probability.detach())
+        assert torch.equal(net.backbone(x, encoding.guide, still)[0], y)
+    target = y.detach().clone()
+    target[..., :16] += 0.5  # wrong on the left alone, far from the border
+    restoration(y, target, 0.0).backward()
+    gradient = net.router.pins.grad.norm(dim=2)
+    assert (gradient > 0).all(), "the softmax moves all pins of a layer"
+    assert net.glgf.head[0].weight.grad.abs().max() > 0
+
+
+def test_training_per_place_runs_and_is_kept_in_the_card(tmp_path):
+    from slerlib.data.sources import Sources
+    from slerlib.train.loop import train
+
+    images = [(scene.image * 255).round().to(torch.uint8) for scene in photographs()]
+    sources = Sources.photographs(images, [str(n) for n in range(len(images))], "test")
+    small = ["train.steps=4", "train.stage_a=0.25", "train.stage_c=0.5", "train.save_every=4", "data.anchor_scenes=4",
+             "train.grid_scenes=2", "data.crop=32", "model.context=64", "data.local_share=0.5", "train.upcycle=0",
+             "model.route_by=place", "train.context_share=0.5"]  # fmt: skip
+    out = train(config.with_overrides(config.recipe("tiny"), small), sources, tmp_path / "run", progress=False)
+    net = slerlib.load(out, "cpu")
+    assert net.cfg.route_by == "place"
+    _, trace = slerlib.restore(net, photographs()[0].image[:, :64, :64], return_trace=True)
+    assert trace.path_map.shape == (1, 8, 8, 8)
+    _, trace = slerlib.restore(net, photographs()[0].image[:, :64, :64], return_trace=True, route="image")
+    assert trace.path_map is None
+
+
+REFUSED = [
+    ({"route": "pixel"}, "'pixel'"),
+    ({"route": "place", "path": [0] * 8}, "path"),
+    ({"route": "tile", "tile": 0}, "tile=0"),
+]
+
+
+@pytest.mark.parametrize("options, fault", REFUSED)
+def test_routes_outside_the_rules_are_refused(model, half, options, fault):
+    with pytest.raises(UserError) as error:
+        slerlib.restore(model, half, **options)
+    assert fault in str(error.value)
+
+
+@pytest.mark.parametrize("override", ["model.router=linear", "model.sude=linear", "model.router=single"])
+def test_a_router_without_nearest_pins_has_no_routes_per_place(override, half):
+    with pytest.raises(UserError, match="route_by"):
+        config.with_overrides(config.recipe("tiny"), ["model.route_by=place", override])
+    with pytest.raises(UserError, match="route='place'"):
+        slerlib.restore(make(override), half, route="place")
+
+
+def test_the_command_restores_per_place_and_in_passes(run, tmp_path, half):
+    from PIL import Image
+
+    from slerlib.images.files import from_pil, to_pil
+
+    _, meta = from_pil(Image.new("RGB", (8, 8)))
+    to_pil(half[1], meta).save(tmp_path / "dark.png")
+    options = ["--route", "place", "--passes", "auto", "--trace", tmp_path / "t.json"]
+    code, out, err = run("restore", tmp_path / "dark.png", tmp_path / "out.png", *options)
+    assert code == 0, err
+    record = json.loads((tmp_path / "t.json").read_text())["images"][0]
+    x = from_pil(Image.open(tmp_path / "dark.png"))[0]
+    y, trace = slerlib.restore(slerlib.load("tiny"), x, route="place", passes="auto", return_trace=True)
+    assert record["passes"] == trace.passes[0] and len(record["results_seen_as"]) == len(trace.looks)
+    share = (trace.where() == trace.anchor_names.index("clean")).float().mean().item()
+    assert abs(record["places"].get("clean", 0) - share) < 1e-4 and abs(sum(record["places"].values()) - 1) < 1e-3
+    written = from_pil(Image.open(tmp_path / "out.png"))[0]
+    assert (written - y).abs().max() < 0.51 / 255
+    code, _, err = run("restore", tmp_path / "dark.png", tmp_path / "new.png", "--route", "place", "--one-path")
+    assert code == 1 and "one path for all" in err and not (tmp_path / "new.png").exists()
