@@ -10,6 +10,8 @@ from slerlib.data.degrade import NOISE_CLASSES
 from slerlib.data.loader import Batches
 from slerlib.data.plan import damage_shares, epoch_plan, shares_text
 from slerlib.data.sources import Source, Sources
+from slerlib.train import losses, objectives
+from slerlib.train.run import Run
 
 CLASSES = config.CLASSES
 K = len(CLASSES)
@@ -122,3 +124,30 @@ def test_protocol_promptir_damages_single_samples_all_over(pairs):
 def test_masks_need_a_class_for_what_is_outside(pairs):
     with pytest.raises(UserError, match="needs the class 'clean'.*noise15, rain"):
         Batches(pairs, ("noise15", "rain"), config.DataConfig(crop=16, local_share=0.5), 32, 8, 0)
+
+
+def test_light_damage_shows_and_has_its_label():
+    sources = Sources.of(None)  # photographs
+    cfg = config.DataConfig(severity=(0.15, 0.15), local_share=0.3, composite_share=0.2)
+    grid = Batches(sources, CLASSES, cfg, 128, 8, 0, 4, 1.0)[0]
+    plain = Batches(sources, CLASSES, config.DataConfig(severity=(0.0, 0.0)), 128, 8, 0, 4, 1.0)[0]
+    for n, label in enumerate(plain["label"].tolist()):
+        assert grid["label"][n] == label
+        change = (grid["context"][n] - plain["context"][CLASSES.index("clean") + n // K * K]).abs()
+        assert (CLASSES[label] == "clean") == bool(change.max() < 2 / 255), CLASSES[label]
+    assert bool((grid["label"][4 * K :] == K).all()) and len(grid["label"]) == 5 * K
+
+
+# --- what training makes of them
+
+
+def test_a_crop_follows_its_view_only_where_the_damage_is_everywhere(pairs, tmp_path):
+    cfg = trainings.make("data.local_share=0.5", "train.steps=4", "train.stage_a=1", "train.stage_c=0")
+    run = Run(cfg, pairs, tmp_path, torch.device("cpu"))
+    batch = next(iter(run.loader(0, 0)))
+    whole = [n for n in range(K) if bool((batch["where"][n] == 1).all())]
+    assert 1 < len(whole) < K
+    z, crops = (run.net.glgf(*run.net.encoder(batch[key][:K])).embedding for key in ("context", "degraded"))
+    by_hand = 0.1 * losses.consistency(crops[whole], z[whole]) * len(whole) / K
+    terms = objectives.embedding_terms(run.net, cfg, batch, 0)
+    torch.testing.assert_close(terms["consistency"], by_hand)

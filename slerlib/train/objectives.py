@@ -74,11 +74,15 @@ def embedding_terms(
 
 
 def _consistency(net: SLERIR, batch: dict[str, Tensor], z: Tensor, part: Part, k: int, linear: bool) -> Tensor:
-    """Of the first scene of the grid, one crop of each class: all crops would cost a fifth of the step."""
-    wide = z[: max(min(k, part.stop) - part.start, 0)]  # samples 0 to K - 1 of the global batch that are here
-    if not len(wide):
+    """Of the first scene of the grid, one crop of each class: all crops would cost a fifth of the step.
+
+    A crop of a picture that is damaged in one place may lie in another: those do not count.
+    """
+    first = max(min(k, part.stop) - part.start, 0)  # samples 0 to K - 1 of the global batch that are here
+    rows = (batch["where"][:first] == 1).all(dim=2).all(dim=1).nonzero().flatten()
+    if not len(rows):
         return z.sum() * 0
-    crop = net.glgf(*net.encoder(batch["degraded"][: len(wide)])).embedding
+    wide, crop = z[rows], net.glgf(*net.encoder(batch["degraded"][rows])).embedding
     pull = (crop - wide.detach()).pow(2).sum(-1).mean() / 2 if linear else losses.consistency(crop, wide)
     return pull * (len(wide) / min(k, part.total))
 
