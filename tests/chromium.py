@@ -38,7 +38,7 @@ class Page:
 
     def __init__(self, path: Path, profile: Path):
         self.path, self.profile = Path(path).resolve(), Path(profile)
-        self.requests, self.complaints, self._last = [], [], 0
+        self.requests, self.blocked, self.complaints, self._last = {}, [], [], 0
 
     def __enter__(self):
         import websocket
@@ -93,7 +93,9 @@ class Page:
         params = event.get("params", {})
         match event.get("method"):
             case "Network.requestWillBeSent":
-                self.requests.append(params["request"]["url"])
+                self.requests[params["requestId"]] = params["request"]["url"]
+            case "Network.loadingFailed" if params.get("blockedReason") == "csp":  # it never left the browser
+                self.blocked.append(self.requests.pop(params["requestId"], ""))
             case "Runtime.exceptionThrown":
                 self.complaints.append(str(params["exceptionDetails"].get("text")))
             case "Log.entryAdded" if params["entry"]["level"] == "error":
@@ -112,8 +114,8 @@ class Page:
         return self._call("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
 
     def outside(self) -> list[str]:
-        """Requests that left the file itself."""
-        return [url for url in self.requests if not url.startswith("data:") and url != self.path.as_uri()]
+        """Requests that left the file itself; `blocked` has those that the page's own policy stopped."""
+        return [url for url in self.requests.values() if not url.startswith("data:") and url != self.path.as_uri()]
 
     def broken_images(self) -> list[str]:
         return self.evaluate(

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..errors import UserError
 from ..evaluation.metrics import with_interval
 from . import style
-from .style import ink
+from .style import ink, letters
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,8 +69,8 @@ def matrix(
     for y, x in frames:
         ax.add_patch(Rectangle((x + 0.04, y + 0.06), 0.92, 0.88, fill=False, edgecolor=frame, linewidth=2.5))
     slanted = {"rotation": 40, "ha": "left", "rotation_mode": "anchor"} if slant(columns) else {}
-    ax.set_xticks(np.arange(len(columns)) + 0.5, columns, **slanted)
-    ax.set_yticks(np.arange(len(rows)) + 0.5, rows)
+    ax.set_xticks(np.arange(len(columns)) + 0.5, map(letters, columns), **slanted)
+    ax.set_yticks(np.arange(len(rows)) + 0.5, map(letters, rows))
     ax.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
 
 
@@ -129,7 +129,7 @@ def row_labels(ax: Axes, labels: Sequence[str], xlabel: str, notes: Sequence[str
         ax.text(1.02, y, note, va="center", weight="bold" if labels[y] == "average" else "normal", **beside)
     ax.text(1.02, -0.72, head, va="bottom", **beside)
     ax.set(ylim=(len(labels) - 0.4, -0.6), xlabel=xlabel, ylabel="")
-    ax.set_yticks(range(len(labels)), labels)
+    ax.set_yticks(range(len(labels)), map(letters, labels))
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x", color="#DDDDDD", linewidth=0.6)
     ax.set_axisbelow(True)

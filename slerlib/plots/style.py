@@ -32,6 +32,7 @@ OTHER_MARKERS = "*<>p"  # degradations without an anchor of their own, with a bl
 OTHER_FILLS = ("white", YELLOW, SKY, VERMILLION)
 STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
+    "text.parse_math": False,  # a $ in a name is a letter; no figure has a formula
     "font.size": 10.5,
     "axes.titlesize": 11.5,
     "axes.titlelocation": "left",
@@ -70,9 +71,19 @@ def canvas(ax: Axes | None, height: float) -> Axes:
     return ax or Figure((WIDTH, height), dpi=DPI, layout="constrained").add_subplot()
 
 
+def letters(text: str) -> str:
+    """The text with codes for letters that no font has: names of files from an old disk may not be UTF-8."""
+    return str(text).encode(errors="backslashreplace").decode()
+
+
 def finished(fig: Figure, alt_text: str, kind: str = "png") -> Figure:
     """The figure with its description, which Jupyter stores as the alt text of the picture."""
-    fig.alt_text, fig.kind = alt_text, kind
+    from matplotlib.text import Text
+
+    for text in fig.findobj(Text):
+        if text.get_text() != letters(text.get_text()):
+            text.set_text(letters(text.get_text()))
+    fig.alt_text, fig.kind = letters(alt_text), kind
     fig._ipython_display_ = functools.partial(_show, fig)
     return fig
 

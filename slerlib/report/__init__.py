@@ -6,10 +6,12 @@ Read in this order:
     plan.py      parameters and the key of a run, settled before anything starts
     record.py    the folder of a run: run.json, its lock, what a killed run left behind
     kernel.py    execute one notebook, and how it ended
+    words.py     sentences as HTML, with names that stay letters
     page.py      the HTML page of a run, and the list of runs
 """
 
 from .plan import parameters
 from .runs import run
+from .words import say
 
-__all__ = ["run", "parameters"]
+__all__ = ["run", "parameters", "say"]

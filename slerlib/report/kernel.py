@@ -64,7 +64,8 @@ class _Whole:
     scheme = "whole:"
 
     def write(self, text, path):
-        write_atomic(Path(path.removeprefix(self.scheme)), text)
+        # a file name that is not UTF-8 becomes an escape of JSON
+        write_atomic(Path(path.removeprefix(self.scheme)), text.encode(errors="backslashreplace"))
 
     def pretty_path(self, path):
         return path.removeprefix(self.scheme)
@@ -266,4 +267,4 @@ def read_cells(executed: Path, out: Outcome, raised: bool = False) -> None:
         for i in range(guilty, len(code)):
             code[i].metadata.setdefault("papermill", {})["status"] = "failed" if i == guilty else "pending"
         notebook.metadata.setdefault("papermill", {})["exception"] = True
-        write_atomic(executed, nbformat.writes(notebook) + "\n")
+        write_atomic(executed, (nbformat.writes(notebook) + "\n").encode(errors="backslashreplace"))

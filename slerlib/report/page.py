@@ -1,7 +1,8 @@
 """Executed notebook + run.json -> one HTML file that opens without a network; and the list of runs.
 
-Code is folded away, figures are embedded, no script is loaded from anywhere. Formulas stay as written (no MathJax), so
-notebooks write them to be readable as text.
+Code is folded away, figures are embedded, no script is loaded from anywhere: a Content-Security-Policy lets the browser
+show embedded pictures and the styles of the page, and nothing else. Formulas stay as written (no MathJax), so notebooks
+write them to be readable as text.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from urllib.parse import quote
 from ..files import leftovers, write_atomic
 from .record import FOREVER, STATES, held, read_runs
 
+#: Whatever a cell or a name puts into a page: no script runs, nothing is fetched, nothing is sent.
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+_META = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
 _INTERVAL = re.compile(r"(\([-−+]?[\d.]+%?) to ([-−+]?[\d.]+%?\))")  # a line may end before an interval, not in one
 
 _STYLE = """
@@ -49,6 +53,7 @@ table.runs th, table.runs td { text-align: left; padding: 0.4rem 0.8rem 0.4rem 0
 
 _TEMPLATE = """
 {%- extends 'index.html.j2' -%}
+{%- block html_head -%}{{ resources.page.meta }}{{ super() }}{%- endblock html_head -%}
 {%- block html_head_js -%}{%- endblock html_head_js -%}
 {%- block jupyter_widgets -%}{%- endblock jupyter_widgets -%}
 {%- block html_head_js_mathjax -%}{%- endblock html_head_js_mathjax -%}
@@ -80,10 +85,15 @@ def write_page(folder: Path, record: dict) -> Path:
     """
     page, top, bottom = folder / "index.html", _summary(record, folder), _provenance(record)
     try:
-        return write_atomic(page, _export(folder / "notebook.ipynb", record, top, bottom))
+        return _write(page, _export(folder / "notebook.ipynb", record, top, bottom))
     except Exception as error:
         note = f"<p>The notebook itself could not be shown ({escape(type(error).__name__)}: {escape(str(error))}).</p>"
-        return write_atomic(page, _document(record["name"], top + note + bottom))
+        return _write(page, _document(record["name"], top + note + bottom))
+
+
+def _write(page: Path, html: str) -> Path:
+    """Write a page; a letter that UTF-8 lacks, as in the name of a file from an old disk, stands as its code."""
+    return write_atomic(page, html.encode(errors="backslashreplace"))
 
 
 def _export(executed: Path, record: dict, top: str, bottom: str) -> str:
@@ -104,7 +114,7 @@ def _export(executed: Path, record: dict, top: str, bottom: str) -> str:
         extra_loaders=[DictLoader({"report.html.j2": _TEMPLATE})],
         **dict.fromkeys(scripts, ""),
     )
-    parts = {"style": Markup(_STYLE), "top": Markup(top), "bottom": Markup(bottom)}
+    parts = {"meta": Markup(_META), "style": Markup(_STYLE), "top": Markup(top), "bottom": Markup(bottom)}
     html, _ = exporter.from_notebook_node(
         notebook, resources={"page": parts, "metadata": {"path": str(executed.parent)}}
     )
@@ -112,7 +122,7 @@ def _export(executed: Path, record: dict, top: str, bottom: str) -> str:
 
 
 def _document(title: str, body: str) -> str:
-    head = f'<meta charset="utf-8"><title>{escape(title)} - slerlib report</title><style>{_STYLE}</style>'
+    head = f'<meta charset="utf-8">{_META}<title>{escape(title)} - slerlib report</title><style>{_STYLE}</style>'
     head += '<meta name="viewport" content="width=device-width, initial-scale=1">'
     return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body><main>{body}</main></body></html>\n'
 
@@ -203,9 +213,18 @@ def write_list(runs: Path) -> Path:
         for path in leftovers(runs):
             path.unlink(missing_ok=True)
         records = sorted(read_runs(runs), key=lambda record: record["started"], reverse=True)
-        table = f'<table class="runs"><tr>{head}</tr>{"".join(map(_row, records))}</table>'
+        table = f'<table class="runs"><tr>{head}</tr>{"".join(map(_row_or_note, records))}</table>'
         body = f'<h1>slerlib reports</h1><div class="wide">{table}</div>'
-        return write_atomic(runs / "index.html", _document("Runs", body))
+        return _write(runs / "index.html", _document("Runs", body))
+
+
+def _row_or_note(record: dict) -> str:
+    """The row of a run; one whose record was changed by hand, so that no row can be made of it, has its name alone."""
+    try:
+        return _row(record)
+    except Exception as error:
+        words = f"{record['folder'].name}: run.json cannot be shown ({type(error).__name__})"
+        return f'<tr><td></td><td colspan="4">{escape(words)}</td></tr>'
 
 
 def _row(record: dict) -> str:

@@ -8,6 +8,7 @@ shared disk passes it on (NFS does). Where a disk shares files and not locks, gi
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -34,13 +35,14 @@ PATIENCE, FOREVER = 3, -1  # seconds to wait for a lock; another start holds it 
 
 def read_runs(runs: Path) -> list[dict]:
     """The record of every run below `runs`, with its "folder"; a run.json that is damaged or foreign does not count."""
-    return [record for path in sorted(runs.glob("*/run.json")) if (record := _read(path.parent))]
+    return [record for path in sorted(runs.glob("*/run.json")) if path.is_file() and (record := _read(path.parent))]
 
 
 def _read(folder: Path) -> dict | None:
     with suppress(UserError):
         record = {"wall_seconds": None} | read_json(folder / "run.json", "A record", _TYPES.keys() - {"wall_seconds"})
-        if all(isinstance(record[key], kind) for key, kind in _TYPES.items()) and record["state"] in STATES:
+        whole = all(isinstance(record[key], kind) for key, kind in _TYPES.items()) and record["state"] in STATES
+        if whole and re.fullmatch(r"[^/\\]+", record["name"] + record["key"]):  # they name the lock
             return record | {"folder": folder}
     return None
 
