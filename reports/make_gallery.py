@@ -23,6 +23,7 @@ def keep(record: dict) -> Path:
     book = nbformat.read(record["folder"] / "notebook.ipynb", 4)
     for cell in book.cells:
         tags = cell.metadata.get("tags")
+        cell.source = cell.source.rstrip("\n")  # as ruff formats the cell of parameters that papermill adds
         cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
         for data in (output.get("data", {}) for output in cell.get("outputs", [])):
             if "image/png" in data:
