@@ -110,7 +110,7 @@ def test_the_shares_in_the_plan_are_those_of_the_batches(pairs, grid):
         assert counts[kind] / total == pytest.approx(share, abs=4 * (share / total) ** 0.5), kind
     mixed = counts["mixed"] + counts["mixed local"]
     assert mixed / total == pytest.approx(shares["mixed"] + shares["mixed local"])
-    (line,) = shares_text({"A": shares}).splitlines()
+    (line,) = shares_text({"stage A": shares}).splitlines()
     assert all(f"{kind} {share:.1%}" in line for kind, share in shares.items())
 
 

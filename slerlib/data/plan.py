@@ -66,9 +66,9 @@ def samples_per_epoch(rows: list[dict]) -> int:
 
 
 def shares_text(stages: dict[str, dict[str, float]]) -> str:
-    """One line per stage: its `damage_shares`."""
+    """One line per stage, or stages: its `damage_shares`."""
     return "\n".join(
-        f"damage in stage {stage}: " + ", ".join(f"{kind} {share:.1%}" for kind, share in shares.items())
+        f"damage in {stage}: " + ", ".join(f"{kind} {share:.1%}" for kind, share in shares.items())
         for stage, shares in stages.items()
     )
 

@@ -38,7 +38,7 @@ class Run:
         self.training, self.held_out = self.sources.hold_out(cfg.data.anchor_scenes)
         single, grid = batches(cfg, self.training), grids(cfg, self.training)
         self.plan, self.grid_size = epoch_plan(single), grid.size
-        self.damage = {"A": damage_shares(grid), "B and C": damage_shares(single)}
+        self.damage = {"stage A": damage_shares(grid), "stages B and C": damage_shares(single)}
         self._check_sizes()
         # networks
         torch.manual_seed(cfg.train.seed)
