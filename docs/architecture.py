@@ -3,13 +3,13 @@
     python docs/architecture.py       # writes docs/images/architecture.svg, prints its line for the README
 
 The sizes are those of the network of the recipe `small`, the path that of its card; a test holds the committed file
-equal to the output of this script. Text stays text. The colours follow the page, light or dark, and everything lies on
-a panel of its own, so that any page will do.
+equal to the output of this script.
 """
 
 import json
 from pathlib import Path
-from xml.sax.saxutils import escape, quoteattr
+
+from drawing import WIDTH, arrow, box, dot, labelled, pin, svg, text
 
 from slerlib import SLERIR, parameter_counts
 from slerlib.checkpoint import find
@@ -18,44 +18,9 @@ from slerlib.model.network import LEVELS
 
 FILE = Path(__file__).parent / "images" / "architecture.svg"
 RECIPE, DEGRADATION = "small", "rain"
-WIDTH, HEIGHT = 680, 790
+HEIGHT = 790
 TOP, COLUMN, STEP, DEEPER = 438, 70, 79, 46  # of the layers: top, width, distance, how much lower each level stands
 HEAD, ROW = 34, 28  # of a layer: height of its name, of an expert
-
-# 10 of 680 units are 5 pixels on a telephone 380 pixels wide: no text is smaller than 17
-STYLE = """
-text { font: 17px system-ui, "DejaVu Sans", sans-serif; fill: #24292f; text-anchor: middle; }
-.title { font-weight: 600; font-size: 19px; }
-.left { text-anchor: start; }
-.right { text-anchor: end; }
-.panel { fill: #ffffff; stroke: #d0d7de; }
-.box { fill: #f3f5f8; stroke: #57606a; stroke-width: 1.5; }
-.expert { fill: #ffffff; stroke: #57606a; }
-.chosen { fill: #0072b2; stroke: #0072b2; }
-text.on { fill: #ffffff; font-weight: 600; }
-.layer { fill: #f3f5f8; fill-opacity: 0.8; stroke: #57606a; stroke-width: 1.5; }
-.line { fill: none; stroke: #57606a; stroke-width: 2; }
-.skip { stroke-dasharray: 5 5; stroke-width: 1.5; }
-.path { fill: none; stroke: #0072b2; stroke-width: 5; opacity: 0.55; }
-.head { fill: #57606a; }
-.anchor { fill: #57606a; }
-.pin { fill: #d55e00; }
-.embedding { fill: #0072b2; }
-.near { stroke: #0072b2; stroke-width: 2.5; }
-.guide { fill: #009e73; stroke: #009e73; }
-@media (prefers-color-scheme: dark) {
-  text { fill: #e6edf3; }
-  .panel { fill: #161b22; stroke: #3d444d; }
-  .box { fill: #21262d; stroke: #9198a1; }
-  .layer { fill: #21262d; stroke: #9198a1; }
-  .expert { fill: #161b22; stroke: #9198a1; }
-  .line { stroke: #9198a1; }
-  .head, .anchor { fill: #9198a1; }
-  .path, .near { stroke: #56b4e9; }
-  .embedding { fill: #56b4e9; }
-  .pin { fill: #e69f00; }
-}
-"""
 
 
 def sizes() -> dict:
@@ -71,26 +36,6 @@ def sizes() -> dict:
         "counts": {name: f"{count / 1e6:.2f}" for name, count in parameter_counts(net).items()},
         "path": [int(digit) for digit in rows[0]["modal_path"]],
     }
-
-
-def text(x: float, y: float, words: str, kind: str = "") -> str:
-    return f'<text x="{x:g}" y="{y:g}"' + (f' class="{kind}"' if kind else "") + f">{escape(words)}</text>"
-
-
-def box(x: float, y: float, width: float, height: float, kind: str = "box") -> str:
-    return f'<rect class="{kind}" x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="6"/>'
-
-
-def arrow(*points: tuple[float, float]) -> str:
-    """A line through the points with a head at the end."""
-    joined = " ".join(f"{x:g},{y:g}" for x, y in points)
-    return f'<polyline class="line" points="{joined}" marker-end="url(#head)"/>'
-
-
-def labelled(x: float, y: float, width: float, lines: list[str]) -> list[str]:
-    """A box with a title and lines below it."""
-    words = [text(x + width / 2, y + 26 + 23 * n, line, "" if n else "title") for n, line in enumerate(lines)]
-    return [box(x, y, width, 16 + 23 * len(lines)), *words]
 
 
 def understanding(of: dict) -> list[str]:
@@ -118,11 +63,8 @@ def understanding(of: dict) -> list[str]:
     anchors = ((-46, -40), (4, -62), (50, -38), (60, 20), (28, 58), (-22, 60), (-60, 18), (-6, -8))
     if len(anchors) != len(cfg.classes):
         raise SystemExit(f"{len(anchors)} anchors are drawn; the recipe has {len(cfg.classes)}. Change `anchors`.")
-    parts += [f'<circle class="anchor" cx="{x + dx}" cy="{y + dy}" r="5"/>' for dx, dy in anchors]
-    pins = ((-30, -58), (36, 0), (-34, 38))
-    for dx, dy in pins:
-        points = f"{x + dx},{y + dy - 9} {x + dx + 8},{y + dy + 6} {x + dx - 8},{y + dy + 6}"
-        parts += [f'<polygon class="pin" points="{points}"/>']
+    parts += [dot(x + dx, y + dy) for dx, dy in anchors]
+    parts += [pin(x + dx, y + dy) for dx, dy in ((-30, -58), (36, 0), (-34, 38))]
     parts += [f'<line class="near" x1="{x + 8}" y1="{y - 34}" x2="{x + 36}" y2="{y}"/>']
     parts += [f'<circle class="embedding" cx="{x + 8}" cy="{y - 34}" r="8"/>']
     return parts + [
@@ -196,22 +138,11 @@ def drawing() -> tuple[str, str]:
         f"map. At each of {len(STAGE_NAMES)} layers of a U-Net, {widths} channels, the nearest of {cfg.experts} pins "
         f"chooses an expert. {counts['active']} of {counts['total']} million parameters are active."
     )
-    svg = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"'
-        f' role="img" aria-label={quoteattr(alt)}>',
-        f"<title>Architecture of SLER-IR ({RECIPE})</title>",
-        f"<style>{STYLE}</style>",
-        '<defs><marker id="head" viewBox="0 0 8 8" refX="6" refY="4" markerWidth="5" markerHeight="5" orient="auto">'
-        '<path class="head" d="M0 0 L8 4 L0 8 Z"/></marker></defs>',
-        f'<rect class="panel" x="1" y="1" width="{WIDTH - 2}" height="{HEIGHT - 2}" rx="14"/>',
-        *understanding(of),
-        *layers(of),
-        "</svg>",
-    ]
-    return "\n".join(svg) + "\n", alt
+    title = f"Architecture of SLER-IR ({RECIPE})"
+    return svg(WIDTH, HEIGHT, title, alt, [*understanding(of), *layers(of)]), alt
 
 
 if __name__ == "__main__":
-    svg, alt = drawing()
-    FILE.write_text(svg, encoding="utf-8")
+    picture, alt = drawing()
+    FILE.write_text(picture, encoding="utf-8")
     print(f"![{alt}](docs/images/{FILE.name})")

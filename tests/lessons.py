@@ -11,6 +11,8 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
+from slerlib.lessons import Lesson
+
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 
 
@@ -45,10 +47,16 @@ def solution(notebook: str) -> str:
     return re.search(r"A solution</summary><code>(.*)</code>", "\n".join(cell.source for cell in book.cells))[1]
 
 
+def solved(notebook: str, cell) -> str:
+    """The source of a cell; of an exercise its solution."""
+    name = cell.id.removeprefix("exercise-").replace("-", "_")
+    return Lesson(int(notebook[:2])).exercises[name].source if cell.id.startswith("exercise-") else cell.source
+
+
 def execute(notebook: str, folder: Path, answer: str | None = None, **parameters) -> Ran:
     """Run the cells in `folder`, with other parameters than the notebook's own. Raises what a cell raises.
 
-    answer: what stands in the cell `answer` in place of its stub; the lesson's own solution unless given.
+    The solutions of the exercises stand in place of their stubs.
     """
     ran, cells = Ran(), code_cells(notebook)
     if answer is None and any(cell.id == "answer" for cell in cells):
@@ -56,8 +64,9 @@ def execute(notebook: str, folder: Path, answer: str | None = None, **parameters
     with _shell() as shell, pytest.MonkeyPatch.context() as patch, pd.option_context("display.max_columns", 20):
         patch.chdir(folder)
         patch.setenv("SLERLIB_REPORT", "1")
+        patch.setenv("SLERLIB_COURSE", str(folder / "course"))
         for cell in cells:
-            source = answer if cell.id == "answer" else cell.source
+            source = answer if cell.id == "answer" else solved(notebook, cell)
             with capture_output() as seen:
                 result = shell.run_cell(source)
             ran.add(seen)

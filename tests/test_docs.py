@@ -118,6 +118,19 @@ def test_the_drawing_is_what_its_script_makes(monkeypatch):
     assert min(int(size) for size in re.findall(r"(\d+)px", svg)) >= 17  # readable at half the size
 
 
+def test_the_diagrams_of_the_lessons_are_what_their_script_makes(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    import diagrams
+
+    drawings, shown = diagrams.drawings(), "\n".join(map(words, LESSONS))
+    assert {path.stem for path in diagrams.FOLDER.glob("*.svg")} == set(drawings), "python docs/diagrams.py"
+    for name, (svg, alt) in drawings.items():
+        assert (diagrams.FOLDER / f"{name}.svg").read_text(encoding="utf-8") == svg, "python docs/diagrams.py"
+        assert min(int(size) for size in re.findall(r"(\d+)px", svg)) >= 17
+        if name in set(re.findall(r"docs/images/lessons/(\w+)\.svg", shown)):
+            assert f"![{alt}](../docs/images/lessons/{name}.svg)" in shown
+
+
 def test_the_readme_lists_every_lesson_with_its_minutes():
     lessons = [row for row in rows(README) if "notebooks/" in row[0]]
     assert [re.search(r"notebooks/(\S+)\)", row[0])[1] for row in lessons] == [path.name for path in LESSONS]

@@ -251,8 +251,9 @@ SMALL = ["model.width=8", "model.context=32", "data.crop=16", "data.anchor_scene
 
 def test_the_lesson_on_training_trains_and_scores(ran, tmp_path):
     text, alts = ran("04_train_on_gpu", out=str(tmp_path / "run"), steps=10, settings=SMALL, images=1)
-    assert "step 10 of 10, stage C" in text and "Yes: it changes in A and C." in text
-    assert "The claim is not decided for this training." in text and len(alts) == 1
+    assert "step 10 of 10, stage C" in text and text.count("Yes: `") == 3
+    assert "by hand and by torch the same" in text and "Measured: AC. You made no guess." in text
+    assert "The claim is not decided for this training." in text and len(alts) == 4
 
 
 def test_the_lesson_on_ablations_runs_with_its_solution(ran):

@@ -1,0 +1,118 @@
+"""Exercises of lesson 01: noise, haze undone, damage in one place.
+
+Legend: C channels, H W pixels.
+"""
+
+from ..evaluation.metrics import psnr
+from .exercise import exercise, holds, noise, run, same
+
+
+@exercise(
+    "easy",
+    5,
+    "sigma is stated for values of 0 to 255. What is it for values of 0 to 1?",
+    "`normal` has the deviation 1: multiply it by the deviation you want, then add.",
+    "A file cannot hold values below 0 or above 1: `.clamp(0, 1)`.",
+)
+def add_noise(clean_CHW, sigma, normal_CHW):
+    """The noisy picture: normal (deviation 1) brought to the deviation `sigma` (0..255), added, cut to 0..1."""
+    return (clean_CHW + sigma / 255 * normal_CHW).clamp(0, 1)
+
+
+@add_noise.check
+def _(answer):
+    clean, normal = 0.3 + 0.4 * noise(3, 8, 8), noise(3, 8, 8, seed=1) * 2 - 1
+    mine = run(answer, clean, 25.0, normal)
+    pictures = [("clean", clean), ("yours", mine), ("right", add_noise.solution(clean, 25.0, normal))]
+    same("Without noise the picture stays as it is.", run(answer, clean, 0.0, normal), clean, case="sigma 0")
+    off = float((mine - clean).abs().max())
+    holds("sigma is for values of 0 to 255.", off < 0.5, f"At sigma 25 yours is off by up to {off:.2f}.", pictures)
+    same("Noise is added, with the deviation sigma / 255.", mine, pictures[2][1], case="sigma 25", pictures=pictures)
+    bright = run(answer, clean * 0 + 1, 25.0, normal)
+    holds(
+        "Values stay in 0 to 1.",
+        float(bright.max()) <= 1 and float(run(answer, clean * 0, 25.0, normal).min()) >= 0,
+        f"On a white picture yours reaches {bright.max():.3f}.",
+    )
+
+
+@exercise(
+    "medium",
+    6,
+    "O = I t + A (1 - t), and `veil` is A (1 - t). Which of these do you want?",
+    "Without the air light, I t is left: the picture, darker where it is far away.",
+    "What undoes a multiplication?",
+)
+def undo_haze(hazy_CHW, arrives_CHW, veil_CHW):
+    """The clean picture, from the hazy one, the share of light that arrives, and the air light that was added."""
+    return (hazy_CHW - veil_CHW) / arrives_CHW
+
+
+@undo_haze.check
+def _(answer):
+    clean = 0.2 + 0.6 * noise(3, 16, 16)
+    arrives = (0.2 + 0.7 * noise(1, 1, 16).sort(dim=2).values).expand(3, 16, 16).contiguous()
+    veil = 0.8 * (1 - arrives)
+    hazy = clean * arrives + veil
+    mine = run(answer, hazy, arrives, veil)
+    pictures = [("hazy", hazy), ("yours", mine), ("clean", clean)] if tuple(mine.shape) == (3, 16, 16) else []
+    same(
+        "Without haze the picture stays as it is.",
+        run(answer, clean, clean * 0 + 1, clean * 0),
+        clean,
+        case="All light arrives, nothing is added",
+    )
+    black = run(answer, veil, arrives, veil)
+    same("A black wall comes back black: all air light goes.", black, clean * 0, 1e-4, "A black wall in haze", pictures)
+    white = run(answer, arrives + veil, arrives, veil)
+    same(
+        "A white wall comes back white: the lost light is brought back.",
+        white,
+        clean * 0 + 1,
+        1e-3,
+        f"A white wall in haze; your picture above has {psnr(mine, clean):.1f} dB",
+        pictures,
+    )
+    same("Every pixel comes back.", mine, clean, 1e-3, f"Your picture has {psnr(mine, clean):.1f} dB", pictures)
+
+
+@exercise(
+    "easy",
+    4,
+    "What must come out where the mask is 1, and where it is 0?",
+    "A weight for one picture, and 1 minus that weight for the other.",
+    "mask * degraded + (1 - mask) * clean",
+)
+def damaged_where(clean_CHW, degraded_CHW, mask_HW):
+    """The picture that is degraded where the mask is 1, clean where it is 0, and in between a mixture."""
+    return mask_HW * degraded_CHW + (1 - mask_HW) * clean_CHW
+
+
+@damaged_where.check
+def _(answer):
+    clean, degraded = noise(3, 8, 8), noise(3, 8, 8, seed=1)
+    mask = (degraded[0] * 0 + 1).cumsum(dim=1).sub(1) / 7
+    mine = run(answer, clean, degraded, mask)
+    pictures = [("clean", clean), ("yours", mine), ("mask", mask)] if tuple(mine.shape) == (3, 8, 8) else []
+    same(
+        "Where the mask is 0 the picture is clean.",
+        run(answer, clean, degraded, mask * 0),
+        clean,
+        case="Mask 0",
+        pictures=pictures,
+    )
+    same(
+        "Where the mask is 1 the picture is degraded.",
+        run(answer, clean, degraded, mask * 0 + 1),
+        degraded,
+        case="Mask 1",
+        pictures=pictures,
+    )
+    same("Two equal pictures give the same picture again.", run(answer, clean, clean, mask), clean, case="Mask 0 to 1")
+    same(
+        "A soft mask mixes.",
+        mine,
+        damaged_where.solution(clean, degraded, mask),
+        case="Mask 0 to 1, left to right",
+        pictures=pictures,
+    )

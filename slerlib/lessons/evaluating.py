@@ -1,0 +1,118 @@
+"""Exercises of lesson 05: a score of files, the interval of a mean, and how many photographs it takes.
+
+Legend: C channels, H W pixels.
+"""
+
+import math
+
+import numpy as np
+
+from .exercise import exercise, holds, run, same
+
+
+@exercise(
+    "easy",
+    6,
+    "Bytes are whole numbers from 0 to 255. What is 3 - 5 for two of them? Try np.uint8(3) - np.uint8(5).",
+    "Turn both into float64 first, and into values from 0 to 1 by a division by 255.",
+    "The mean squared error is over all pixels and colours at once; then -10 * log10 of it.",
+)
+def psnr_of_files(a_HWC, b_HWC):
+    """PSNR in dB of two pictures as they are in files: uint8 arrays, values from 0 to 255."""
+    error = (a_HWC.astype(float) / 255 - b_HWC.astype(float) / 255) ** 2
+    return -10 * np.log10(error.mean())
+
+
+@psnr_of_files.check
+def _(answer):
+    grey = np.full((4, 4, 3), 100, np.uint8)
+    step = float(run(answer, grey + np.uint8(1), grey))
+    same("One step of 255 everywhere is 48.13 dB.", step, 48.1308, 1e-3, "All values 101 against 100")
+    same(
+        "Darker by one step is as near as brighter by one.",
+        run(answer, grey - np.uint8(1), grey),
+        step,
+        1e-3,
+        "All values 99 against 100, where bytes would give 255",
+    )
+    red = grey.copy()
+    red[..., 0] += 10
+    same(
+        "Colours are averaged before the logarithm.",
+        run(answer, red, grey),
+        psnr_of_files.solution(red, grey),
+        1e-3,
+        "Only red is off, by 10",
+    )
+    spot = grey.copy()
+    spot[0, 0] = 200
+    same(
+        "Errors are squared.",
+        run(answer, spot, grey),
+        psnr_of_files.solution(spot, grey),
+        1e-3,
+        "One pixel of 16 is off",
+    )
+
+
+@exercise(
+    "medium",
+    8,
+    "`rng.integers(0, n, (draws, n))` draws numbers of photographs, with repetition. Which shape has values[numbers]?",
+    "Take the mean of every draw, not of everything.",
+    "The middle 95 % of the means lie between the quantiles 0.025 and 0.975.",
+)
+def bootstrap(values, rng, draws=2000):
+    """(mean, low, high): the mean of the values, and the middle 95 % of the means of `draws` draws of as many."""
+    values = np.asarray(values)
+    means = values[rng.integers(0, len(values), (draws, len(values)))].mean(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return values.mean(), low, high
+
+
+@bootstrap.check
+def _(answer):
+    values = np.array([20.0, 22.0, 23.0, 25.0, 26.0, 27.0, 30.0, 31.0, 36.0])
+    mine = run(answer, values, np.random.default_rng(0))
+    holds("There are three numbers: mean, low, high.", np.shape(mine) == (3,), f"Yours has the shape {np.shape(mine)}.")
+    mean, low, high = map(float, mine)
+    same("The first number is the mean of the values themselves.", mean, values.mean(), 1e-9, "Nine values")
+    wide, right = high - low, bootstrap.solution(values, np.random.default_rng(1))
+    text = f"For nine values with the mean {mean:.1f} yours is {low:.2f} to {high:.2f}"
+    holds("The mean lies inside its interval.", low < mean < high, f"{text}.")
+    true = right[2] - right[1]
+    holds(
+        "The interval is that of the mean, not that of single values.",
+        wide < 1.6 * true,
+        f"{text}, {wide:.1f} wide; right is about {true:.1f}.",
+    )
+    holds("It holds 95 % of the means.", wide < 1.12 * true, f"{text}, {wide:.1f} wide; right is about {true:.1f}.")
+    holds(
+        "Every draw has as many values as there are, and 95 % stay inside.",
+        wide > 0.88 * true,
+        f"{text}, {wide:.1f} wide; right is about {true:.1f}.",
+    )
+
+
+@exercise(
+    "easy",
+    5,
+    "The mean of n photographs has the standard error s / sqrt(n).",
+    "A 95 % interval reaches 1.96 standard errors to either side: from end to end it is twice that.",
+    "Solve 2 * 1.96 * s / sqrt(n) = width for n, and round up.",
+)
+def photographs_for(width, s):
+    """How many photographs bring a 95 % interval down to `width` dB from end to end; s: standard deviation in dB."""
+    return int(np.ceil((2 * 1.96 * s / width) ** 2))
+
+
+@photographs_for.check
+def _(answer):
+    n = run(answer, 0.2, 0.5)
+    holds("A number of photographs is whole.", float(n).is_integer(), f"For width 0.2 and s 0.5 yours is {n}.")
+    half = run(answer, 0.1, 0.5)
+    holds("Half the width takes four times as many.", abs(half - 4 * n) <= 4, f"0.2 dB: {n}; 0.1 dB: {half}.")
+    got = 2 * 1.96 * 0.5 / math.sqrt(max(n, 1))
+    text = f"For width 0.2 and s 0.5 yours is {n}, with an interval {got:.3f} dB wide"
+    holds("The interval is `width` from end to end, both sides together.", got <= 0.2, f"{text}.")
+    holds("No more photographs than needed.", got > 0.199, f"{text}.")

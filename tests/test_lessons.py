@@ -1,0 +1,203 @@
+"""The room of the course: exercises and their checks, hints, predictions, the table, progress on disk."""
+
+import importlib
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from wrong_answers import WRONG
+
+import slerlib
+from slerlib import lessons
+from slerlib.lessons import plan, progress
+from slerlib.lessons.exercise import Exercise, run, same
+
+ALL = {name: task for n in range(10) for name, task in lessons.Lesson(n).exercises.items()}
+each = pytest.mark.parametrize("name", ALL)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLERLIB_COURSE", str(tmp_path / "course"))
+    return tmp_path / "course"
+
+
+def empty(task: Exercise):
+    """The function of the stub."""
+    space = {}
+    exec(task.stub, space)
+    return space[task.name]
+
+
+def test_every_lesson_has_three_exercises():
+    assert all(len(lessons.Lesson(n).exercises) >= 3 for n in range(10))
+    assert sum(len(lessons.Lesson(n).exercises) for n in range(10)) == len(ALL), "two exercises have one name"
+
+
+@each
+def test_the_check_takes_the_solution(name):
+    assert ALL[name].problem(ALL[name].solution) is None
+
+
+@each
+def test_the_check_names_the_broken_rule_and_shows_where(name):
+    wrongs = []
+    for answer, words in WRONG[name]:
+        wrong = ALL[name].problem(answer)
+        assert wrong is not None and re.search(words, wrong.rule), (words, wrong)
+        assert wrong.example.strip() and wrong.example.endswith((".", "?", ")")), wrong
+        wrongs.append(wrong.rule)
+    assert len(set(wrongs)) >= 4, wrongs
+
+
+@each
+def test_what_a_learner_reads_is_short_and_complete(name):
+    task = ALL[name]
+    assert len(task.source.splitlines()) <= 16 and len(task.stub.splitlines()) <= 4
+    assert len(set(task.hints)) == 3 and 3 <= task.minutes <= 15
+    assert task.stub.startswith(f"def {name}(") and task.stub.endswith("    ...")
+
+
+@each
+@pytest.mark.parametrize("answer", [lambda *any: None, lambda: 1, 3, lambda *any: "text", lambda *any: [[1], [2, 3]]])
+def test_no_answer_ends_in_a_traceback(name, answer):
+    assert ALL[name].problem(answer) is not None
+
+
+def test_a_path_of_three_digits_is_refused_in_plain_words():
+    wrong = ALL["best_neighbour"].problem(lambda path, experts, score: path[:3])
+    assert wrong.rule == "A path has one expert for each layer." and "with 3 numbers" in wrong.example
+
+
+def test_a_factor_that_rounds_is_refused_with_its_reason():
+    wrong = ALL["choice_factor"].problem(lambda p: 1 + p - p.detach())
+    assert "rounded before p is taken away" in wrong.rule and re.search(
+        r"For p = 0\.\d+ it is 1 [+-]\de-", wrong.example
+    )
+
+
+def test_haze_that_stays_is_shown_as_a_picture():
+    wrong = ALL["undo_haze"].problem(lambda hazy, arrives, veil: hazy - veil)
+    assert [title for title, _ in wrong.pictures] == ["hazy", "yours", "clean"]
+
+
+def test_the_place_of_the_largest_error_is_named():
+    with pytest.raises(Exception, match=r"In a test: at \(1, 0\) yours is 5, right is 3\."):
+        same("A rule.", torch.tensor([[1.0, 2.0], [5.0, 4.0]]), [[1, 2], [3, 4]], case="In a test")
+    with pytest.raises(Exception, match=r"in line 2 of your cell: ZeroDivisionError: division by zero"):
+        run(_broken(), 1)
+
+
+def _broken():
+    space = {}
+    exec(compile("def f(x):\n    return x / 0", "cell", "exec"), space)
+    return space["f"]
+
+
+# --- what the notebook calls
+
+
+def test_a_stub_is_no_try_and_the_lesson_goes_on_with_the_solution(capsys):
+    lesson = lessons.Lesson(4)
+    task = lesson.exercises["clipped"]
+    assert lesson.check("clipped", empty(task)) is task.solution
+    assert 'lesson.hint("clipped")' in capsys.readouterr().out and "0 tries" in lesson.score().loc["clipped", "result"]
+
+
+def test_tries_and_hints_count_until_it_is_solved(capsys):
+    lesson = lessons.Lesson(4)
+    task = lesson.exercises["clipped"]
+    assert lesson.check("clipped", lambda gradients, limit: gradients) is task.solution
+    assert capsys.readouterr().out.startswith(
+        "Not yet. All tensors together are at most `limit` long.\nLengths 3 and 4"
+    )
+    for n in (1, 2, 3):
+        lesson.hint("clipped")
+        assert f"Hint {n} of 3: {task.hints[n - 1]}" in capsys.readouterr().out
+    lesson.hint("clipped")
+    assert 'lesson.solution("clipped")' in capsys.readouterr().out
+
+    def mine(gradients, limit):
+        return task.solution(gradients, limit)
+
+    assert lesson.check("clipped", mine) is mine
+    lesson.check("clipped", lambda gradients, limit: gradients)
+    row = lesson.score().loc["clipped"]
+    assert (row["yours"], row["result"]) == ("solved", "2 tries, 3 hints")
+    lesson.solution("clipped")
+    assert "def clipped(gradients, limit):" in capsys.readouterr().out
+    assert "solution read" not in lesson.score().loc["clipped", "result"], "read after it was solved"
+
+
+def test_pictures_of_a_counter_example_are_displayed(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    lessons.Lesson(1).check("undo_haze", lambda hazy, arrives, veil: hazy - veil)
+    assert "yours" in shown[0].alt_text
+
+
+def test_a_guess_is_scored_in_its_unit_and_the_first_one_counts(capsys, folder):
+    lesson = lessons.Lesson(4)
+    lesson.predict("speed", None, 7.25, "steps a second")
+    assert capsys.readouterr().out == "Measured: 7.25 steps a second. You made no guess.\n"
+    lesson.predict("speed", 10, 7.25, "steps a second", within=3)
+    assert capsys.readouterr().out == (
+        "Your guess: 10 steps a second. Measured: 7.25 steps a second: off by 2.75 steps a second, close.\n"
+    )
+    lesson.predict("speed", 7.25, 7.25, "steps a second", within=3)
+    lesson.predict("kind", "Rain", "rain")
+    lesson.predict("kind", 3, "rain")
+    assert "should be a word in quotes" in capsys.readouterr().out
+    lesson.predict("count", 4, 5)
+    table = lesson.score()
+    assert "Predictions: 2 of 3 close. Exercises: 0 of 3 solved." in capsys.readouterr().out
+    assert table.loc["speed", "result"] == "off by 2.75 steps a second, close" and table.loc["speed", "yours"] == "10"
+    assert lessons.course().loc["04 Train", ["predictions", "exercises"]].tolist() == ["2 of 3 close", "0 of 3 solved"]
+    assert set(json.loads((folder / "course.json").read_text())["04"]["predictions"]) == {"speed", "kind", "count"}
+    lesson.forget()
+    assert "Predictions: 0 of 0" in (lesson.score(), capsys.readouterr().out)[1]
+
+
+def test_wrong_names_and_numbers_are_refused():
+    with pytest.raises(slerlib.UserError, match="from 0 to 9; got 10"):
+        lessons.Lesson(10)
+    with pytest.raises(slerlib.UserError, match="restoration_loss, learning_rate, clipped; got 'clip'"):
+        lessons.Lesson(4).check("clip", lambda: 0)
+
+
+# --- progress
+
+
+def test_progress_outlives_a_kernel_and_a_damaged_file_is_refused(folder):
+    lessons.Lesson(0).check("pixel_error", ALL["pixel_error"].solution)
+    assert lessons.Lesson(0).score().loc["pixel_error", "yours"] == "solved"
+    (folder / "course.json").write_text("{")
+    with pytest.raises(slerlib.UserError, match="progress of the course.*not valid JSON.*Delete it"):
+        lessons.Lesson(0).score()
+
+
+def test_a_disk_that_takes_no_file_is_a_warning(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SLERLIB_COURSE", str(tmp_path / "file" / "below"))
+    with pytest.warns(UserWarning, match="takes no file .* Set SLERLIB_COURSE"):
+        lessons.Lesson(0).predict("x", 1, 1)
+    lessons.Lesson(0).predict("y", 1, 1)
+    assert len(progress.read("00")["predictions"]) == 2, "kept in memory"
+
+
+def test_progress_lies_outside_the_clone_by_default(monkeypatch, tmp_path):
+    monkeypatch.delenv("SLERLIB_COURSE")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert progress.file() == tmp_path / "slerlib" / "course.json"
+    monkeypatch.delenv("XDG_DATA_HOME")
+    assert progress.file() == Path.home() / ".local" / "share" / "slerlib" / "course.json"
+
+
+def test_the_index_names_every_file_of_the_room():
+    room = Path(lessons.__file__).parent
+    assert {path.name for path in room.glob("*.py")} - {"__init__.py"} == set(
+        re.findall(r"\b\w+\.py\b", lessons.__doc__)
+    )
+    assert all(importlib.import_module(f"slerlib.lessons.{about.module}") for about in plan.COURSE)
