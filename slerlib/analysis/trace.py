@@ -30,6 +30,7 @@ from ..data.registry import registry_file
 from ..errors import UserError
 from ..evaluation.cases import Case, LoadedCase, case_seed, demo_cases, loaded
 from ..evaluation.cases import cases as setting_cases
+from ..evaluation.local import damage_of
 from ..evaluation.metrics import psnr
 from ..evaluation.options import checked, checked_tasks
 from ..files import PACKAGE, sha256_file, sha256_of
@@ -193,7 +194,7 @@ def _collected(model: SLERIR, cases: Iterable[Case], severity, seed, restore, vi
 
 def _oracle_labels(model: SLERIR, cases: Sequence[LoadedCase]) -> Tensor | None:
     """The classes of the cases, as in `evaluate`; None if the router is not the oracle or lacks one of them."""
-    return model.router.class_sets([case.task for case in cases]) if model.cfg.router == "oracle" else None
+    return model.router.class_sets([damage_of(case.task) for case in cases]) if model.cfg.router == "oracle" else None
 
 
 def _cut(case: LoadedCase, side: int) -> LoadedCase:

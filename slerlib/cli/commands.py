@@ -125,7 +125,7 @@ def _eval(args) -> int:
         args.refuse("needs CHECKPOINT, or --restored with a folder of images that another program restored")
     setting = args.setting or ("demo" if args.data == "demo" else None)
     if setting is None:
-        args.refuse("a folder in --data needs --setting: demo for clean photographs, pairs, 3, 5 or cdd11")
+        args.refuse("a folder in --data needs --setting: demo, mixed or local for clean images, pairs, 3, 5 or cdd11")
     if args.out:
         check_json_output(args.out, "--out", SUFFIXES)
     if args.published:
@@ -134,7 +134,8 @@ def _eval(args) -> int:
         print(f"slerlib: images from {args.restored} are scored; {args.checkpoint} is not used.", file=sys.stderr)
     take_own_gpu()
     model = None if args.restored else load(args.checkpoint)
-    options = {name: getattr(args, name) for name in ("images", "seed", "restored", "crop", "noise")}
+    names = ("images", "seed", "restored", "crop", "noise", "classes", "passes")
+    options = {name: getattr(args, name) for name in names}
     table = evaluate(model, args.data, setting, progress=sys.stderr.isatty(), sharded=True, **options)
     if table is None:  # process 0 of several has the rows
         return 0

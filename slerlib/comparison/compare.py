@@ -21,6 +21,7 @@ import numpy as np
 from ..analysis.partitions import partition_table
 from ..analysis.routing import agreement
 from ..errors import UserError
+from ..evaluation.options import CHOICES
 from ..evaluation.results import ScoredRun, as_run
 from ..evaluation.table import KEYS, SCORES, summary
 from .result import EQUAL_DB, Comparison, short_text
@@ -33,7 +34,7 @@ EXACT = 1e-6  # the same, in dB and in SSIM, where the runs record that they deg
 COLUMNS = (*KEYS, "psnr_input", "psnr_a", "psnr_b", "delta", "ssim_input", "ssim_a", "ssim_b", "ssim_delta", "path_a",
            "path_b")  # fmt: skip
 DEGRADING = {"seed", "severity", "noise", "crop"}  # settings that make another input of the same picture
-SIDE_SETTINGS = ("setting", "root", "images", "path", "restored")  # settings that leave an input as it is
+SIDE_SETTINGS = ("setting", "root", "images", "path", "restored", *CHOICES)  # settings that leave an input as it is
 
 
 def compare(a: ScoredRun | DataFrame | str | os.PathLike, b: ScoredRun | DataFrame | str | os.PathLike) -> Comparison:

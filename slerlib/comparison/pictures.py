@@ -10,6 +10,7 @@ from torch import Tensor
 from ..errors import UserError
 from ..evaluation.cases import Case, cases
 from ..evaluation.metrics import psnr, ssim
+from ..evaluation.options import CHOICES, MADE_HERE
 from ..evaluation.results import ScoredRun, find_checkpoint
 from ..evaluation.table import KEYS
 from ..inference.load import load
@@ -43,12 +44,22 @@ def restored_by_both(
     pairs = [(row, pair) for row in wanted.itertuples() if (pair := _input(c, row, data))]
     lost = f"{len(wanted) - len(pairs)} of {len(wanted)} pictures were not found with the same input."
     reason = f"{lost} Name the folder of the images: --data DIR." if len(pairs) < len(wanted) else ""
-    models = [load(folder) for folder in folders] if pairs else []
+    models = [(load(folder), _choices(run)) for folder, (_, run, _) in zip(folders, sides, strict=True) if pairs]
     rows = [
-        (f"{Path(row.image).stem}\n{row.task}", clean, degraded, *(restore(model, degraded) for model in models))
+        (
+            f"{Path(row.image).stem}\n{row.task}",
+            clean,
+            degraded,
+            *(restore(net, degraded, **own) for net, own in models),
+        )
         for row, (degraded, clean) in pairs
     ]
     return rows, reason
+
+
+def _choices(run: ScoredRun) -> dict:
+    """Options of `restore` that the run was made with."""
+    return {name: value for name in CHOICES if (value := run.table.attrs.get(name)) is not None}
 
 
 def _most_different(rows: DataFrame, count: int) -> DataFrame:
@@ -80,7 +91,7 @@ def _scores_alike(degraded: Tensor, clean: Tensor, row) -> bool:
 def _case(run: ScoredRun, row, root: str) -> Case | None:
     about = run.table.attrs
     options = {name: about[name] for name in ("images", "severity", "seed", "crop", "noise") if name in about}
-    classes = [row.task] if about.get("setting", "demo") == "demo" else None
+    classes = [row.task] if about.get("setting", "demo") in MADE_HERE else None
     try:
         todo, _ = cases(root, about.get("setting", "demo"), classes=classes, **options)
     except UserError:  # other data, or no data

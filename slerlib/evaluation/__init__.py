@@ -2,8 +2,9 @@
 
 Read in this order:
 
-    settings.py         the settings: 3 tasks, 5 tasks, CDD-11, own pairs, demo
+    settings.py         the settings: 3 tasks, 5 tasks, CDD-11, own pairs, demo, mixtures, damage in a part
     options.py          what an evaluation is asked for, checked
+    local.py            damage in a part of the picture: its tasks and its scores
     cases.py            a case: one clean picture and its degraded input
     crops.py            central parts of images
     promptir_noise.py   test noise as PromptIR and AdaIR draw it

@@ -11,22 +11,23 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from torch import Tensor
 
-from ..config import CLASSES
 from ..data.degrade import degrade
 from ..data.layouts import Item
+from ..data.masks import mask
 from ..data.pairing import image_files
 from ..data.scenes import photographs
 from ..errors import UserError
 from ..files import name_bytes, sha256_file
 from ..images.files import read_image
 from .crops import centre, cropped, size_text
-from .options import Options
+from .local import damage_of
+from .options import MADE_HERE, Options
 from .promptir_noise import PromptIRNoise
 from .settings import NOISE_LEVELS, Column, chosen
 
@@ -42,6 +43,8 @@ class Case:
     image: str  # name within the data set
     files: tuple[Path, ...]  # (clean,) or (degraded, clean); empty for the bundled photographs
     load: Callable[[], tuple[Tensor, Tensor]]  # () -> degraded and clean, (3, H, W) each
+    where: Callable[[int, int], Tensor] | None = None  # of damage in a part: (H, W) -> its mask
+    all_over: Case | None = None  # the same damage in the whole picture
 
 
 @dataclass(frozen=True)
@@ -69,9 +72,9 @@ def cases(root: str | os.PathLike, setting: str, **options) -> tuple[list[Case],
     Reads names of files, but no image yet. Raises UserError for options outside the rules and for missing data.
     """
     asked = Options(setting, **options)
-    if asked.setting == "demo":
+    if asked.setting in MADE_HERE:
         todo = demo_cases(root, asked.classes, asked.images, asked.severity, asked.seed, asked.crop)
-        return todo, [name for name in CLASSES if name not in asked.classes]
+        return todo, [task for task in MADE_HERE[asked.setting][0] if task not in asked.classes]
     columns, missing = chosen(root, asked.setting)
     return set_cases(columns, asked.images, asked.seed, asked.crop, asked.noise), missing
 
@@ -100,14 +103,24 @@ def demo_cases(
 ) -> list[Case]:
     """Every clean photograph (root "demo": the bundled ones, else the images of a folder) under every task.
 
-    A task is a class, a degradation, or several joined by "+". Each (photograph, task) has its own seed, so that
-    neither order nor selection changes an input. Raises UserError for a root without images.
+    A task is a class, a degradation, or several joined by "+", and "@" with the shape of a mask ("rain@disc") where
+    they damage a part. Each (photograph, damage) has its own seed, and each (photograph, task) that of its mask, so
+    that neither order nor selection changes an input. Raises UserError for a root without images.
     """
-    return [
-        Case(dataset, task, name, files, partial(_degraded, clean, task, severity, case_seed(seed, name, task)))
-        for dataset, name, files, clean in _clean(root, images, crop)
-        for task in tasks
-    ]
+    todo = []
+    for dataset, name, files, clean in _clean(root, images, crop):
+        whole = {}
+        for task in tasks:
+            damage = damage_of(task)
+            make = partial(_degraded, clean, damage, severity, case_seed(seed, name, damage))
+            case = whole.setdefault(damage, Case(dataset, damage, name, files, make))
+            todo.append(case if task == damage else _in_part(case, task, case_seed(seed, name, task)))
+    return todo
+
+
+def _in_part(case: Case, task: str, seed: int) -> Case:
+    where = partial(mask, task.partition("@")[2], seed=seed)
+    return replace(case, task=task, load=partial(case.load, where=where), where=where, all_over=case)
 
 
 def case_seed(seed: int, image: str, task: str) -> int:
@@ -115,11 +128,12 @@ def case_seed(seed: int, image: str, task: str) -> int:
     return int.from_bytes(hashlib.sha256(name_bytes(f"{seed}/{image}/{task}")).digest()[:4], "big")
 
 
-def _degraded(clean: Callable[[], tuple[Tensor, Tensor | None]], task: str, severity: float, seed: int):
+def _degraded(clean: Callable[[], tuple[Tensor, Tensor | None]], task: str, severity: float, seed: int, where=None):
     clean_CHW, depth_HW = clean()
     names = task.split("+")
     depth = depth_HW if "haze" in names else None
-    return degrade(clean_CHW, names, severity=severity, seed=seed, depth=depth), clean_CHW
+    mask_HW = where and where(*clean_CHW.shape[1:])
+    return degrade(clean_CHW, names, severity=severity, seed=seed, depth=depth, where=mask_HW), clean_CHW
 
 
 def _clean(root, images: int, crop: str):

@@ -8,14 +8,18 @@ from ..errors import UserError
 
 
 def cropped(x: Tensor, crop: str, name: object) -> Tensor:
-    """(..., H, W) -> its centre in multiples of 16 px ("center16", as the published scores) or the whole ("none").
+    """(..., H, W) -> its centre in multiples of 16 px ("center16", as the published scores), at most 256 x 256 of it
+    ("center256"), or the whole ("none").
 
     Raises UserError, with the name, below 16 x 16 pixels.
     """
     height, width = x.shape[-2:]
     if min(height, width) < 16:
         raise UserError(f"Images to score need at least 16 x 16 pixels; {name} is {width} x {height}. Remove it.")
-    return centre(x, height // 16 * 16, width // 16 * 16) if crop == "center16" else x
+    if crop == "none":
+        return x
+    most = 256 if crop == "center256" else max(height, width)
+    return centre(x, min(height // 16 * 16, most), min(width // 16 * 16, most))
 
 
 def centre(x: Tensor, height: int, width: int | None = None) -> Tensor:

@@ -2,6 +2,7 @@
 
 table = slerlib.evaluate(model)                                    # bundled photographs x 8 classes
 table = slerlib.evaluate(model, "photos/")                         # your clean photographs x 8 classes
+table = slerlib.evaluate(model, setting="mixed")                   # several damages at once; "local": in a part
 table = slerlib.evaluate(model, "night/", setting="pairs")         # your own input/ and target/ folders
 table = slerlib.evaluate(model, "data/", setting="5")              # the test sets of the five-task setting
 slerlib.summary(table)                                             # means with intervals
@@ -23,12 +24,14 @@ from ..errors import UserError
 from ..inference.restore import restore
 from ..model.network import SLERIR
 from ..model.paths import path_digits, read_path
+from ..model.router import Trace
 from ..model.wrappers import unwrapped
 from ..sharding import gathered, place
 from .cases import Case, cases, check_readable, data_sha256
 from .external import restored_files, restored_image
+from .local import LOCAL_COLUMNS, damage_of, part_scorer
 from .metrics import psnr, ssim, ssim_gaussian
-from .options import CROPS, NOISES, Options, checked_path
+from .options import CHOICES, CROPS, MADE_HERE, NOISES, Options, checked_path
 from .settings import SETTINGS
 from .table import COLUMNS
 
@@ -41,7 +44,7 @@ DEFINITION = {
     "ssim_gaussian": "11 x 11 Gaussian window, sigma 1.5, mean over channels",
     "comparable": "with scores of the same definition, images and noise; `slerlib.comparability` says what else counts",
 }
-Route = tuple[str | None, float, float]  # path, margin, seconds; None and NaN where no SLERIR ran
+Scored = tuple[Tensor, Trace | None, float]  # restored picture, trace, seconds; None and NaN where no SLERIR ran
 
 
 def evaluate(
@@ -50,7 +53,7 @@ def evaluate(
     setting: str = "demo",
     *,
     images: int = 0,
-    severity: float = 0.5,
+    severity: float | None = None,
     seed: int = 0,
     crop: str = "center16",
     noise: str = "slerlib",
@@ -58,6 +61,7 @@ def evaluate(
     path=None,
     classes=None,
     restored: str | os.PathLike | None = None,
+    passes: int | str | None = None,
     sharded: bool = False,
 ) -> DataFrame | None:
     """Restore every image of a setting and score it.
@@ -65,42 +69,48 @@ def evaluate(
     Arguments
     model: a SLERIR, or any function (3, H, W) in [0, 1] -> the same. Not used with `restored`; may be None then.
     root: "demo" = the nine bundled photographs, at most 384 x 384 of each; or a folder.
-    setting: "demo" = the clean images of root, degraded in every class; "3", "5", "cdd11" = the published test sets
-        below root; "pairs" = every test set, paired folders (input/ and target/, low/ and high/, ...) and clean test
-        folders (under noise 15, 25 and 50) below root.
+    setting: "demo" = the clean images of root, degraded in every class; "mixed" = the same under eight mixtures such as
+        "haze+rain"; "local" = with five degradations in a part of the picture, a half, a disc and a gradient; "3", "5",
+        "cdd11" = the published test sets below root; "pairs" = every test set, paired folders (input/ and target/,
+        low/ and high/, ...) and clean test folders (under noise 15, 25 and 50) below root.
     images: only the first so many of each set; 0 = all.
-    severity: 0 to 1, of the classes of the demo that are not noise levels.
+    severity: 0 to 1, of the degradations made here that are not noise levels; None = 0.5, of "mixed" 0.35.
     seed: of the degradations; each (image, class) has its own stream, so that no selection changes an input.
-    crop: "center16" (the published protocol) or "none".
+    crop: "center16" (the published protocol), "center256" (at most 256 x 256 pixels, for speed) or "none".
     noise: "slerlib" (one seed per image and level) or "promptir" (`PromptIRNoise`; `seed` plays no part).
     progress: show a bar.
     path: force the route (as in `restore`), the same for all, or a dictionary class -> path (see `modal_paths`).
-    classes: tasks of the demo setting, by default the eight classes; any degradation and mixtures such as "rain+blur".
+    classes: other tasks for "demo" and "mixed": any degradation, and mixtures such as "rain+blur"; for "local" "rain"
+        (in each shape) or "rain@disc".
     restored: folder with the results of another program, named as the images: scored instead of the model's.
+    passes: as in `restore`; None leaves it to that.
     sharded: share the images among the processes that torchrun started; without torchrun there is one.
     All may be text, or what papermill makes of text: images="2", classes="['rain']", path="None".
-    Returns: DataFrame with one row per (image, task) and COLUMNS; `path` (a string such as "01201120"), `margin` (the
-        smallest of the layers) and `seconds` are empty where no SLERIR ran. `attrs` holds definition, versions,
-        checkpoint, data (with the hash of the files scored), settings and what is missing from the average. If sharded,
-        process 0 returns all rows and the others None.
+    Returns: DataFrame with one row per (image, task) and COLUMNS, for "local" LOCAL_COLUMNS too; `path` (a string such
+        as "01201120"), `margin` (the smallest of the layers) and `seconds` are empty where no SLERIR ran. `attrs` holds
+        definition, versions, checkpoint, data (with the hash of the files scored), settings and what is missing from
+        the average. If sharded, process 0 returns all rows and the others None.
     Raises UserError for options outside these and, before anything is restored, for data that cannot be read.
     """
     import pandas as pd
 
-    asked = Options(setting, images, severity, seed, crop, noise, classes)
+    asked = Options(setting, images, severity, seed, crop, noise, classes, passes)
     root, model = str(root) if isinstance(root, int) else root, unwrapped(model)
     restored = None if literal(restored) in (None, "") else str(restored)
     todo, missing = cases(root, **vars(asked))
     path = checked_path(path, (case.task for case in todo))
-    score = _scorer(model, path) if restored is None else _reader(restored_files(restored, todo), path)
+    choices = {name: getattr(asked, name) for name in CHOICES if getattr(asked, name) is not None}
+    fixed = {"path": path, **choices}
+    score = _scorer(model, path, choices) if restored is None else _reader(restored_files(restored, todo), fixed)
+    parts = _part_scorer(model, score, restored) if asked.setting == "local" else None
     rank, world = place() if sharded else (0, 1)
     mine = todo[rank::world]
     check_readable(mine, asked.crop)
-    rows = [_row(case, score) for case in (_with_bar(mine) if progress and rank == 0 else mine)]
+    rows = [_row(case, score, parts) for case in (_with_bar(mine) if progress and rank == 0 else mine)]
     rows = gathered(rows) if world > 1 else rows
     if rank > 0:
         return None
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table = pd.DataFrame(rows, columns=[*COLUMNS, *(LOCAL_COLUMNS if parts else ())])
     table.attrs = {
         "definition": _definition(asked),
         "versions": _versions(),
@@ -110,6 +120,7 @@ def evaluate(
         "root": _name(root),
         **{name: getattr(asked, name) for name in ("images", "severity", "seed", "crop", "noise")},
         "path": _recorded(path),
+        **{name: getattr(asked, name) for name in CHOICES},
         "restored": None if restored is None else _name(restored),
         "missing": missing,
     }
@@ -119,57 +130,71 @@ def evaluate(
 # --- one image ---
 
 
-def _row(case: Case, score: Callable[[Case, Tensor, Tensor], tuple[Tensor, Route]]) -> tuple:
+def _row(case: Case, score: Callable[[Case, Tensor, Tensor], Scored], parts: Callable | None) -> tuple:
     a, b = case.load()
-    y_CHW, route = score(case, a, b)
+    y_CHW, trace, seconds = score(case, a, b)
     scores = (psnr(a, b), psnr(y_CHW, b), ssim(a, b), ssim(y_CHW, b), ssim_gaussian(y_CHW, b))
-    return (case.dataset, case.task, case.image, *scores, *route)
+    route = (None, math.nan) if trace is None else (trace.path_strings()[0], trace.margin[0].min().item())
+    local = () if parts is None else parts(case, a, b, y_CHW, trace)
+    return (case.dataset, case.task, case.image, *scores, *route, seconds, *local)
 
 
-def _reader(files: Mapping, path) -> Callable:
+def _part_scorer(model, score: Callable, restored: str | None) -> Callable:
+    """For `_row`: the values of LOCAL_COLUMNS. Another program has restored no picture that is damaged all over."""
+    all_over = None if restored else lambda case: score(case, *case.load())[0]
+    return part_scorer(all_over, model.cfg.stride if isinstance(model, SLERIR) else None)
+
+
+def _reader(files: Mapping, choices: Mapping) -> Callable:
     """For `_row`: what another program restored."""
-    if path is not None:
-        raise UserError(
-            "path chooses the experts of a SLERIR network; images in `restored` have no path. Leave it out."
-        )
-    return lambda case, _, b: (restored_image(files[case], b), (None, math.nan, math.nan))
+    _refuse_choices(choices, "images in `restored` are as they are")
+    return lambda case, _, b: (restored_image(files[case], b), None, math.nan)
 
 
-def _scorer(model, path) -> Callable:
-    """For `_row`: (case, degraded and clean (3, H, W)) -> ((3, H, W), route)."""
+def _refuse_choices(choices: Mapping, what: str) -> None:
+    for name, value in choices.items():
+        if value is not None:
+            raise UserError(f"{name} is a choice for a SLERIR network; {what}. Leave it out.")
+
+
+def _scorer(model, path, choices: Mapping) -> Callable:
+    """For `_row`: (case, degraded and clean (3, H, W)) -> Scored."""
     if isinstance(model, SLERIR):
+        if path is not None and choices.get("passes", 1) != 1:
+            raise UserError(f"With passes={choices['passes']!r} each pass chooses its path; got a path. Leave one out.")
         by_task = path if isinstance(path, Mapping) else None
         for one in by_task.values() if by_task is not None else [path] if path is not None else ():
             read_path(one, 1, model.cfg.experts)  # refuses a wrong path before the work
-        return lambda case, a, _: _restored(model, case, a, path if by_task is None else by_task.get(case.task))
+
+        def own_path(task: str):
+            return path if by_task is None else by_task.get(task, by_task.get(damage_of(task)))
+
+        return lambda case, a, _: _restored(model, case, a, own_path(case.task), choices)
     if not callable(model):
         raise UserError(
             "The model must be a SLERIR network, such as slerlib.load('tiny'), or a function from image to image; got "
             f"{type(model).__name__}."
         )
-    if path is not None:
-        raise UserError(
-            f"path chooses the experts of a SLERIR network; got one with a {type(model).__name__}. Leave it out."
-        )
+    _refuse_choices({"path": path, **choices}, f"got a {type(model).__name__}")
     return lambda case, a, _: _timed(model, a)
 
 
-def _restored(model: SLERIR, case: Case, x_CHW: Tensor, path) -> tuple[Tensor, tuple]:
-    if path is None and model.cfg.router == "oracle" and (parts := model.router.class_sets([case.task])) is not None:
+def _restored(model: SLERIR, case: Case, x_CHW: Tensor, path, choices: Mapping) -> Scored:
+    damage = damage_of(case.task)
+    if path is None and model.cfg.router == "oracle" and (parts := model.router.class_sets([damage])) is not None:
         path = model.router.label_paths(parts)[0].tolist()  # the oracle knows the degradation
     start = time.perf_counter()
-    y_CHW, trace = restore(model, x_CHW, path=path, return_trace=True)
-    seconds = time.perf_counter() - start
-    return y_CHW, (trace.path_strings()[0], trace.margin[0].min().item(), seconds)
+    y_CHW, trace = restore(model, x_CHW, path=path, return_trace=True, **choices)
+    return y_CHW, trace, time.perf_counter() - start
 
 
-def _timed(function: Callable[[Tensor], Tensor], x_CHW: Tensor) -> tuple[Tensor, tuple]:
+def _timed(function: Callable[[Tensor], Tensor], x_CHW: Tensor) -> Scored:
     start = time.perf_counter()
     y_CHW = function(x_CHW)
     seconds = time.perf_counter() - start
     if isinstance(y_CHW, Tensor) and y_CHW.is_floating_point() and torch.isfinite(y_CHW).all():
         y_CHW = y_CHW.clamp(0, 1)  # however far out: a network early in its training
-    return y_CHW, (None, math.nan, seconds)
+    return y_CHW, None, seconds
 
 
 def _with_bar(todo: Iterable[Case]) -> Iterable[Case]:
@@ -199,12 +224,13 @@ def _definition(asked: Options) -> dict:
     """What the scores mean, in words."""
     degradation = "synthetic, one seed per (image, task); noise is added and clipped to [0, 1]"
     average = "mean over the tasks except clean, whose input PSNR is infinite (null)"
-    if asked.setting != "demo":
+    if asked.setting not in MADE_HERE:
         degradation = f"pairs as they are; noise: {NOISES[asked.noise]}"
         average = "mean over the data sets and tasks"
     if asked.setting in SETTINGS:
         average = f"mean over the {len(SETTINGS[asked.setting])} columns of the setting, null if one is missing"
-    return DEFINITION | {"crop": CROPS[asked.crop], "degradation": degradation, "average": average}
+    local = LOCAL_COLUMNS if asked.setting == "local" else {}
+    return DEFINITION | {"crop": CROPS[asked.crop], "degradation": degradation, "average": average} | local
 
 
 def _versions() -> dict:

@@ -78,7 +78,7 @@ def comparability(table: DataFrame) -> list[str]:
         if n not in (0, usual):
             reasons.append(f"{column_title(name, task)} has {n} images, not the usual {usual}")
     if about["crop"] != "center16":
-        reasons.append("the whole image is scored, not its centre (crop='center16')")
+        reasons.append("the images are not cropped as usual (crop='center16')")
     noisy = any(task.startswith("noise") for _, task in SETTINGS[about["setting"]])
     if noisy and about["noise"] != "promptir":
         reasons.append("the noise is drawn per image, not as PromptIR and AdaIR draw it (noise='promptir')")

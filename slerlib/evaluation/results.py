@@ -22,6 +22,8 @@ from .. import config
 from ..checkpoint import find, read_card
 from ..errors import UserError
 from ..files import read_json, unwritable, write_atomic
+from .local import LOCAL_COLUMNS
+from .options import CHOICES
 from .table import COLUMNS, KEYS, SCORES, summary
 
 if TYPE_CHECKING:
@@ -32,9 +34,9 @@ NEEDED = (*KEYS, "psnr_input", "psnr")  # columns that every run has
 NUMBER = (int, float, type(None))  # JSON has no infinity and no NaN: null
 #: Key of a results file or of its rows -> the types of its value; other keys may hold anything.
 FILE_TYPES = {"rows": list} | dict.fromkeys(("checkpoint", "data", "definition", "versions"), (dict, type(None)))
-ROW_TYPES = dict.fromkeys(KEYS, (str, int)) | dict.fromkeys((*SCORES, "margin", "seconds"), NUMBER)
+ROW_TYPES = dict.fromkeys(KEYS, (str, int)) | dict.fromkeys((*SCORES, "margin", "seconds", *LOCAL_COLUMNS), NUMBER)
 ROW_TYPES |= {"path": (str, type(None))}
-CONDITIONS = ("setting", "root", "images", "severity", "seed", "crop", "noise", "path", "restored")  # in attrs
+CONDITIONS = ("setting", "root", "images", "severity", "seed", "crop", "noise", "path", "restored", *CHOICES)  # attrs
 HOW = "Write one: slerlib eval CHECKPOINT --data DIR --setting demo --out results.json."
 
 
@@ -144,7 +146,7 @@ def read_run(path: str | os.PathLike) -> ScoredRun:
     values = _checked_file(file)
     table = pd.DataFrame(values["rows"])
     table[list(KEYS)] = table[list(KEYS)].astype(str)
-    numbers = [name for name in COLUMNS if name not in (*KEYS, "path") and name in table]
+    numbers = [name for name in (*COLUMNS, *LOCAL_COLUMNS) if name not in (*KEYS, "path") and name in table]
     table[numbers] = table[numbers].astype(float)
     psnrs = ["psnr_input", "psnr"]
     table[psnrs] = table[psnrs].fillna(math.inf)  # a picture equal to its target

@@ -1,4 +1,4 @@
-"""Which data sets an evaluation scores: the published settings, and the sets below any folder.
+"""Which data sets and mixtures an evaluation scores: the published settings, and the sets below any folder.
 
     chosen("data", "5")     # (its five columns as far as they are there, ["GoPro"])
 
@@ -23,6 +23,8 @@ TITLES = {  # key in the registry -> name in tables
 }  # fmt: skip
 CDD11 = ("lowlight", "haze", "rain", "snow", "lowlight+haze", "lowlight+rain", "lowlight+snow", "haze+rain",
          "haze+snow", "lowlight+haze+rain", "lowlight+haze+snow")  # fmt: skip
+MIXTURES = ("rain+blur", "haze+rain", "lowlight+noise25", "haze+noise15", "lowlight+rain", "blur+noise15",
+            "lowlight+haze", "haze+rain+noise15")  # fmt: skip
 SETTINGS: dict[str, tuple[tuple[str, str], ...]] = {  # published setting -> columns (key in the registry, task)
     "3": (("sots-outdoor", "haze"), ("rain100l", "rain"), *(("cbsd68", f"noise{sigma}") for sigma in NOISE_LEVELS)),
     "5": (("sots-outdoor", "haze"), ("rain100l", "rain"), ("cbsd68", "noise25"), ("gopro", "blur"),

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..files import name_bytes
+from .local import LOCAL_COLUMNS
 from .metrics import FEWEST_SCENES, bootstrap_interval, bootstrap_means
 from .settings import SETTINGS
 
@@ -18,14 +19,15 @@ if TYPE_CHECKING:
 
 KEYS = ("dataset", "task", "image")  # what distinguishes one row from another
 SCORES = ("psnr_input", "psnr", "ssim_input", "ssim", "ssim_gaussian")
-COLUMNS = (*KEYS, *SCORES, "path", "margin", "seconds")
+COLUMNS = (*KEYS, *SCORES, "path", "margin", "seconds")  # of every setting; "local" adds LOCAL_COLUMNS
 
 
 def summary(table: DataFrame) -> DataFrame:
     """Means per data set and task, and their average.
 
     Columns: dataset, task, n, psnr_input, psnr, psnr_low and psnr_high (95 % bootstrap interval over images; NaN for
-    fewer than 5), gain (psnr - psnr_input in dB, NaN for clean), ssim_input, ssim, ssim_gaussian.
+    fewer than 5), gain (psnr - psnr_input in dB, NaN for clean), ssim_input, ssim, ssim_gaussian;
+    of the setting "local" also LOCAL_COLUMNS, each over the images that have the value.
     The last row, task "average", is the mean over the others except clean, each counting once. It is left out where
     clean alone is scored, and if a data set of a published setting is missing. Its interval draws a photograph for all
     tasks of the set at once, so that a hard photograph is hard in all its tasks. It is NaN where a data set has fewer
@@ -38,10 +40,11 @@ def summary(table: DataFrame) -> DataFrame:
         raise UserError(f"Means are made of a table of slerlib.evaluate; this one lacks {', '.join(lacking)}.")
     if not len(table):
         raise UserError("Means need a table with at least one row; this one has 0. Check how its rows were chosen.")
+    local = [name for name in LOCAL_COLUMNS if name in table]
     rows = []
     for (dataset, task), part in table.groupby(["dataset", "task"], sort=False):
         mean, low, high = bootstrap_interval(part.psnr)
-        scores = {name: part[name].mean() for name in SCORES}
+        scores = {name: part[name].mean() for name in (*SCORES, *local)}
         gain = mean - scores["psnr_input"] if np.isfinite(scores["psnr_input"]) else math.nan
         interval = {"psnr_low": low, "psnr_high": high, "gain": gain}
         rows.append({"dataset": dataset, "task": task, "n": len(part)} | scores | interval)
@@ -53,9 +56,9 @@ def summary(table: DataFrame) -> DataFrame:
         bounded = not few and np.isfinite(degraded.psnr).all()
         low, high = np.nanquantile(_drawn_averages(table), [0.025, 0.975]) if bounded else (math.nan, math.nan)
         total = {"dataset": "", "task": "average", "n": int(degraded.n.sum()), "psnr_low": low, "psnr_high": high}
-        result.loc[len(result)] = total | degraded[[*SCORES, "gain"]].mean().to_dict()
+        result.loc[len(result)] = total | degraded[[*SCORES, *local, "gain"]].mean().to_dict()
     first = ["dataset", "task", "n", "psnr_input", "psnr", "psnr_low", "psnr_high", "gain"]
-    result = result[[*first, "ssim_input", "ssim", "ssim_gaussian"]]
+    result = result[[*first, "ssim_input", "ssim", "ssim_gaussian", *local]]
     reason = f"no interval of the average: {few} with fewer than {FEWEST_SCENES} images"
     result.attrs["no_interval"] = reason if few and not partial else ""
     return result
