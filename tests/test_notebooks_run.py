@@ -85,6 +85,7 @@ def test_the_evaluation_report_shows_its_figures_with_alt_text(evaluation):
         ["Expert", "chosen"],
         ["Images", "and"],
         ["Mean", "angle"],
+        ["Mean", "PSNR"],
     ]
     assert len(page) < 4_000_000
     assert (record["folder"] / "notebook.ipynb").stat().st_size < 1_500_000
@@ -106,6 +107,15 @@ def test_its_sentences_come_from_the_scores(evaluation):
     assert "There is no interval of the average: demo with fewer than 5 images." in text
 
 
+def test_it_shows_several_damages_at_once_and_damage_in_a_part(evaluation):
+    record, page, text = evaluation
+    mixed, local = (json.loads((record["folder"] / f"{name}.json").read_text()) for name in ("mixed", "local"))
+    assert len(mixed["rows"]) == 8 and len(local["rows"]) == 15 and mixed["crop"] == local["crop"] == "center256"
+    assert f"the restored picture **{mixed['average']['psnr']:.2f} dB** on average" in text
+    rain = np.mean([row["psnr_damaged"] for row in local["rows"] if row["task"].startswith("rain@")])
+    assert f"restored: in a part {rain:.1f} dB, n = 1" in page
+
+
 def test_the_evaluation_report_takes_pairs_of_ones_own(ran, tmp_path):
     for scene in photographs()[:2]:
         clean = scene.image[:, :96, :112].contiguous()
@@ -116,6 +126,7 @@ def test_the_evaluation_report_takes_pairs_of_ones_own(ran, tmp_path):
     text, alts = ran("report_evaluation", setting="pairs", data=str(tmp_path / "night"))
     assert len(alts) == 5 and "2 images of 2 photographs" in text
     assert "made by formula" not in text and "no benchmark" not in text
+    assert "This section is left out: it needs clean photographs" in text
 
 
 FIRST_ANSWER = None if shipped() else "my_severity = 0.0"  # an untrained network may never see rain

@@ -31,6 +31,16 @@ def table():
     return pd.DataFrame(rows * 3, columns=["task", "psnr_input", "psnr"])  # six images of each: enough for an interval
 
 
+def parts():
+    """Two degradations in two shapes on six photographs; rain comes back 2 dB worse than all over, haze as well."""
+    rows = []
+    for n, shape in ((n, shape) for n in range(6) for shape in ("half", "gradient")):
+        rows.append((f"rain@{shape}", f"{n}", 20 + n, 28 + n, 30 + n, 40.0 if shape == "half" else np.nan))
+        rows.append((f"haze@{shape}", f"{n}", 12 + n, 19 + n, 19 + n - 0.1 * (n % 2), 44.0))
+    names = ["task", "image", "psnr_damaged_input", "psnr_damaged", "psnr_all_over", "psnr_untouched"]
+    return pd.DataFrame(rows, columns=names).assign(places_damaged=0.5, places_clean=np.nan)
+
+
 def picture(seed=0, height=40, width=60):
     clean = torch.rand(3, height, width, generator=torch.Generator().manual_seed(seed))
     return clean, (clean + 0.1).clamp(0, 1), (clean + 0.05).clamp(0, 1)
@@ -50,6 +60,7 @@ FIGURES = {
     "picture_row": lambda **k: plots.picture_row([("rain", picture()[0]), ("a map", picture()[1][0] - 1)]),
     "path_chart": lambda **k: plots.path_chart(PATHS, TASKS, **k),
     "gain_chart": lambda **k: plots.gain_chart(table(), **k),
+    "part_chart": lambda **k: plots.part_chart(parts(), **k),
     "sphere_view": lambda **k: plots.sphere_view(*sphere_arguments(), **k),
     "angle_bars": lambda **k: plots.angle_bars(ANGLES[0], CLASSES, **k),
     "angle_table": lambda **k: plots.angle_table(ANGLES, ["rain", "rain"], CLASSES, **k),
@@ -143,6 +154,8 @@ def test_matplotlib_and_pandas_load_with_the_first_figure_only():
         (lambda: plots.path_chart([], []), "at least one path"),
         (lambda: plots.path_chart(PATHS, ["rain"]), "got 4 and 1"),
         (lambda: plots.path_chart(["0120"], ["rain"]), "8 experts"),
+        (lambda: plots.part_chart(table()), "setting='local'; the table lacks psnr_damaged_input"),
+        (lambda: plots.part_chart(parts()[:0]), "needs a table with rows"),
         (lambda: plots.picture_grid([]), "at least one picture"),
         (lambda: plots.picture_row([]), "at least one; got none"),
         (lambda: plots.picture_row([("batch", picture()[0][None])]), r"'batch' is \(1, 3, 40, 60\)"),
@@ -236,6 +249,13 @@ def test_a_few_images_have_no_interval():
     for few, gain in ((table().iloc[:1], "+4.0"), (table()[lambda t: t.task == "rain"].iloc[:4], "+3.5")):
         fig = plots.gain_chart(few)
         assert gain in words(fig) and not any(" to " in text or "nan" in text for text in words(fig))
+
+
+def test_part_chart_compares_with_damage_all_over():
+    fig = plots.part_chart(parts())
+    assert "rain: input 22.5 dB, restored: all over 32.5 dB, restored: in a part 30.5 dB, n = 6" in fig.alt_text
+    assert {"−2.0 (−2.0 to −2.0)", "rain", "haze"} <= set(words(fig))
+    assert len(intervals(fig.axes[0])) == 6
 
 
 def test_three_anchors_keep_their_angles_in_the_plane():

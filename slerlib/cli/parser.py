@@ -149,17 +149,16 @@ def _eval(add) -> None:
                      help="name of a shipped checkpoint, or a path; not needed with --restored")  # fmt: skip
     sub.add_argument("--data", required=True, metavar="DIR|demo", help="folder, or `demo`: the bundled photographs")
     sub.add_argument("--setting", choices=ALL_SETTINGS, metavar="SETTING",
-                     help="3, 5 or cdd11: the published test sets in DIR; pairs: every test set and pair of folders "
-                          "there; demo: clean photographs, degraded here (default with `--data demo`); mixed: under "
-                          "several degradations at once; local: in a part of the picture")  # fmt: skip
+                     help="3, 5, cdd11: published test sets in DIR; pairs: all test sets and pairs of folders there; "
+                          "demo, mixed, local: clean images, damaged here (default with `--data demo`: demo)")  # fmt: skip
     sub.add_argument("--restored", type=Path, metavar="DIR", help="score the images in this folder, restore nothing")
     sub.add_argument("--out", type=Path, metavar="results.json", help="write rows, means, definition and versions")
     sub.add_argument("--images", type=_at_least(0), default=0, metavar="N", help="the first N of each set; 0 = all")
     sub.add_argument("--seed", type=_at_least(0), default=0, metavar="N", help="of the degradations (default: 0)")
     sub.add_argument("--classes", metavar="NAMES",
                      help="other tasks for demo, mixed, local: rain,haze+snow; for local also rain@disc")  # fmt: skip
-    sub.add_argument("--passes", choices=("1", "2", "3", "auto"),
-                     help="restore so often, each time the result; auto: until it looks clean, at most 3")  # fmt: skip
+    sub.add_argument("--passes", choices=("1", "2", "3", "auto"), metavar="N",
+                     help="restore so often, 1 to 3; auto: until it is clean")  # fmt: skip
     sub.add_argument("--crop", choices=CROPS, default="center16", help="center16 is that of the published scores")
     sub.add_argument("--noise", choices=NOISES, default="slerlib", help="promptir: drawn as PromptIR and AdaIR draw it")
     sub.add_argument("--published", action="store_true", help="also show what the papers report for the setting")

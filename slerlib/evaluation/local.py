@@ -23,6 +23,8 @@ from ..errors import UserError
 from .metrics import psnr
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from ..model.router import Trace
     from .cases import Case
 
@@ -77,6 +79,12 @@ def part_scorer(restored: Callable[[Case], Tensor] | None, pitch: int | None) ->
         return (*(_part_psnr(x, clean_CHW, part_HW) for x, part_HW in parts), *places)
 
     return score
+
+
+def by_damage(table: DataFrame) -> DataFrame:
+    """LOCAL_COLUMNS of each damage and photograph: means over the shapes that have the value. Index: damage, image."""
+    damage = table.task.map(damage_of).rename("damage")
+    return table.groupby([damage, "image"], sort=False)[list(LOCAL_COLUMNS)].mean()
 
 
 def _part_psnr(x_CHW: Tensor | None, clean_CHW: Tensor, part_HW: Tensor) -> float:

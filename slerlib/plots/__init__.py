@@ -23,12 +23,12 @@ from .causal import arc_chart, knockout_matrix, rules_chart, swap_matrix, walk_c
 from .cells import cell_view
 from .pictures import degradation_grid, guide_maps, mask_grid, picture_grid, picture_row, side_by_side
 from .routing import hamming_matrix, nmi_chart, path_chart, path_flow, severity_chart, usage_maps
-from .scores import ablation_gaps, delta_chart, gain_chart, training_curves
+from .scores import ablation_gaps, delta_chart, gain_chart, part_chart, training_curves
 from .sphere import globe_view, map_view
 
 __all__ = [
     "ablation_gaps", "angle_bars", "angle_table", "arc_chart", "cell_view", "degradation_grid", "delta_chart",
     "gain_chart", "globe_view", "guide_maps", "hamming_matrix", "knockout_matrix", "map_view", "mask_grid",
-    "nmi_chart", "path_chart", "path_flow", "picture_grid", "picture_row", "rules_chart", "severity_chart",
-    "side_by_side", "sphere_view", "swap_matrix", "training_curves", "usage_maps", "walk_chart",
+    "nmi_chart", "part_chart", "path_chart", "path_flow", "picture_grid", "picture_row", "rules_chart",
+    "severity_chart", "side_by_side", "sphere_view", "swap_matrix", "training_curves", "usage_maps", "walk_chart",
 ]  # fmt: skip

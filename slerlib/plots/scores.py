@@ -11,9 +11,10 @@ import numpy as np
 from ..ablation import tables as ablations
 from ..ablation.run import REFERENCE
 from ..errors import UserError
+from ..evaluation.local import by_damage
 from ..evaluation.metrics import bootstrap_interval
 from . import style
-from .marks import labels_of, mean_marks, number, row_labels
+from .marks import labels_of, mean_marks, number, row_labels, with_rows
 from .pictures import decibels
 from .style import canvas, class_looks, finished, styled
 
@@ -26,6 +27,16 @@ GAINS = {
     "input": (style.GREY, "o", False),
     "restored": (style.BLUE, "o", True),
     "restored, worse than the input": (style.VERMILLION, "v", True),
+}
+PARTS = {  # column of an evaluation of damage in a part -> what its mark means
+    "psnr_damaged_input": "input",
+    "psnr_all_over": "restored: all over",
+    "psnr_damaged": "restored: in a part",
+}
+PART_LOOKS = {
+    "input": (style.GREY, "o", False),
+    "restored: all over": (style.BLACK, "D", False),
+    "restored: in a part": (style.BLUE, "o", True),
 }
 DIFFERENCES = {  # marks of a mean difference whose interval lies above 0, lies below 0, or holds 0; without an interval
     "better": (style.BLUE, "D", True),
@@ -43,7 +54,6 @@ def gain_chart(table: DataFrame, ax: Axes | None = None) -> Figure:
     interval lies below 0, the degradation has another colour and a triangle.
     """
     import pandas as pd
-    from matplotlib.lines import Line2D
 
     tasks = labels_of(table.task.unique(), table.task.unique(), "row of an evaluation")
     ax = canvas(ax, 0.46 * len(tasks) + 1.35)
@@ -64,10 +74,53 @@ def gain_chart(table: DataFrame, ax: Axes | None = None) -> Figure:
     rows = pd.DataFrame(rows, columns=["look", "place", "mean", "low", "high"])
     mean_marks(ax, rows, GAINS)
     row_labels(ax, tasks, "PSNR in dB, mean over images with 95 % interval", notes, "gain in dB (95 %)")
-    handles = [Line2D([], [], color=colour, marker=marker, mfc=colour if full else "white", mew=1.6, lw=1.6, label=look)
-               for look, (colour, marker, full) in GAINS.items() if look in set(rows["look"])]  # fmt: skip
-    ax.legend(handles=handles, ncols=len(handles), loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0)
+    _legend_above(ax, GAINS, set(rows["look"]))
     return finished(ax.figure, f"Mean PSNR of the input and of the restored picture. {'; '.join(words)}.")
+
+
+def _legend_above(ax: Axes, looks: dict[str, tuple[str, str, bool]], used: set[str]) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], color=colour, marker=marker, mfc=colour if full else "white", mew=1.6, lw=1.6, label=look)
+               for look, (colour, marker, full) in looks.items() if look in used]  # fmt: skip
+    ax.legend(handles=handles, ncols=len(handles), loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0)
+
+
+@styled
+def part_chart(table: DataFrame, ax: Axes | None = None) -> Figure:
+    """PSNR of the damaged part, beside that of the same part where the same damage lies all over, per degradation.
+
+    table: from `slerlib.evaluate` with setting "local". Means over photographs, of each the mean over the shapes, with
+    95 % bootstrap intervals. At the right: in a part minus all over, paired; a mean with an interval below 0 says that
+    damage in a part comes back worse.
+    Raises UserError for a table without rows and for one of another setting.
+    """
+    import pandas as pd
+
+    if lacking := [name for name in PARTS if name not in with_rows(table, "A chart of parts")]:
+        raise UserError(f"A chart of parts needs an evaluation with setting='local'; the table lacks {lacking[0]}.")
+    parts = by_damage(table)
+    damages = list(dict.fromkeys(parts.index.get_level_values("damage")))
+    ax = canvas(ax, 0.6 * len(damages) + 1.35)
+    rows, notes, words = [], [], []
+    for y, damage in enumerate(damages):
+        part = parts.loc[damage]
+        scores = {look: part[name].dropna() for name, look in PARTS.items()}
+        means = {look: bootstrap_interval(values) for look, values in scores.items() if len(values)}
+        rows += [(look, y + 0.22 * (k - 1), *mean) for k, (look, mean) in enumerate(means.items())]
+        gap = (part.psnr_damaged - part.psnr_all_over).dropna()
+        notes.append(number(*bootstrap_interval(gap), "+.1f") if len(gap) else "")
+        text = ", ".join(f"{look} {decibels(mean[0])}" for look, mean in means.items())
+        words.append(f"{damage}: {text}, n = {len(part)}")
+    rows = pd.DataFrame(rows, columns=["look", "place", "mean", "low", "high"])
+    mean_marks(ax, rows[np.isfinite(rows["mean"])], PART_LOOKS)
+    row_labels(ax, damages, "PSNR of the damaged part in dB, mean over photographs with 95 % interval\n"
+               "all over: where the same damage lies in the whole picture", notes,
+               "difference, dB (95 %)")  # fmt: skip
+    _legend_above(ax, PART_LOOKS, set(rows["look"]))
+    return finished(
+        ax.figure, f"Mean PSNR of the damaged part, where the damage lies all over and in a part. {'; '.join(words)}."
+    )
 
 
 def _differences(ax: Axes, rows: Sequence[tuple[Series, float, float, float]]) -> None:
