@@ -203,6 +203,13 @@ def test_passes_are_those_of_restore(net, folder):
     assert evaluate(net, folder, "mixed", passes="auto", **options).attrs["passes"] == "auto"
 
 
+def test_routes_per_place_are_those_of_restore(net, folder):
+    options = {"classes": ["haze@half"], "images": 1}
+    table = evaluate(net, folder, "local", route="place", **options)
+    x, clean = cases(folder, "local", **options)[0][0].load()
+    assert table.psnr[0] == psnr(restore(net, x, route="place"), clean) and table.attrs["route"] == "place"
+
+
 def test_a_path_of_a_damage_serves_its_parts(net, folder):
     path = {"rain": "11111111", "rain@half": "22222222"}
     table = evaluate(net, folder, "local", classes=["rain", "haze@disc"], images=1, path=path)
@@ -243,6 +250,7 @@ def test_the_centre_of_a_large_photograph():
         ({"setting": "mixed", "passes": 2}, "passes is a choice for a SLERIR network.*function"),
         ({"passes": 4}, "passes must be 1 to 3, or 'auto'; got 4"),
         ({"passes": "often"}, "got 'often'"),
+        ({"route": "tile"}, "route must be 'image' or 'place'; got 'tile'"),
     ],
 )
 def test_bad_options_are_refused(options, pattern):
@@ -253,10 +261,25 @@ def test_bad_options_are_refused(options, pattern):
 def test_a_forced_path_leaves_passes_no_choice(net, folder):
     with pytest.raises(UserError, match="passes='auto'.*Leave one out"):
         evaluate(net, folder, path="01201201", passes="auto")
+    with pytest.raises(UserError, match="route='place'.*Leave out path or route"):
+        evaluate(net, folder, path={"rain": "01201201"}, route="place")
 
 
 def test_the_command_line_scores_parts(run, folder, untrained):
-    args = ("--data", folder, "--setting", "local", "--classes", "rain@disc,haze@half", "--passes", "1", "--images", 1)
+    args = (
+        "--data",
+        folder,
+        "--setting",
+        "local",
+        "--classes",
+        "rain@disc,haze@half",
+        "--passes",
+        "1",
+        "--images",
+        1,
+        "--route",
+        "place",
+    )
     code, out, err = run("eval", untrained, *args)
     assert code == 0, err
     assert "rain@disc" in out and "haze@half" in out and "places_clean" in out and "rain@half missing" not in out

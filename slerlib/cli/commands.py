@@ -134,7 +134,7 @@ def _eval(args) -> int:
         print(f"slerlib: images from {args.restored} are scored; {args.checkpoint} is not used.", file=sys.stderr)
     take_own_gpu()
     model = None if args.restored else load(args.checkpoint)
-    names = ("images", "seed", "restored", "crop", "noise", "classes", "passes")
+    names = ("images", "seed", "restored", "crop", "noise", "classes", "passes", "route")
     options = {name: getattr(args, name) for name in names}
     table = evaluate(model, args.data, setting, progress=sys.stderr.isatty(), sharded=True, **options)
     if table is None:  # process 0 of several has the rows

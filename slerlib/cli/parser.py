@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..config import RECIPES
-from ..evaluation.options import ALL_SETTINGS, CROPS, NOISES
+from ..evaluation.options import ALL_SETTINGS, CROPS, NOISES, ROUTES
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -74,7 +74,7 @@ def _restore(add) -> None:
                      help="one path for all, that of most pictures: for the frames of a film")  # fmt: skip
     sub.add_argument("--passes", choices=("1", "2", "3", "auto"), default="1",
                      help="restore the result again, for several degradations; auto: until it looks clean")  # fmt: skip
-    sub.add_argument("--route", choices=("image", "place"),
+    sub.add_argument("--route", choices=ROUTES,
                      help="one path for the picture, or one for each place (default: as trained)")  # fmt: skip
     sub.add_argument(
         "--trace", type=Path, metavar="T.json", help="write how each image was routed, and reasons for doubt"
@@ -150,7 +150,7 @@ def _eval(add) -> None:
     sub.add_argument("--data", required=True, metavar="DIR|demo", help="folder, or `demo`: the bundled photographs")
     sub.add_argument("--setting", choices=ALL_SETTINGS, metavar="SETTING",
                      help="3, 5, cdd11: published test sets in DIR; pairs: all test sets and pairs of folders there; "
-                          "demo, mixed, local: clean images, damaged here (default with `--data demo`: demo)")  # fmt: skip
+                          "demo, mixed, local: clean images, damaged here (with `--data demo`: demo)")  # fmt: skip
     sub.add_argument("--restored", type=Path, metavar="DIR", help="score the images in this folder, restore nothing")
     sub.add_argument("--out", type=Path, metavar="results.json", help="write rows, means, definition and versions")
     sub.add_argument("--images", type=_at_least(0), default=0, metavar="N", help="the first N of each set; 0 = all")
@@ -159,6 +159,7 @@ def _eval(add) -> None:
                      help="other tasks for demo, mixed, local: rain,haze+snow; for local also rain@disc")  # fmt: skip
     sub.add_argument("--passes", choices=("1", "2", "3", "auto"), metavar="N",
                      help="restore so often, 1 to 3; auto: until it is clean")  # fmt: skip
+    sub.add_argument("--route", choices=ROUTES, help="as in slerlib restore")
     sub.add_argument("--crop", choices=CROPS, default="center16", help="center16 is that of the published scores")
     sub.add_argument("--noise", choices=NOISES, default="slerlib", help="promptir: drawn as PromptIR and AdaIR draw it")
     sub.add_argument("--published", action="store_true", help="also show what the papers report for the setting")

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..config.values import literal
 from ..errors import UserError
-from ..inference.restore import restore
+from ..inference.restore import checked_passes, checked_route, restore
 from ..model.network import SLERIR
 from ..model.paths import path_digits, read_path
 from ..model.router import Trace
@@ -62,6 +62,7 @@ def evaluate(
     classes=None,
     restored: str | os.PathLike | None = None,
     passes: int | str | None = None,
+    route: str | None = None,
     sharded: bool = False,
 ) -> DataFrame | None:
     """Restore every image of a setting and score it.
@@ -83,7 +84,7 @@ def evaluate(
     classes: other tasks for "demo" and "mixed": any degradation, and mixtures such as "rain+blur"; for "local" "rain"
         (in each shape) or "rain@disc".
     restored: folder with the results of another program, named as the images: scored instead of the model's.
-    passes: as in `restore`; None leaves it to that.
+    passes, route: as in `restore`, "tile" left out; None leaves them to that.
     sharded: share the images among the processes that torchrun started; without torchrun there is one.
     All may be text, or what papermill makes of text: images="2", classes="['rain']", path="None".
     Returns: DataFrame with one row per (image, task) and COLUMNS, for "local" LOCAL_COLUMNS too; `path` (a string such
@@ -94,7 +95,7 @@ def evaluate(
     """
     import pandas as pd
 
-    asked = Options(setting, images, severity, seed, crop, noise, classes, passes)
+    asked = Options(setting, images, severity, seed, crop, noise, classes, passes, route)
     root, model = str(root) if isinstance(root, int) else root, unwrapped(model)
     restored = None if literal(restored) in (None, "") else str(restored)
     todo, missing = cases(root, **vars(asked))
@@ -160,8 +161,7 @@ def _refuse_choices(choices: Mapping, what: str) -> None:
 def _scorer(model, path, choices: Mapping) -> Callable:
     """For `_row`: (case, degraded and clean (3, H, W)) -> Scored."""
     if isinstance(model, SLERIR):
-        if path is not None and choices.get("passes", 1) != 1:
-            raise UserError(f"With passes={choices['passes']!r} each pass chooses its path; got a path. Leave one out.")
+        checked_passes(choices.get("passes", 1), model, path, checked_route(choices.get("route"), model, None, path))
         by_task = path if isinstance(path, Mapping) else None
         for one in by_task.values() if by_task is not None else [path] if path is not None else ():
             read_path(one, 1, model.cfg.experts)  # refuses a wrong path before the work

@@ -27,7 +27,8 @@ NOISES = {
 #: Settings that damage clean photographs -> their tasks, and the severity (noise classes have their own level).
 MADE_HERE = {"demo": (CLASSES, 0.5), "mixed": (MIXTURES, 0.35), "local": (tuple(local_tasks(LOCAL_DAMAGES)), 0.5)}
 ALL_SETTINGS = (*SETTINGS, "pairs", *MADE_HERE)
-CHOICES = ("passes",)  # options that `restore` takes; None: left to it
+ROUTES = ("image", "place")
+CHOICES = ("passes", "route")  # options that `restore` takes; None: left to it
 RULES = {  # option -> (reader, does its value fit, the rule in words, the next step)
     "setting": (as_str, ALL_SETTINGS.__contains__, f"one of {', '.join(map(repr, ALL_SETTINGS))}",
                 "Take 'demo' for any photographs."),
@@ -41,6 +42,8 @@ RULES = {  # option -> (reader, does its value fit, the rule in words, the next 
     "passes": (lambda n: None if literal(n) in (None, "") else "auto" if n == "auto" else as_int(n),
                lambda n: n in (None, "auto", *range(1, MOST_PASSES + 1)), f"1 to {MOST_PASSES}, or 'auto'",
                "Leave it out."),
+    "route": (lambda name: as_str(name) if literal(name) is not None else None, (None, *ROUTES).__contains__,
+              "'image' or 'place'", "Leave it out for what the network was trained for."),
 }  # fmt: skip
 
 
@@ -56,6 +59,7 @@ class Options:
     noise: str = "slerlib"
     classes: tuple[str, ...] | None = None  # the tasks of a setting of MADE_HERE; None for other settings
     passes: int | str | None = None
+    route: str | None = None
 
     def __post_init__(self):
         made = MADE_HERE.get(checked("setting", self.setting))
