@@ -160,7 +160,7 @@ class SLERIR(nn.Module):
             encoding = replace(encoding, embedding=embedding, local=local.permute(0, 3, 1, 2))
         if route_by == "image" or self.cfg.experts == 1:
             return encoding
-        return replace(encoding, points=places.points(encoding.local, encoding.embedding))
+        return replace(encoding, points=places.points(encoding.local))
 
     def encode(
         self,

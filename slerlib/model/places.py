@@ -1,10 +1,9 @@
 """Routes per place: every place of the picture chooses its own experts [ours].
 
-A place is a token, 8 x 8 pixels in `tiny`. Its point is the mean of the points around it, so that one odd token starts
-no island, drawn to the point z of the whole picture, which sees what a place cannot see (a streak that does not cross
-it, the light of the scene):
+A place is a token, 8 x 8 pixels in `tiny`. It chooses by the mean of the points around it, so that one odd token starts
+no island. The picture as a whole is in every point already, by the gate a_i of the fusion:
 
-    q_i = normalise(mean of z_j over SMOOTH x SMOOTH places j around i + PICTURE z)     e*_l(i) = nearest pin to q_i
+    q_i = normalise(mean of z_j over SMOOTH x SMOOTH places j around i)     e*_l(i) = nearest pin to q_i
 
 At each layer the experts that some place chose run on the whole map, and their results are blended where their places
 meet. A picture that is damaged all over in one way needs one expert a layer, and then costs what one path costs.
@@ -17,17 +16,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..sphere import at_least_float32
-
 SMOOTH = 5  # places a side
-PICTURE = 0.5  # weight of the point of the picture, in a mean of unit vectors with weight 1
 FEWEST = 0.02  # share of the places; an expert that fewer places choose does not run
 
 
-def points(local_BDhw: Tensor, z_BD: Tensor) -> Tensor:
-    """(B, D, h, w) unit vectors q, from the points of the places and of the picture."""
+def points(local_BDhw: Tensor) -> Tensor:
+    """(B, D, h, w) unit vectors q."""
     near = F.avg_pool2d(local_BDhw, SMOOTH, stride=1, padding=SMOOTH // 2, count_include_pad=False)
-    return F.normalize(near + PICTURE * at_least_float32(z_BD)[:, :, None, None], dim=1)
+    return F.normalize(near, dim=1)
 
 
 def choose(points_BDhw: Tensor, pins_LED: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

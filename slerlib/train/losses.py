@@ -88,9 +88,8 @@ def anchor_cross_entropy(
 
 
 def places(
-    local_NDhw: Tensor, where_Nhw: Tensor, inside_NK: Tensor, outside_NK: Tensor, anchors: Tensor, tau: float,
-    weights: Tensor | None = None,
-) -> Tensor:  # fmt: skip
+    local_NDhw: Tensor, where_Nhw: Tensor, inside_NK: Tensor, outside_NK: Tensor, anchors: Tensor, tau: float
+) -> Tensor:
     """Each place belongs to the anchor of what was done there: cross-entropy over the anchors, or the pull of
     `composite` where several degradations met [ours]. Places on a soft border (0.2 to 0.8) do not count.
 
@@ -106,8 +105,6 @@ def places(
         target = torch.einsum("ndhw,nd->nhw", local_NDhw.float(), sphere.middles(anchors, sets))
         loss = torch.where(single[:, None, None], -(logs * sets[:, :, None, None]).sum(dim=1), 1 - target)
         mean = (loss * share).sum(dim=(1, 2)) / here.clamp(min=1)
-        if weights is not None:  # of the rarest class in the set
-            mean = mean * (sets * weights).sum(dim=1) / sets.sum(dim=1)
         total, count = total + mean[here > 0].sum(), count + int((here > 0).sum())
     return total / max(count, 1)
 

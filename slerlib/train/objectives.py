@@ -88,12 +88,9 @@ def _consistency(net: SLERIR, batch: dict[str, Tensor], z: Tensor, part: Part, k
 
 
 def _places(net: SLERIR, cfg: RunConfig, batch: dict[str, Tensor], encoding: Encoding) -> Tensor:
-    """Each place of the context views belongs to what was done there. Places outside a mask are mostly clean: they
-    count half."""
-    sets, names = batch["parts"][batch["rows"]], net.router.names
-    weights = torch.tensor([0.5 if name == "clean" else 1.0 for name in names], device=sets.device)
-    maps = batch["where"], sets, batch["outside"]
-    return losses.places(encoding.local, *maps, net.router.anchors, cfg.train.tau, weights)
+    """Each place of the context views belongs to what was done there."""
+    maps = batch["where"], batch["parts"][batch["rows"]], batch["outside"]
+    return losses.places(encoding.local, *maps, net.router.anchors, cfg.train.tau)
 
 
 # --- stages B and C
