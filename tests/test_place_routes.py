@@ -239,3 +239,32 @@ def test_the_command_restores_per_place_and_in_passes(run, tmp_path, half):
     assert (written - y).abs().max() < 0.51 / 255
     code, _, err = run("restore", tmp_path / "dark.png", tmp_path / "new.png", "--route", "place", "--one-path")
     assert code == 1 and "one path for all" in err and not (tmp_path / "new.png").exists()
+
+
+# --- figures
+
+
+def test_the_maps_are_drawn_with_their_numbers(model, half):
+    from slerlib import plots
+
+    _, trace = slerlib.restore(model, half[1], route="place", return_trace=True)
+    fig = plots.where_map({"dark on the left": (half[1], trace)})
+    share = (trace.where() == trace.where().mode().values.mode().values).float().mean()
+    assert f"{share:.0%}" in fig.alt_text and "dark on the left" in fig.alt_text
+    drawn = fig.axes[1].images[0].get_array()
+    assert drawn.shape[:2] == trace.where().shape[1:]
+    maps = plots.path_maps(half[1], trace)
+    assert len(maps.axes) == 9 and "latent" in maps.alt_text
+    for n, ax in enumerate(maps.axes[1:]):
+        colours = ax.images[0].get_array().reshape(-1, 3)
+        assert len({tuple(row) for row in colours.tolist()}) == len(trace.path_map[0, n].unique())
+
+
+def test_figures_of_places_need_places(model, half):
+    from slerlib import plots
+
+    _, trace = slerlib.restore(model, half[0], route="image", return_trace=True)
+    with pytest.raises(UserError, match="route='place'"):
+        plots.path_maps(half[0], trace)
+    with pytest.raises(UserError, match="at least one"):
+        plots.where_map({})

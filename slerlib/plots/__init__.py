@@ -10,6 +10,7 @@ panel take `ax`, to draw in a figure of yours. Read in this order:
     style.py      the one style: colours, sizes, how a figure shows itself
     marks.py      parts of several figures: grids of numbers, means with intervals, pictures
     pictures.py   pictures before and after, by severity, by mask, side by side
+    where.py      the class and the experts of each place
     scores.py     scores, differences of two runs, ablations, training curves
     angles.py     images among the anchors, angles
     routing.py    paths and expert usage
@@ -25,10 +26,12 @@ from .pictures import degradation_grid, guide_maps, mask_grid, picture_grid, pic
 from .routing import hamming_matrix, nmi_chart, path_chart, path_flow, severity_chart, usage_maps
 from .scores import ablation_gaps, delta_chart, gain_chart, part_chart, training_curves
 from .sphere import globe_view, map_view
+from .where import path_maps, where_map
 
 __all__ = [
     "ablation_gaps", "angle_bars", "angle_table", "arc_chart", "cell_view", "degradation_grid", "delta_chart",
     "gain_chart", "globe_view", "guide_maps", "hamming_matrix", "knockout_matrix", "map_view", "mask_grid",
-    "nmi_chart", "part_chart", "path_chart", "path_flow", "picture_grid", "picture_row", "rules_chart",
+    "nmi_chart", "part_chart", "path_chart", "path_flow", "path_maps", "picture_grid", "picture_row", "rules_chart",
     "severity_chart", "side_by_side", "sphere_view", "swap_matrix", "training_curves", "usage_maps", "walk_chart",
+    "where_map",
 ]  # fmt: skip
