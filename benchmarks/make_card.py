@@ -14,6 +14,8 @@ from pathlib import Path
 
 import slerlib
 from slerlib import checkpoint
+from slerlib.evaluation.local import LOCAL_COLUMNS
+from slerlib.evaluation.options import MADE_HERE
 from slerlib.files import write_atomic
 
 SCORES = ["n", "psnr_input", "psnr", "psnr_low", "psnr_high", "gain", "ssim_input", "ssim", "ssim_gaussian"]
@@ -29,7 +31,7 @@ def scored(table, name: str) -> dict:
     return {
         "data": name,
         "setting": about["setting"],
-        "severity": about["severity"] if about["setting"] == "demo" else None,
+        "severity": about["severity"] if about["setting"] in MADE_HERE else None,
         "seed": about["seed"],
         "summary": json.loads(means.round(4).to_json(orient="records")),
         "no_interval": means.attrs["no_interval"],
@@ -61,6 +63,10 @@ def markdown(card: dict, notes: str) -> str:
         "Intervals are 95 % bootstrap intervals over images; for an average, photographs that several tasks share are "
         "drawn once for all of them.",
     ]
+    parts = (
+        "| task | damaged part, input | restored | the same, damaged all over | untouched part | places named rightly: "
+    )
+    parts += "damaged | clean |"
     header = "| set | task | n | input PSNR | restored PSNR (95 %) | gain | input SSIM | restored SSIM "
     header += "| most frequent path (its share) |"
     for score in card["scores"]:
@@ -74,6 +80,11 @@ def markdown(card: dict, notes: str) -> str:
             cells = [row["dataset"], row["task"], row["n"], dB["psnr_input"], restored, dB["gain"], ssim, route]
             lines.append(f"| {' | '.join(map(str, cells))} |")
         lines += ["", f"There is {score['no_interval']}."] if score["no_interval"] else []
+        if score["setting"] == "local":
+            lines += ["", parts, "|---" * 7 + "|"]
+            for row in score["summary"]:
+                cells = ["-" if row[name] is None else f"{row[name]:.2f}" for name in LOCAL_COLUMNS]
+                lines.append(f"| {' | '.join([row['task'], *cells])} |")
     return "\n".join(lines) + "\n"
 
 
@@ -97,10 +108,15 @@ def main() -> None:
     card["log_sha256"] = hashlib.sha256(log).hexdigest()
     if card["config"]["train"]["stage_a"]:  # without stage A it would describe the weights of the start
         card["anchor_accuracy_after_stage_a"] = next(r["anchor_accuracy"] for r in records if "anchor_accuracy" in r)
-    suites = [(args.val, "demo", args.val_name or args.val.name)] if args.val else []
-    suites += [(args.pairs, "pairs", "test sets")] if args.pairs else []
-    suites.append(("demo", "demo", "bundled photographs"))
-    card["scores"] = [scored(slerlib.evaluate(net, root, kind, progress=True), name) for root, kind, name in suites]
+    val = args.val and (args.val_name or args.val.name)
+    suites = [(args.val, "demo", "center16", val)] if val else []
+    suites += [(args.pairs, "pairs", "center16", "test sets")] if args.pairs else []
+    suites.append(("demo", "demo", "center16", "bundled photographs"))
+    for kind, words in (("mixed", "several damages at once"), ("local", "damage in a part")) if val else ():
+        suites.append((args.val, kind, "center256", f"{val}: {words}, the central 256 x 256 pixels"))
+    card["scores"] = [
+        scored(slerlib.evaluate(net, root, kind, crop=crop, progress=True), name) for root, kind, crop, name in suites
+    ]
     checkpoint.save_weights(args.out, net, card, half=args.half)
     write_atomic(args.out / "CARD.md", markdown(card, args.notes.read_text()).encode())
     print((args.out / "CARD.md").read_text())

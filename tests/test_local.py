@@ -1,8 +1,10 @@
 """Several damages at once, and damage in a part of the picture: inputs, scores of the parts, names of the places."""
 
+import importlib.util
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
@@ -144,6 +146,21 @@ def test_one_restoration_all_over_serves_all_shapes(folder):
     assert len(seen) == 2 * (3 + 1)
 
 
+def test_two_processes_give_the_rows_of_one(net, folder, monkeypatch):
+    """Both score every other case; what process 1 made reaches process 0 as JSON."""
+    options = {"setting": "local", "classes": ["rain", "blur@half"], "images": 1}
+    whole, sent = evaluate(net, folder, **options), []
+    monkeypatch.setattr("slerlib.evaluation.evaluate.place", lambda: (1, 2))
+    monkeypatch.setattr("slerlib.evaluation.evaluate.gathered", lambda rows: sent.extend(json.loads(json.dumps(rows))))
+    assert evaluate(net, folder, sharded=True, **options) is None
+    monkeypatch.setattr("slerlib.evaluation.evaluate.place", lambda: (0, 2))
+    monkeypatch.setattr(
+        "slerlib.evaluation.evaluate.gathered",
+        lambda rows: [row for pair in zip(rows, map(tuple, sent), strict=True) for row in pair],
+    )
+    pd.testing.assert_frame_equal(values(evaluate(net, folder, sharded=True, **options)), values(whole))
+
+
 def test_results_of_other_programs_have_no_picture_damaged_all_over(folder):
     table = evaluate(None, folder, "local", classes="rain@half", images=1, restored=folder)
     assert table.psnr_damaged[0] == table.psnr_untouched[0] == math.inf
@@ -187,6 +204,24 @@ def test_pictures_of_a_part_are_made_again(folder, untrained, tmp_path):
     ((label, clean, x, _, by_b),), reason = restored_by_both(c, **folders)
     assert label == "a\nnoise25@disc" and not reason
     assert psnr(x, clean) == c.rows.psnr_input[0] and psnr(by_b, clean) == pytest.approx(c.rows.psnr_b[0])
+
+
+def test_the_rows_of_the_documents_come_from_the_results(net, folder, tmp_path, monkeypatch, capsys):
+    spec = importlib.util.spec_from_file_location("lines", Path(__file__).parent.parent / "benchmarks/mixed_local.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    tables = [evaluate(net, folder, setting, classes=["rain", "haze"]) for setting in ("mixed", "local")]
+    for table in tables:
+        file = str(tmp_path / f"{table.attrs['setting']}.json")
+        save_results(table, file)
+        monkeypatch.setattr("sys.argv", ["mixed_local.py", file, file])
+        script.main()
+    lines, (mixed, local) = capsys.readouterr().out.splitlines(), (summary(table).iloc[-1] for table in tables)
+    after = f"{mixed.psnr:.2f}"
+    assert lines[0] == f"| several damages at once | 4 | {mixed.psnr_input:.2f} | {after} | {after} |"
+    after = f"{local.psnr_damaged:.2f} ({local.psnr_all_over:.2f}; {local.psnr_untouched:.2f})"
+    assert f"| damage in a part | 12 | {local.psnr_damaged_input:.2f} | {after} | {after} |" in lines
+    assert len([line for line in lines if line.startswith("| rain |")]) == 3
 
 
 # --- how it is restored ---
