@@ -101,9 +101,9 @@ def voting():
 
 def counting():
     alt = (
-        "Use of the experts at one layer: every picture adds one to the cell of its degradation and its expert. "
-        "Rain: 7 of 9 pictures take expert 1. Rows that differ mean that the expert reveals something about the "
-        "degradation."
+        "An example of the use of experts at one layer: every picture adds one to the cell of its degradation and "
+        "its expert. Rain: 7 of 9 pictures take expert 1. Rows that differ mean that the expert reveals something "
+        "about the degradation."
     )
     parts = [
         *labelled(20, 60, 170, ["a rainy picture", "takes expert 1"]),
@@ -120,7 +120,9 @@ def counting():
                 box(416 + 80 * k, y, 74, 38, "chosen" if on else "expert"),
                 text(453 + 80 * k, y + 25, str(number), "on" if on else ""),
             ]
-    parts += [text(453 + 80 * k, 54, f"expert {k}") for k in range(3)] + [text(533, 26, "one layer", "title")]
+    parts += [text(453 + 80 * k, 54, f"expert {k}") for k in range(3)] + [
+        text(533, 26, "one layer, an example", "title")
+    ]
     parts += [line((322, 91), (332, 91))]
     return "Counting who uses which expert", alt, 216, parts
 
@@ -179,9 +181,9 @@ def removal():
 
 def seeds():
     alt = (
-        "Two variants trained with three seeds each. With the same seed both see the same photographs in the same "
-        "order. So the difference is taken for each seed; the luck that both share disappears, and three "
-        "differences are left."
+        "An example of two variants trained with three seeds each. With the same seed both see the same "
+        "photographs in the same order. So the difference is taken for each seed; the luck that both share "
+        "disappears, and three differences are left."
     )
     parts = [text(150, 34, "seed 0", "title"), text(330, 34, "seed 1", "title"), text(510, 34, "seed 2", "title")]
     for n, (a, b, gap) in enumerate((("27.1", "26.9", "+0.2"), ("26.2", "25.9", "+0.3"), ("27.8", "27.7", "+0.1"))):
@@ -193,7 +195,7 @@ def seeds():
             text(x + 60, 200, f"{gap} dB", "title"),
         ]
     parts += [text(80, 73, "all", "right"), text(80, 131, "without", "right"), text(80, 200, "gap", "right")]
-    parts += [*texts(340, 236, ["The scores differ by 1.9 dB between seeds, the gaps by 0.2 dB."])]
+    parts += [*texts(340, 236, ["Example: the scores differ by 1.9 dB, the gaps by 0.2 dB."])]
     return "Seeds in pairs", alt, 258, parts
 
 

@@ -158,8 +158,9 @@ def cells():
 
 def choice():
     alt = (
-        "One layer at work: the point z is compared with the three pins of the layer, cosines 0.31, 0.74 and "
-        "-0.20. Expert 1 has the nearest pin, so it alone runs on the features; 0.74 - 0.31 = 0.43 is the margin."
+        "A layer at work, an example: the point z is compared with the three pins of the layer, cosines 0.31, "
+        "0.74 and -0.20. Expert 1 has the nearest pin, so it alone runs on the features; 0.74 - 0.31 = 0.43 is "
+        "the margin."
     )
     parts = [
         *labelled(20, 30, 110, ["point z"]),
@@ -177,7 +178,7 @@ def choice():
     parts += [arrow((410, 84 + 26), (436, 110)), text(620, 115, "largest", "title")]
     parts += [arrow((130, 209), (500, 209), (500, 193)), text(310, 232, "go through the chosen expert alone")]
     parts += [arrow((560, 128), (600, 128), (600, 190)), *labelled(550, 194, 110, ["features"])]
-    parts += [text(340, 268, "margin: 0.74 − 0.31 = 0.43, how clear the choice was")]
+    parts += [text(340, 268, "example: margin 0.74 − 0.31 = 0.43, how clear the choice was")]
     return "A layer chooses", alt, 290, parts
 
 

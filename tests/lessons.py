@@ -41,34 +41,25 @@ def code_cells(notebook: str) -> list:
     return [cell for cell in nbformat.read(NOTEBOOKS / f"{notebook}.ipynb", 4).cells if cell.cell_type == "code"]
 
 
-def solution(notebook: str) -> str:
-    """The solution of a lesson's exercise, as its text has it."""
-    book = nbformat.read(NOTEBOOKS / f"{notebook}.ipynb", 4)
-    return re.search(r"A solution</summary><code>(.*)</code>", "\n".join(cell.source for cell in book.cells))[1]
-
-
 def solved(notebook: str, cell) -> str:
     """The source of a cell; of an exercise its solution."""
     name = cell.id.removeprefix("exercise-").replace("-", "_")
     return Lesson(int(notebook[:2])).exercises[name].source if cell.id.startswith("exercise-") else cell.source
 
 
-def execute(notebook: str, folder: Path, answer: str | None = None, **parameters) -> Ran:
+def execute(notebook: str, folder: Path, **parameters) -> Ran:
     """Run the cells in `folder`, with other parameters than the notebook's own. Raises what a cell raises.
 
     The solutions of the exercises stand in place of their stubs.
     """
     ran, cells = Ran(), code_cells(notebook)
-    if answer is None and any(cell.id == "answer" for cell in cells):
-        answer = solution(notebook)
     with _shell() as shell, pytest.MonkeyPatch.context() as patch, pd.option_context("display.max_columns", 20):
         patch.chdir(folder)
         patch.setenv("SLERLIB_REPORT", "1")
         patch.setenv("SLERLIB_COURSE", str(folder / "course"))
         for cell in cells:
-            source = answer if cell.id == "answer" else solved(notebook, cell)
             with capture_output() as seen:
-                result = shell.run_cell(source)
+                result = shell.run_cell(solved(notebook, cell))
             ran.add(seen)
             result.raise_error()
             if "parameters" in cell.metadata.get("tags", []):

@@ -127,8 +127,8 @@ def test_the_diagrams_of_the_lessons_are_what_their_script_makes(monkeypatch):
     for name, (svg, alt) in drawings.items():
         assert (diagrams.FOLDER / f"{name}.svg").read_text(encoding="utf-8") == svg, "python docs/diagrams.py"
         assert min(int(size) for size in re.findall(r"(\d+)px", svg)) >= 17
-        if name in set(re.findall(r"docs/images/lessons/(\w+)\.svg", shown)):
-            assert f"![{alt}](../docs/images/lessons/{name}.svg)" in shown
+        assert f"![{alt}](../docs/images/lessons/{name}.svg)" in shown, f"{name} stands in no lesson"
+    assert set(re.findall(r"docs/images/lessons/(\w+)\.svg", shown)) == set(drawings)
 
 
 def test_the_readme_lists_every_lesson_with_its_minutes():

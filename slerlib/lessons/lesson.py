@@ -42,16 +42,16 @@ class Lesson:
         guess: None is no guess. within: the largest difference that still counts as close.
         """
         truth = measured if isinstance(measured, str) else float(measured)
+        right = f"measured {_number(truth)} {unit}".rstrip()
         if guess is None:
-            print(f"Measured: {_number(truth)} {unit}".strip() + ". You made no guess.")
+            print(f"{name}: {right} (no guess).")
             return
         if isinstance(guess, str) != isinstance(truth, str):
             kind = "a word in quotes" if isinstance(truth, str) else "a number"
-            print(f"Measured: {_number(truth)} {unit}".strip() + f". Your guess should be {kind}; it is {guess!r}.")
+            print(f"{name}: {right}. A guess is {kind} here; yours is {guess!r}.")
             return
         words, close = _compare(guess, truth, unit, within)
-        print(f"Your guess: {_number(guess)} {unit}".strip() + f". Measured: {_number(truth)} {unit}".rstrip(), end="")
-        print(f": {words}.")
+        print(f"{name}: guess {_number(guess)} {unit}".rstrip() + f", {right}: {words}.")
         row = {"guess": guess, "measured": truth, "unit": unit, "result": words, "close": close}
         progress.change(self.key, lambda entry: entry["predictions"].setdefault(name, row))
 

@@ -15,8 +15,8 @@ class About:
 
 
 COURSE = (
-    About("Start here", "Can a network find out what is wrong with a picture?", 20, "-", "start"),
-    About("Degradations", "How is a picture damaged, and can a formula undo it?", 35, "00", "degradations"),
+    About("Start here", "Can a network see what is wrong with a picture?", 20, "-", "start"),
+    About("Degradations", "How is a picture damaged; can a formula undo it?", 35, "00", "degradations"),
     About("Sphere", "How does a point on a sphere become a path?", 35, "00", "sphere"),
     About("Build the model", "What are the parts, and how does a choice learn?", 45, "02", "building"),
     About("Train", "What happens in a training, step by step?", 35, "03", "training"),
