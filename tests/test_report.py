@@ -116,7 +116,7 @@ def test_a_good_run_leaves_a_page_and_is_not_repeated(both, copied):
     record, folder = both.good, both.good["folder"]
     assert record["state"] == saved(record)["state"] == "done" and not record["skipped"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\d-good-[0-9a-f]{8}", folder.name)
-    names = {"run.json", "notebook.ipynb", "log.txt", "index.html", "kept.txt"}
+    names = {"run.json", "notebook.ipynb", "log.txt", "index.html", "manifest.json", "kept.txt"}
     assert {path.name for path in folder.iterdir()} == names
     page = record["page"].read_text()
     assert "images 2 0.5" in page and 'alt="A rising line"' in page and "<details" in page
@@ -283,8 +283,10 @@ def test_a_run_that_was_killed_before_its_page_gets_one(both, copied):
     page = copied / both.good["folder"].name / "index.html"
     whole, record = page.read_text(), (page.parent / "run.json").read_text()
     page.unlink()
+    (page.parent / "manifest.json").unlink()
     settle(copied)
     assert page.read_text() == whole and (page.parent / "run.json").read_text() == record
+    assert (page.parent / "manifest.json").exists()
 
 
 def broken_records(good: dict):

@@ -156,6 +156,8 @@ def test_the_wheel_carries_checkpoints_and_report_notebooks(tmp_path):
     (source / "data" / "ablations" / "made_up.csv").write_text("variant,seed,task,psnr\n")
     (source / "data" / "big").mkdir()
     (source / "data" / "big" / "image.png").write_bytes(b"not shipped")
+    (source / "reports").mkdir(exist_ok=True)
+    (source / "reports" / "reference.json").write_text('{"entries": []}')
     (source / "notebooks").mkdir(exist_ok=True)
     (source / "notebooks" / "report_made_up.ipynb").write_text("{}")
     subprocess.run(
@@ -168,6 +170,7 @@ def test_the_wheel_carries_checkpoints_and_report_notebooks(tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     assert "slerlib/_checkpoints/made_up/model.safetensors" in names
     assert "slerlib/_notebooks/report_made_up.ipynb" in names and "slerlib/_registry.toml" in names
+    assert "slerlib/_reference.json" in names
     assert "slerlib/cli/commands.py" in names and any(name.endswith("entry_points.txt") for name in names)
     assert not [name for name in names if name.startswith(("tests", "data")) or name.endswith((".pt", ".png"))]
 

@@ -195,6 +195,17 @@ def _compare(args) -> int:
 
 
 def _report(args) -> int:
+    wanted = {"verify": 1, "diff": 2}.get(args.name, 0)
+    if len(args.folders) != wanted:
+        listed = " ".join(map(str, args.folders)) or "none"
+        args.refuse(f"{args.name} takes {wanted or 'no'} folder{'' if wanted == 1 else 's'}; got {listed}")
+    if wanted:
+        from ..report import manifest
+
+        if args.name == "verify":
+            return 0 if manifest.verify(*args.folders, args.files) else 1
+        manifest.diff(*args.folders)
+        return 0
     values = {}
     for pair in args.parameters:
         if len(pair) % 2:

@@ -194,16 +194,22 @@ def _data(add) -> None:
 
 def _report(add) -> None:
     sub = add(
-        "report", "run a report notebook and write its page",
+        "report", "run a report notebook and write its page; check or compare runs",
         "Run a report notebook and write a page that opens without a network. A finished run with the same\n"
-        "parameters, code, data and checkpoint is not repeated. `all` runs every report.",
-        "slerlib report evaluation -p checkpoint tiny -p images 2",
+        "parameters, code, data and checkpoint is not repeated. `all` runs every report.\n"
+        "`verify DIR` compares the files of a run, or of a folder of runs, with the manifest of each, and the\n"
+        "environment with this one; exit code 1 if something differs. `diff A B` prints which inputs of two runs\n"
+        "differ.",
+        "slerlib report evaluation -p checkpoint tiny -p images 2\n  slerlib report verify reports/runs",
     )  # fmt: skip
-    sub.add_argument("name", metavar="NAME|all", help="a report's name, `all`, or the path of a notebook")
+    sub.add_argument("name", metavar="NAME|all|verify|diff", help="a report's name, `all`, the path of a notebook, "
+                     "or what to do with the folders that follow")  # fmt: skip
+    sub.add_argument("folders", metavar="DIR", type=Path, nargs="*", help="of verify: one; of diff: two")
     sub.add_argument("-p", dest="parameters", nargs="+", action="append", default=[], metavar="KEY VALUE",
                      help="value of a notebook parameter; may be repeated")  # fmt: skip
     sub.add_argument("--out", type=Path, metavar="DIR", help="folder of the runs (default: reports/runs)")
     sub.add_argument("--resume", action="store_true", help="go on in the folder of an interrupted run")
+    sub.add_argument("--files", action="store_true", help="verify: the files alone, not the environment")
 
 
 def _compare(add) -> None:

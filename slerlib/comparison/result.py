@@ -90,14 +90,14 @@ class Comparison:
         return "\n".join(["What differs, A -> B", *lines[:LINES], *more])
 
     def means_text(self) -> DataFrame:
-        """The means as text: task (with its data set where there are several), n, A, B, B - A, better, worse, equal."""
+        """The means as text: task (with its data set where there are several), n, B, A, B - A, better, worse, equal."""
         import pandas as pd
 
         several = self.rows.dataset.nunique() > 1
         rows = []
         for row in self.means.itertuples():
             name = f"{row.dataset} {row.task}".strip() if several else row.task
-            rows.append({"task": name, "n": row.n, "A": f"{row.psnr_a:.2f}", "B": f"{row.psnr_b:.2f}"})
+            rows.append({"task": name, "n": row.n, "B": f"{row.psnr_b:.2f}", "A": f"{row.psnr_a:.2f}"})
             rows[-1]["B - A (95 %)"] = with_interval(row.delta, row.low, row.high, "+.2f")
             rows[-1] |= {name: getattr(row, name) for name in ("better", "worse", "equal")}
         return pd.DataFrame(rows)

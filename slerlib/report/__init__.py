@@ -5,13 +5,17 @@ Read in this order:
     runs.py      run(...): reports one after another, what is skipped, what goes on
     plan.py      parameters and the key of a run, settled before anything starts
     record.py    the folder of a run: run.json, its lock, what a killed run left behind
+    manifest.py  verify(...) and diff(...): is a run as it was, and how do two differ
     kernel.py    execute one notebook, and how it ended
+    findings.py  finding(...): the answer of a report, with its number and its best figure
+    reference.py are its numbers what they should be?
     words.py     sentences as HTML, with names that stay letters
     page.py      the HTML page of a run, and the list of runs
 """
 
+from .findings import finding
 from .plan import parameters
 from .runs import run
 from .words import say
 
-__all__ = ["run", "parameters", "say"]
+__all__ = ["finding", "parameters", "run", "say"]

@@ -1,4 +1,4 @@
-"""What a report is asked to do, settled before any kernel starts: notebooks, typed parameters, hashes, key."""
+"""What a report is asked to do, settled before any kernel starts: notebooks, typed parameters, hashes, key, record."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import ast
 import hashlib
 import json
 import os
+import shlex
+import socket
+import sys
+from datetime import datetime
 from pathlib import Path
 
 from .. import provenance
@@ -146,11 +150,19 @@ def make_plans(sources: dict[str, Path], params: dict) -> list[dict]:
         values = {key: item["default"] for key, item in items_of[name].items()} | own
         if values.get("run_a") and values.get("run_b"):  # scores are read: defaults of data have no effect
             values |= {key: "" for key in (*CHECKPOINTS, "data") if key in values and key not in own}
-        hashes = _resolve_paths(values) | {"source_sha256": _source_hash(source)}
-        key = hashlib.sha256(json.dumps([values, hashes, code, versions], sort_keys=True).encode()).hexdigest()[:8]
-        plan = {"name": name, "source": source, "asked": own, "parameters": values, "key": key, **hashes}
+        hashes, text = _resolve_paths(values), _source_hash(source)
+        stated = json.dumps([values, hashes, text, code, versions], sort_keys=True)
+        key = hashlib.sha256(stated.encode()).hexdigest()[:8]
+        plan = {"name": name, "source": source, "asked": own, "parameters": values, "key": key, "hashes": hashes}
+        plan |= {"source_sha256": text, "changed": _changed(values, items_of[name])}
         plans.append(plan | {"lock": f"{name}-{key}"})
     return plans
+
+
+def _changed(values: dict, items: dict) -> dict:
+    """The parameters that have another value than the notebook's own; names of checkpoints have hashes instead."""
+    apart = (*CHECKPOINTS, "seed")
+    return {key: value for key, value in values.items() if value != items[key]["default"] and key not in apart}
 
 
 def _source_hash(source: Path) -> str:
@@ -184,3 +196,39 @@ def _resolve_paths(values: dict) -> dict:
         values["data"] = str(Path(data).resolve())
         hashes["data_sha256"] = sha256_of(data)
     return hashes
+
+
+# --- the record
+
+
+def first_record(plan: dict, out=None) -> dict:
+    """run.json as it is before the notebook starts. out: folder of the runs, if it is not the usual one."""
+    values = plan["parameters"]
+    origin = provenance.collect(seed=values.get("seed"), checkpoint=values.get("checkpoint") or None)
+    if values.get("data"):
+        origin["data"] = {"name": values["data"], "sha256": plan["hashes"]["data_sha256"]}
+    return {
+        "state": "running",
+        "name": plan["name"],
+        "key": plan["key"],
+        "notebook": str(plan["source"]),
+        "source_sha256": plan["source_sha256"],
+        "parameters": values,
+        "changed": plan["changed"],
+        "hashes": plan["hashes"],
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "resume": _resume_command(plan, out),
+        "process": {"host": socket.gethostname(), "pid": os.getpid()},
+        "provenance": origin,
+    }
+
+
+def _resume_command(plan: dict, out) -> str:
+    """A command that works from any folder and without an active environment."""
+    name = plan["name"] if available().get(plan["name"]) == plan["source"] else str(plan["source"])
+    words = [sys.executable, "-m", "slerlib", "report", name]
+    for key in plan["asked"]:
+        words += ["-p", key, str(plan["parameters"][key])]
+    if out is not None:
+        words += ["--out", str(Path(out).resolve())]
+    return shlex.join([*words, "--resume"])

@@ -35,10 +35,12 @@ PATIENCE, FOREVER = 3, -1  # seconds to wait for a lock; another start holds it 
 
 def read_runs(runs: Path) -> list[dict]:
     """The record of every run below `runs`, with its "folder"; a run.json that is damaged or foreign does not count."""
-    return [record for path in sorted(runs.glob("*/run.json")) if path.is_file() and (record := _read(path.parent))]
+    records = (read_record(path.parent) for path in sorted(runs.glob("*/run.json")) if path.is_file())
+    return [record for record in records if record]
 
 
-def _read(folder: Path) -> dict | None:
+def read_record(folder: Path) -> dict | None:
+    """The record of one run, with its "folder"; None where run.json is missing, damaged or foreign."""
     with suppress(UserError):
         record = {"wall_seconds": None} | read_json(folder / "run.json", "A record", _TYPES.keys() - {"wall_seconds"})
         whole = all(isinstance(record[key], kind) for key, kind in _TYPES.items()) and record["state"] in STATES
@@ -76,12 +78,12 @@ def settle(runs: Path) -> None:
         with suppress(Exception):  # a record changed by hand, or a full disk, blocks no other report
             if record["state"] == "running" or not (folder / "index.html").exists():
                 with held(runs, f"{record['name']}-{record['key']}") as free:
-                    if free and (latest := _read(folder)):  # it may have ended since the first look
+                    if free and (latest := read_record(folder)):  # it may have ended since the first look
                         _finish(folder, latest)
 
 
 def _finish(folder: Path, record: dict) -> None:
-    from . import kernel, page
+    from . import kernel, manifest, page
 
     clear(folder)
     if record["state"] == "running":
@@ -92,6 +94,8 @@ def _finish(folder: Path, record: dict) -> None:
         record |= outcome.facts()
         save(folder, record)
     page.write_page(folder, record)
+    if not (folder / manifest.MANIFEST).exists():  # else the page must be as it was
+        manifest.write_manifest(folder)
 
 
 def clear(folder: Path) -> None:

@@ -11,20 +11,19 @@ state is running, done, failed or killed. The notebook runs inside its run folde
 from __future__ import annotations
 
 import os
-import shlex
-import socket
 import sys
 import time
 from contextlib import ExitStack
-from datetime import datetime
 from pathlib import Path
 
-from .. import provenance
 from ..errors import UserError
 from ..files import clone_root, unwritable
+from . import findings
+from .manifest import MANIFEST, check_files, write_manifest
 from .page import write_list, write_page
-from .plan import available, find_sources, make_plans
+from .plan import find_sources, first_record, make_plans
 from .record import FOREVER, PATIENCE, ROOM, ROOM_BYTES, STATES, clear, held, new_folder, read_runs, save, settle
+from .reference import judge
 
 RULE = "Reports are written to a folder"
 
@@ -83,14 +82,18 @@ def _run_one(plan: dict, runs: Path, resume: bool, out, say) -> dict:
             say(f"{plan['name']}: waiting for the process that runs it")
             lock.enter_context(held(runs, plan["lock"], FOREVER))
         old = [r for r in read_runs(runs) if (r["name"], r["key"]) == (plan["name"], plan["key"])]
-        if done := [record for record in old if record["state"] == "done"]:
-            folder, same = done[0]["folder"], "parameters, code, data and checkpoint"
+        for done in (record for record in old if record["state"] == "done"):
+            folder, same = done["folder"], "parameters, code, data and checkpoint"
+            if changes := check_files(folder).files:
+                say(f"{plan['name']}: {folder} is not as it was written and does not count ({changes[0]})")
+                continue
             say(f"{plan['name']}: already done with the same {same}. To run it again, delete {folder}")
-            return done[0] | {"page": folder / "index.html", "skipped": True}
-        if resume and old:
-            folder = old[-1]["folder"]
-            say(f"{plan['name']}: going on in {folder}, where the last run {STATES[old[-1]['state']]}")
-            for stale in ("index.html", "notebook.ipynb"):
+            return done | {"page": folder / "index.html", "skipped": True}
+        left = [record for record in old if record["state"] != "done"]
+        if resume and left:
+            folder = left[-1]["folder"]
+            say(f"{plan['name']}: going on in {folder}, where the last run {STATES[left[-1]['state']]}")
+            for stale in ("index.html", "notebook.ipynb", MANIFEST, findings.FILE, findings.PICTURE):
                 (folder / stale).unlink(missing_ok=True)
         else:
             folder = new_folder(runs, plan["name"], plan["key"])
@@ -101,7 +104,7 @@ def _run_in(folder: Path, plan: dict, out, say) -> dict:
     """Run a notebook in its folder: a record before, the kernel, a record and a page after."""
     from . import kernel  # papermill takes most of a second
 
-    record = _first_record(plan, out)
+    record = first_record(plan, out)
     (folder / ROOM).write_bytes(bytes(ROOM_BYTES))
     save(folder, record)
     write_list(folder.parent)
@@ -111,41 +114,15 @@ def _run_in(folder: Path, plan: dict, out, say) -> dict:
         plan["source"], folder / "notebook.ipynb", plan["parameters"], folder / "log.txt", sys.stderr.isatty()
     )
     record |= outcome.facts() | {"wall_seconds": round(time.perf_counter() - begin, 1)}
+    if record["state"] == "done" and (answer := findings.read_finding(folder)):
+        record |= {"finding": answer, "reference": judge(record, answer["numbers"])}
     clear(folder)
     save(folder, record)
     page = write_page(folder, record)
+    write_manifest(folder)
     say(f"{plan['name']}: {STATES[record['state']]} after {record['wall_seconds']:.0f} s")
+    if "finding" in record:
+        say(f"{plan['name']}: {record['finding']['sentence']} {record['reference']['why']}")
     if outcome.interrupted:
         raise outcome.interrupted
     return record | {"folder": folder, "page": page, "skipped": False}
-
-
-def _first_record(plan: dict, out) -> dict:
-    """run.json as it is before the notebook starts."""
-    values = plan["parameters"]
-    origin = provenance.collect(seed=values.get("seed"), checkpoint=values.get("checkpoint") or None)
-    if values.get("data"):
-        origin["data"] = {"name": values["data"], "sha256": plan["data_sha256"]}
-    return {
-        "state": "running",
-        "name": plan["name"],
-        "key": plan["key"],
-        "notebook": str(plan["source"]),
-        "source_sha256": plan["source_sha256"],
-        "parameters": values,
-        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "resume": _resume_command(plan, out),
-        "process": {"host": socket.gethostname(), "pid": os.getpid()},
-        "provenance": origin,
-    }
-
-
-def _resume_command(plan: dict, out) -> str:
-    """A command that works from any folder and without an active environment."""
-    name = plan["name"] if available().get(plan["name"]) == plan["source"] else str(plan["source"])
-    words = [sys.executable, "-m", "slerlib", "report", name]
-    for key in plan["asked"]:
-        words += ["-p", key, str(plan["parameters"][key])]
-    if out is not None:
-        words += ["--out", str(Path(out).resolve())]
-    return shlex.join([*words, "--resume"])

@@ -1,0 +1,237 @@
+"""A run can be verified: its files, its environment, and its numbers beside those that we measured."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from test_report import make_notebook
+
+from slerlib import checkpoint, provenance
+from slerlib.files import sha256_file
+from slerlib.report import findings, manifest, reference
+from slerlib.report import plan as report_plan
+from slerlib.report import runs as report
+
+ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+FOUND = """
+from matplotlib.figure import Figure
+from slerlib.plots.style import finished
+from slerlib.report import finding
+fig = Figure((2, 2)); fig.add_subplot().plot([1, 2])
+numbers = {"result a": 1.0, "sphere b": float("inf")}
+finding("+1 dB", "A gain of +1 dB.", finished(fig, "A line"), "On nothing.", numbers)
+import pathlib; pathlib.Path("sub").mkdir(exist_ok=True); open("sub/x", "w").write("x")
+"""
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """(notebook, its finished run)"""
+    folder = tmp_path_factory.mktemp("original")
+    source = make_notebook(folder, "made", FOUND)
+    (record,) = report.run(source, out=folder / "runs", say=lambda line: None)
+    assert record["state"] == "done", record["error"]
+    return source, record
+
+
+@pytest.fixture
+def copied(original, tmp_path):
+    source, record = original
+    return source, Path(shutil.copytree(record["folder"].parent, tmp_path / "runs")) / record["folder"].name
+
+
+def lines_of(path: Path, *args) -> tuple[bool, str]:
+    lines = []
+    return manifest.verify(path, *args, say=lines.append), "\n".join(lines)
+
+
+def test_an_untouched_run_is_as_it_was(copied, run):
+    _, folder = copied
+    listed = json.loads((folder / "manifest.json").read_text())["files"]
+    names = {"run.json", "notebook.ipynb", "log.txt", "index.html", "finding.json", "finding.jpg", "sub/x"}
+    assert set(listed) == names
+    (folder / "notes.txt").write_text("mine")
+    good, text = lines_of(folder)
+    assert good and "all files as they were written" in text and "notes.txt is no part of the run" in text
+    assert run("report", "verify", folder.parent)[0] == 0
+    code, _, error = run("report", "verify", folder.parent / "missing")
+    assert code == 1 and "no run.json" in error
+    assert run("report", "verify")[0] == run("report", "diff", folder)[0] == run("report", "made", folder)[0] == 2
+
+
+def touch(folder: Path, change: str) -> None:
+    """Change a run in one way."""
+    if change == "byte":
+        path = folder / "notebook.ipynb"
+        whole = bytearray(path.read_bytes())
+        whole[100] ^= 1
+        path.write_bytes(whole)
+    elif change == "page":
+        (folder / "index.html").unlink()
+    elif change == "artefact":
+        (folder / "sub" / "x").write_text("y")
+    elif change == "record":
+        (folder / "run.json").write_text((folder / "run.json").read_text().replace('"done"', '"Done"'))
+    elif change == "manifest":
+        (folder / "manifest.json").unlink()
+    elif change == "torn manifest":
+        (folder / "manifest.json").write_text('{"files": [3]}')
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [("byte", "notebook.ipynb has changed"), ("page", "index.html is missing"), ("artefact", "sub/x has changed"),
+     ("record", "run.json has changed"), ("manifest", "manifest"), ("torn manifest", "does not list files")],
+)  # fmt: skip
+def test_verify_names_what_changed(copied, run, change, words):
+    _, folder = copied
+    touch(folder, change)
+    good, text = lines_of(folder, True)
+    assert not good and words in text
+    code, out, _ = run("report", "verify", folder, "--files")
+    assert code == 1 and words in out
+
+
+def test_a_run_that_changed_is_not_already_done(copied):
+    source, folder = copied
+    touch(folder, "byte")
+    lines = []
+    (again,) = report.run(source, out=folder.parent, say=lines.append)
+    assert not again["skipped"] and again["state"] == "done" and again["folder"] != folder
+    assert "does not count (notebook.ipynb has changed" in lines[0]
+    (again["folder"] / "index.html").unlink()  # a kill before the page leaves no page: it is made again as it was
+    (third,) = report.run(source, out=folder.parent, resume=True, say=lines.append)
+    assert third["skipped"] and third["folder"] == again["folder"] and lines_of(again["folder"], True)[0]
+
+
+def test_verify_names_another_environment(copied, monkeypatch):
+    source, folder = copied
+    real = provenance.versions
+    monkeypatch.setattr(provenance, "versions", lambda *args: real(*args) | {"torch": "1.0"})
+    good, text = lines_of(folder)
+    assert not good and "environment: version of torch: " in text and "1.0 here" in text
+    assert lines_of(folder, True)[0], "the files alone are as they were"
+    monkeypatch.undo()
+    assert lines_of(folder)[0]
+    source.write_text(source.read_text().replace("On nothing", "On something"))
+    try:
+        assert "environment: notebook: " in lines_of(folder)[1]
+        source.rename(source.with_suffix(".old"))
+        assert "the same run is not possible here" in lines_of(folder)[1]
+    finally:
+        source.with_suffix(".old").rename(source)
+        source.write_text(source.read_text().replace("On something", "On nothing"))
+
+
+def test_diff_names_the_inputs_that_differ(copied, run):
+    source, folder = copied
+    (other,) = report.run(source, {"images": 2, "seed": 3}, folder.parent, say=lambda line: None)
+    code, out, _ = run("report", "diff", folder, other["folder"])
+    assert code == 0 and "parameter images: 0 -> 2" in out and "parameter seed: 0 -> 3" in out
+    assert "version of" not in out and "A gain of +1 dB." in out
+    assert "No input that both record differs" in run("report", "diff", folder, folder)[1]
+    code, _, error = run("report", "diff", folder, folder.parent)
+    assert code == 1 and "no whole run.json" in error
+
+
+# --- the reference ----------------------------------------------------------------------------------------------------
+
+
+def test_a_run_keeps_its_finding(original):
+    _, record = original
+    answer = findings.read_finding(record["folder"])
+    assert answer == record["finding"] and answer["headline"] == "+1 dB" and answer["alt"] == "A line"
+    assert answer["numbers"] == {"result a": 1.0}, "infinity is no number to compare"
+    assert record["reference"]["verdict"] == "none" and "no reference for this checkpoint" in record["reference"]["why"]
+    assert (record["folder"] / findings.PICTURE).read_bytes()[:2] == b"\xff\xd8"
+
+
+def entry(**values) -> dict:
+    made = {"report": "made", "weights": ["w", None], "changed": {}, "device": "cpu", "made": "2026-11-30", "code": "c"}
+    return made | {"versions": {"torch": "1"}, "bands": {"input a": [1, 2], "result a": [3, 4]}} | values
+
+
+def record_of(**values) -> dict:
+    origin = {"hardware": {"gpus": []}, "versions": {"torch": "1"}, "code": "c"}
+    return {"name": "made", "hashes": {"checkpoint_sha256": "w"}, "changed": {}, "provenance": origin} | values
+
+
+def test_the_reference_belongs_to_weights_and_parameters():
+    numbers = {"input a": 1.5, "result a": 3.5}
+    judged = reference.judge(record_of(), numbers, [entry()])
+    assert judged["verdict"] == "agrees" and "All 2 numbers" in judged["why"]
+    other = reference.judge(record_of(hashes={"checkpoint_sha256": "v"}), numbers, [entry()])
+    assert other["verdict"] == "none" and "no reference for this checkpoint" in other["why"]
+    values = reference.judge(record_of(changed={"images": 2}), numbers, [entry()])
+    assert values["verdict"] == "none" and "no reference for these parameters" in values["why"]
+    both = [entry(bands={"input a": [9, 9]}, device="cuda"), entry()]
+    assert reference.judge(record_of(), numbers, both)["outside"] == {}, "the entry of the same device counts"
+    on_gpu = record_of(provenance={"hardware": {"gpus": [{"name": "H200"}]}, "versions": {"torch": "2"}, "code": "d"})
+    why = reference.judge(on_gpu, numbers | {"result a": 5.0}, [entry()])["why"]
+    for words in ("1 of 2 numbers", "look at the experts", "torch 1 then, 2 now", "on cuda", "The code of slerlib"):
+        assert words in why, words
+
+
+def test_a_number_that_is_missing_is_outside():
+    judged = reference.judge(record_of(), {"input a": 1.5}, [entry()])
+    assert judged["verdict"] == "differs" and judged["outside"] == {"result a": [None, 3, 4]}
+
+
+def test_bands_are_three_times_as_wide_as_the_seeds_lie_apart():
+    assert reference.band([1.0, 2.0, 1.2, 1.8, 1.5]) == (0.0, 3.0)
+    assert reference.band([5.0] * 5) == (5 - reference.ROUNDING, 5 + reference.ROUNDING)
+
+
+def test_the_file_has_the_included_checkpoint():
+    """New weights need new numbers: python reports/make_reference.py"""
+    entries = json.loads(reference.reference_file().read_text())["entries"]
+    tiny = checkpoint.weights_file("tiny")
+    own = [one for one in entries if one["weights"][0] == sha256_file(tiny) or one["report"] == "compare"]
+    assert {one["report"] for one in own} == set(report_plan.available())
+    for one in own:
+        assert len(one["seeds"]) == 5 and one["bands"] and all(low < high for low, high in one["bands"].values())
+
+
+def shuffled_expert(net) -> None:
+    for expert in (0, 1, 2):
+        for weights in net.stages[6].experts[expert].parameters():
+            weights.data = weights.data.flatten()[torch.randperm(weights.numel())].view_as(weights)
+
+
+def zeroed_encoder(net) -> None:
+    for weights in net.encoder.parameters():
+        weights.data.zero_()
+
+
+def swapped_anchors(net) -> None:
+    net.router.anchors.data = net.router.anchors.data[[3, 1, 2, 0, 4, 5, 6, 7]]
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [(None, "agree"), (shuffled_expert, "look at the experts"), (zeroed_encoder, "look at the encoder"),
+     (swapped_anchors, "look at the encoder and at the anchors")],
+)  # fmt: skip
+def test_broken_networks_fall_outside_the_reference(fault, words, tmp_path, monkeypatch):
+    """The weights have the right hash, and what the code makes of them is wrong."""
+    import slerlib
+
+    monkeypatch.syspath_prepend(ROOT / "reports")
+    from make_reference import numbers_of
+
+    load = slerlib.load
+
+    def broken(name):
+        net = load(name)
+        if fault:
+            fault(net)
+        return net
+
+    monkeypatch.setattr(slerlib, "load", broken)
+    (plan,) = report_plan.make_plans({"evaluation": report_plan.available()["evaluation"]}, {"images": 2})
+    judged = reference.judge(report_plan.first_record(plan), numbers_of(plan))
+    print(judged)
+    assert judged["verdict"] == ("differs" if fault else "agrees") and words in judged["why"]
