@@ -113,6 +113,16 @@ class Page:
         """Value of a JavaScript expression in the page."""
         return self._call("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
 
+    def emulate(self, width: int = 1200, dark: bool = False, media: str = "screen") -> None:
+        """Show the page as on a screen of that width, light or dark, or as on paper (media="print")."""
+        scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+        self._call("Emulation.setEmulatedMedia", media=media, features=scheme)
+        self._call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+
+    def overflow(self) -> int:
+        """Pixels by which the page is wider than the window."""
+        return self.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+
     def outside(self) -> list[str]:
         """Requests that left the file itself; `blocked` has those that the page's own policy stopped."""
         return [url for url in self.requests.values() if not url.startswith("data:") and url != self.path.as_uri()]

@@ -30,7 +30,7 @@ from slerlib.report import kernel
 from slerlib.report import plan as report_plan
 from slerlib.report import runs as report
 from slerlib.report.kernel import kernel_environment
-from slerlib.report.page import write_list
+from slerlib.report.overview import write_list
 from slerlib.report.record import settle
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,7 +44,7 @@ PICTURE = (
 )
 
 
-WIDE = "import pandas as pd; pd.DataFrame([range(60)])"
+WIDE = "import pandas as pd; pd.DataFrame([range(14)] * 3).add_prefix('a column ')"
 ONCE = "import pathlib; kept = pathlib.Path('kept.txt'); again = kept.exists(); kept.write_text('x')"
 
 
@@ -583,12 +583,25 @@ def test_git_state_of_a_clean_and_of_a_changed_tree(tmp_path):
 # --- in a browser without a network -----------------------------------------------------------------------------------
 
 
+A4 = 688  # pixels between the margins of a page of paper
+CLIPPED = (
+    "[...document.querySelectorAll('table')].filter(t => t.scrollWidth > innerWidth).map(t => t.innerText.slice(0, 80))"
+)
+
+
 def check_page(path: Path, profile: Path) -> None:
     with chromium.Page(path, profile) as page:
         assert page.outside() == [] and page.complaints == []
         assert page.broken_images() == [] and page.images_without_alt() == 0
-        width = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        assert width <= 0, "the page is wider than the window"
+        assert path.stat().st_size < 3e6
+        looks = set()
+        for look in ({"width": 1200}, {"width": 380}, {"width": 380, "dark": True}, {"width": A4, "media": "print"}):
+            page.emulate(**look)
+            assert page.overflow() <= 0, f"the page is wider than the window: {look}"
+            looks.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+        assert page.evaluate(CLIPPED) == [], "a table is clipped on paper"
+        assert len(looks) == 2, "dark is as light"
+        page.emulate()
         assert page.evaluate("document.querySelectorAll('details.code[open]').length") <= 1
 
 
@@ -614,3 +627,31 @@ def test_the_pages_of_make_report_open_without_a_network(tmp_path):
     assert pages, f"no page in {runs}"
     for number, path in enumerate([*pages, runs / "index.html"]):
         check_page(path, tmp_path / f"profile{number}")
+
+
+@pytest.mark.browser
+def test_the_list_of_runs_is_sorted_and_filtered_without_a_network(both, tmp_path):
+    good, runs = saved(both.good), tmp_path / "runs"
+    for number, (gain, verdict) in enumerate((("-0.5 dB", "differs"), ("+12 dB", "agrees"), ("+3 dB", "agrees"))):
+        (runs / f"run{number}").mkdir(parents=True)
+        answer = {"headline": gain, "sentence": f"It gains {gain}.", "measured": "", "alt": "", "numbers": {}}
+        record = good | {"finding": answer, "reference": {"verdict": verdict, "why": "", "outside": {}}}
+        record |= {
+            "started": f"2026-11-0{number + 1}T10:00:00+00:00",
+            "name": f"kind{number % 2}",
+            "wall_seconds": number,
+        }
+        (runs / f"run{number}" / "run.json").write_text(json.dumps(record))
+    write_list(runs)
+    check_page(runs / "index.html", tmp_path / "profile1")
+    cards = "[...document.querySelectorAll('.card:not([hidden]) .headline')].map(part => part.innerText).join()"
+    with chromium.Page(runs / "index.html", tmp_path / "profile2") as page:
+        assert page.evaluate(cards) == "+3 dB,+12 dB,-0.5 dB", "newest first"
+        choose = "{0}.value = '{1}'; {0}.dispatchEvent(new Event('input')); 0"
+        page.evaluate(choose.format("order", "headline"))
+        assert page.evaluate(cards) == "+12 dB,+3 dB,-0.5 dB"
+        page.evaluate(choose.format("verdict", "agrees"))
+        assert page.evaluate(cards) == "+12 dB,+3 dB"
+        page.evaluate(choose.format("words", "gains +3"))
+        assert page.evaluate(cards) == "+3 dB" and "1 of them" in page.evaluate("shown.innerText")
+        assert page.complaints == page.blocked == []

@@ -8,9 +8,11 @@ Read in this order:
     manifest.py  verify(...) and diff(...): is a run as it was, and how do two differ
     kernel.py    execute one notebook, and how it ended
     findings.py  finding(...): the answer of a report, with its number and its best figure
-    reference.py are its numbers what they should be?
+    reference.py  judge(...): are its numbers what they should be?
     words.py     sentences as HTML, with names that stay letters
-    page.py      the HTML page of a run, and the list of runs
+    frame.py     the head of every page and its policy; page.css has the style
+    page.py      the page of a run, after page.html.j2
+    overview.py  the list of runs, with overview.js
 """
 
 from .findings import finding

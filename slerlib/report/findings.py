@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FILE, PICTURE = "finding.json", "finding.jpg"
-WORDS = ("headline", "sentence", "measured", "alt")
+WORDS = ("headline", "sentence", "measured", "alt", "kind")
 WIDTH = 480  # pixels of the small picture
 
 
@@ -44,7 +44,7 @@ def finding(headline: str, sentence: str, figure: Figure, measured: str, numbers
     if os.environ.get("SLERLIB_REPORT"):
         finite = {name: float(value) for name, value in numbers.items() if math.isfinite(value)}
         values = {"headline": headline, "sentence": sentence, "measured": measured, "numbers": finite}
-        values["alt"] = getattr(figure, "alt_text", "")
+        values |= {"alt": figure.alt_text, "kind": "photo" if figure.kind == "jpeg" else "chart"}
         write_atomic(Path(FILE), json.dumps(values, indent=2) + "\n")
         write_atomic(Path(PICTURE), _small(figure))
 

@@ -1,81 +1,20 @@
-"""Executed notebook + run.json -> one HTML file that opens without a network; and the list of runs.
+"""Executed notebook + run.json -> one HTML file that opens without a network: the answer first, the record last.
 
-Code is folded away, figures are embedded, no script is loaded from anywhere: a Content-Security-Policy lets the browser
-show embedded pictures and the styles of the page, and nothing else. Formulas stay as written (no MathJax), so notebooks
-write them to be readable as text.
+Code is folded away, once a section, and figures are embedded. Formulas stay as written (no MathJax), so notebooks write
+them to be readable as text.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from html import escape
 from pathlib import Path
-from urllib.parse import quote
 
-from ..files import leftovers, write_atomic
-from .record import FOREVER, STATES, held, read_runs
+from .frame import VERDICTS, document, head, listed, part, took, verdict, when, write_html
+from .record import STATES
 
-#: Whatever a cell or a name puts into a page: no script runs, nothing is fetched, nothing is sent.
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-_META = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
 _INTERVAL = re.compile(r"(\([-−+]?[\d.]+%?) to ([-−+]?[\d.]+%?\))")  # a line may end before an interval, not in one
-
-_STYLE = """
-:root { color-scheme: light; }
-body, body.jp-Notebook { max-width: 62rem; margin: 0 auto; padding: 1.5rem; overflow: visible; background: #fff;
-  color: #1b1f24; font: 16px/1.55 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif; }
-.jp-RenderedHTMLCommon { font-family: inherit; font-size: 1rem; line-height: 1.55; }
-.jp-Cell { padding: 0.15rem 0; } .jp-Cell .jp-RenderedMarkdown { padding: 0; }
-.jp-InputPrompt, .jp-OutputPrompt { display: none; }
-.jp-RenderedImage img, .jp-RenderedHTML img { max-width: 100%; height: auto; }
-.jp-RenderedHTMLCommon table { font-size: 0.85rem; } .jp-RenderedHTMLCommon table tbody tr th { text-align: left; }
-.jp-OutputArea-output { overflow-x: auto; } .jp-OutputArea-output pre { white-space: pre-wrap; }
-details.code > summary { cursor: pointer; color: #57606a; font-size: 0.8rem; padding: 0.1rem 0; }
-details.code[open] > summary { margin-bottom: 0.3rem; }
-.jp-CodeCell.jp-mod-noOutputs:not(:has(details[open])) { display: inline-block; margin-right: 1.2rem; }
-@media (max-width: 40rem) { body, body.jp-Notebook { padding: 0.8rem; } }
-.run { border: 1px solid #d0d7de; border-left-width: 6px; border-radius: 4px; padding: 0.8rem 1.1rem; }
-section.run { margin: 1.5rem 0; }
-.run.done { border-left-color: #1a7f37; } .run.running { border-left-color: #9a6700; }
-.run.failed, .run.killed { border-left-color: #b42318; }
-.run h2 { font-size: 1.15rem; margin: 0 0 0.5rem; } .run p { margin: 0.4rem 0; }
-.run pre { background: #f6f8fa; padding: 0.6rem; overflow-x: auto; font-size: 0.85rem; white-space: pre-wrap; }
-table.facts { border-collapse: collapse; font-size: 0.9rem; }
-table.facts th { text-align: left; font-weight: 600; white-space: nowrap; }
-table.facts td, table.facts th { padding: 0.2rem 1rem 0.2rem 0; vertical-align: top; overflow-wrap: anywhere; }
-table.runs { border-collapse: collapse; width: 100%; }
-table.runs th, table.runs td { text-align: left; padding: 0.4rem 0.8rem 0.4rem 0; vertical-align: top;
-  border-bottom: 1px solid #d0d7de; overflow-wrap: anywhere; }
-.state { white-space: nowrap; font-weight: 600; } .state.done { color: #1a7f37; } .state.running { color: #9a6700; }
-.state.failed, .state.killed { color: #b42318; } a { color: #0a58ca; } .wide { overflow-x: auto; }
-"""
-
-_TEMPLATE = """
-{%- extends 'index.html.j2' -%}
-{%- block html_head -%}{{ resources.page.meta }}{{ super() }}{%- endblock html_head -%}
-{%- block html_head_js -%}{%- endblock html_head_js -%}
-{%- block jupyter_widgets -%}{%- endblock jupyter_widgets -%}
-{%- block html_head_js_mathjax -%}{%- endblock html_head_js_mathjax -%}
-{%- block html_head_js_mermaidjs -%}{%- endblock html_head_js_mermaidjs -%}
-{%- block html_head_css -%}<style>{{ resources.page.style }}</style>{%- endblock html_head_css -%}
-{%- block body_header -%}{{ super() }}{{ resources.page.top }}{%- endblock body_header -%}
-{%- block body_footer -%}{{ resources.page.bottom }}{{ super() }}{%- endblock body_footer -%}
-{%- block input_group -%}
-<details class="code"{% if cell.metadata.get('papermill', {}).get('status') == 'failed' %} open{% endif %}>
-<summary>code cell {{ cell.execution_count or "" }}</summary>{{ super() }}</details>
-{%- endblock input_group -%}
-{%- block data_png scoped -%}{{ picture(output, 'image/png') }}{%- endblock data_png -%}
-{%- block data_jpg scoped -%}{{ picture(output, 'image/jpeg') }}{%- endblock data_jpg -%}
-{%- macro picture(output, kind) -%}
-{%- set notes = output.get('metadata', {}) -%}
-{%- set alt = notes.get(kind, {}).get('alt') or notes.get('alt') -%}
-<div class="jp-RenderedImage jp-OutputArea-output">
-<img src="data:{{ kind }};base64,{{ output.data[kind] | replace('\\n', '') }}"
-{%- if notes.get(kind, {}).get('width') %} width="{{ notes[kind].width }}"{% endif %}
-{%- if alt %} alt="{{ alt | escape }}"{% endif %}></div>
-{%- endmacro -%}
-"""
+SHOWN = 12  # numbers outside their bands that a page lists
 
 
 def write_page(folder: Path, record: dict) -> Path:
@@ -83,17 +22,15 @@ def write_page(folder: Path, record: dict) -> Path:
 
     Where the notebook cannot be read, or a full disk has no room for it, the page still states what happened.
     """
-    page, top, bottom = folder / "index.html", _summary(record, folder), _provenance(record)
+    page, top, bottom = folder / "index.html", _trouble(record, folder), _record(record)
     try:
-        return _write(page, _export(folder / "notebook.ipynb", record, top, bottom))
+        return write_html(page, _export(folder / "notebook.ipynb", record, top, bottom))
     except Exception as error:
         note = f"<p>The notebook itself could not be shown ({escape(type(error).__name__)}: {escape(str(error))}).</p>"
-        return _write(page, _document(record["name"], top + note + bottom))
+        return write_html(page, document(record["name"], top + note + bottom))
 
 
-def _write(page: Path, html: str) -> Path:
-    """Write a page; a letter that UTF-8 lacks, as in the name of a file from an old disk, stands as its code."""
-    return write_atomic(page, html.encode(errors="backslashreplace"))
+# --- the notebook -----------------------------------------------------------------------------------------------------
 
 
 def _export(executed: Path, record: dict, top: str, bottom: str) -> str:
@@ -103,59 +40,88 @@ def _export(executed: Path, record: dict, top: str, bottom: str) -> str:
     from nbconvert import HTMLExporter
 
     notebook = nbformat.read(executed, as_version=4)
-    marker = "papermill-error-cell-tag"  # the box at the top is clearer
-    notebook.cells = [cell for cell in notebook.cells if marker not in cell.metadata.get("tags", [])]
-    notebook.metadata["title"] = f"{record['name']} - slerlib report"
+    notebook.cells = _arranged(notebook.cells, record)
     notebook.metadata.pop("widgets", None)  # dead without a kernel and a network
-    scripts = ("mathjax_url", "require_js_url", "jquery_url", "jupyter_widgets_base_url", "mermaid_js_url")
     exporter = HTMLExporter(
         embed_images=True,
         template_file="report.html.j2",
-        extra_loaders=[DictLoader({"report.html.j2": _TEMPLATE})],
-        **dict.fromkeys(scripts, ""),
+        extra_loaders=[DictLoader({"report.html.j2": part("page.html.j2")})],
     )
-    parts = {"meta": Markup(_META), "style": Markup(_STYLE), "top": Markup(top), "bottom": Markup(bottom)}
+    parts = {"head": Markup(head(record["name"])), "top": Markup(top), "bottom": Markup(bottom)}
     html, _ = exporter.from_notebook_node(
         notebook, resources={"page": parts, "metadata": {"path": str(executed.parent)}}
     )
-    return _INTERVAL.sub(r"\1&nbsp;to&nbsp;\2", html)
+    return _INTERVAL.sub(r"\1&nbsp;to&nbsp;\2", html.rstrip()) + "\n"
 
 
-def _document(title: str, body: str) -> str:
-    head = f'<meta charset="utf-8">{_META}<title>{escape(title)} - slerlib report</title><style>{_STYLE}</style>'
-    head += '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body><main>{body}</main></body></html>\n'
+def _arranged(cells: list, record: dict) -> list:
+    """The cells in the order of the page: title, answer with its verdict, the sections, each with its code below."""
+    from nbformat.v4 import new_markdown_cell, new_output
+
+    marker = "papermill-error-cell-tag"  # the box at the top is clearer
+    cells = _folded([cell for cell in cells if marker not in _tags(cell)])
+    answers = [cell for cell in cells if "finding" in _tags(cell) and cell.outputs and "finding" in record]
+    if not answers or not cells[0].source.startswith("# "):
+        return cells
+    answers[0].outputs.append(new_output("display_data", {"text/html": _judged(record)}))
+    title, _, rest = cells[0].source.partition("\n")
+    others = [cell for cell in cells[1:] if cell is not answers[0]]
+    first, about = new_markdown_cell(title, id="title"), new_markdown_cell(rest, id="about")
+    return [first, answers[0], about, *others]
 
 
-def _facts(rows) -> str:
-    shown = ((escape(name), escape(str(value))) for name, value in rows if value is not None)
-    lines = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in shown)
-    return f'<table class="facts">{lines}</table>'
+def _tags(cell) -> list:
+    return cell.metadata.get("tags", [])
 
 
-def _summary(record: dict, folder: Path) -> str:
-    """The box at the top: state, parameters, time; for a run without a good end also what failed and how to go on."""
-    state = record["state"]
-    parts = [f'<section class="run {escape(state)}"><h2>Report {escape(record["name"])} {escape(STATES[state])}</h2>']
-    if state in ("failed", "killed"):
-        parts.append(_trouble(record, folder))
-    took = _seconds(record.get("wall_seconds"))
-    line = f"Started {_when(record)}" + (f", took {took}" if took else "") + f". Parameters: {_parameters(record)}."
-    return "".join([*parts, f"<p>{escape(line)}</p></section>"])
+def _folded(cells: list) -> list:
+    """The cells, and at the end of each section an empty one that holds the code of the section for the template."""
+    from nbformat.v4 import new_markdown_cell
+
+    result, code = [], []
+
+    def fold():
+        if code:
+            failed = any(cell.metadata.get("papermill", {}).get("status") == "failed" for cell in code)
+            notes = {"sources": [cell.source for cell in code], "open": failed}
+            result.append(new_markdown_cell("", metadata={"fold": notes}, id=f"code-{len(result)}"))
+            code.clear()
+
+    for cell in cells:
+        if cell.cell_type == "markdown" and cell.source.startswith("#"):
+            fold()
+        code += [cell] if cell.cell_type == "code" else []
+        result.append(cell)
+    fold()
+    return result
 
 
-def _when(record: dict) -> str:
-    return record["started"][:16].replace("T", " ")
+# --- how it ended, whether it is right, where it comes from -----------------------------------------------------------
 
 
-def _parameters(record: dict) -> str:
-    return ", ".join(f"{key} = {value}" for key, value in record["parameters"].items() if value != "") or "none"
+def _judged(record: dict) -> str:
+    """Whether the numbers agree with the reference; of those that do not, the first SHOWN."""
+    reference, kind = record["reference"], verdict(record)
+    parts = [
+        f'<div class="verdict {kind}"><p><strong>This run {VERDICTS[kind]}.</strong> {escape(reference["why"])}</p>'
+    ]
+    rows = [f"<tr><th>{escape(name)}</th><td>{'missing' if value is None else f'{value:.4g}'}</td>"
+            f"<td>{low:.4g} to {high:.4g}</td></tr>"
+            for name, (value, low, high) in list(reference["outside"].items())[:SHOWN]]  # fmt: skip
+    if rows:
+        parts.append("<table><thead><tr><th></th><th>here</th><th>reference</th></tr></thead>"
+                     f"<tbody>{''.join(rows)}</tbody></table>")  # fmt: skip
+    return "".join([*parts, "</div>"])
 
 
 def _trouble(record: dict, folder: Path) -> str:
-    """What failed, where, the last good cell, memory, how to go on, the end of the log."""
+    """The box at the top of a run without a good end: what failed, where, memory, how to go on, the end of the log."""
+    state = record["state"]
+    if state not in ("failed", "killed"):
+        return ""
     error, good = record["error"], record["last_good"]
-    parts = [f"<p><strong>{escape(error['kind'])}</strong>: {escape(error['message'])}</p>"]
+    parts = [f'<section class="run {state}"><h2>Report {escape(record["name"])} {escape(STATES[state])}</h2>']
+    parts.append(f"<p><strong>{escape(error['kind'])}</strong>: {escape(error['message'])}</p>")
     if "cell" in error:
         where = f"It happened in code cell {error['cell']} of {record['cells']}:"
         parts.append(f"<p>{where}</p><pre>{escape(error['source'])}</pre>")
@@ -172,14 +138,18 @@ def _trouble(record: dict, folder: Path) -> str:
     if log.is_file():
         tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()[-40:])
         parts.append(f"<p>The end of {log.name}:</p><pre>{escape(tail)}</pre>")
-    return "".join(parts)
+    return "".join([*parts, "</section>"])
 
 
-def _provenance(record: dict) -> str:
+def _record(record: dict) -> str:
+    """The box at the end: parameters, time, and where the numbers come from."""
     origin = record["provenance"]
     git, machine = origin["git"], origin["hardware"]
     peak = record.get("peak_memory_MB")
     rows = [
+        ("state", STATES[record["state"]]),
+        ("started", when(record) + (f", took {took(record)}" if took(record) else "")),
+        ("parameters", listed(record["parameters"])),
         ("code", git and git["sha"][:12] + (f" with local changes {git['dirty']}" if git["dirty"] else "")),
         ("slerlib sources", origin["code"][:16]),
         ("notebook source", record["source_sha256"][:16]),
@@ -194,44 +164,14 @@ def _provenance(record: dict) -> str:
         ("peak memory", peak and f"{peak} MB"),
         ("versions", ", ".join(f"{name} {version}" for name, version in origin["versions"].items() if version)),
         ("run", record["key"]),
+        ("again", record["resume"].removesuffix(" --resume")),
     ]
-    return f'<section class="run {record["state"]}"><h2>This run</h2>{_facts(rows)}</section>'
+    shown = ((escape(name), escape(str(value))) for name, value in rows if value is not None)
+    lines = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in shown)
+    check = "<p>manifest.json has the SHA-256 of every file; <code>slerlib report verify</code> checks them.</p>"
+    table = f'<table class="facts">{lines}</table>'
+    return f'<section class="run {record["state"]}"><h2>This run</h2>{table}{check}</section>'
 
 
 def _named(item: dict | None) -> str | None:
     return item and item["name"] + (f" (sha256 {item['sha256'][:16]})" if item.get("sha256") else "")
-
-
-def _seconds(wall: float | None) -> str | None:
-    return None if wall is None else f"{wall:.0f} s" if wall < 120 else f"{wall / 60:.1f} min"
-
-
-def write_list(runs: Path) -> Path:
-    """Write index.html of the folder that holds the runs, newest first."""
-    head = "".join(f"<th>{title}</th>" for title in ("state", "run", "started", "took", "parameters"))
-    with held(runs, "list", FOREVER):  # else a list that was read earlier could be written later
-        for path in leftovers(runs):
-            path.unlink(missing_ok=True)
-        records = sorted(read_runs(runs), key=lambda record: record["started"], reverse=True)
-        table = f'<table class="runs"><tr>{head}</tr>{"".join(map(_row_or_note, records))}</table>'
-        body = f'<h1>slerlib reports</h1><div class="wide">{table}</div>'
-        return _write(runs / "index.html", _document("Runs", body))
-
-
-def _row_or_note(record: dict) -> str:
-    """The row of a run; one whose record was changed by hand, so that no row can be made of it, has its name alone."""
-    try:
-        return _row(record)
-    except Exception as error:
-        words = f"{record['folder'].name}: run.json cannot be shown ({type(error).__name__})"
-        return f'<tr><td></td><td colspan="4">{escape(words)}</td></tr>'
-
-
-def _row(record: dict) -> str:
-    folder, state = record["folder"], record["state"]
-    name = escape(folder.name)
-    if (folder / "index.html").exists():
-        name = f'<a href="{quote(os.fsencode(folder.name))}/index.html">{name}</a>'
-    cells = (f'<span class="state {state}">{state}</span>', name, escape(_when(record)),
-             _seconds(record["wall_seconds"]) or "", escape(_parameters(record)))  # fmt: skip
-    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"

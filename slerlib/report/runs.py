@@ -20,7 +20,8 @@ from ..errors import UserError
 from ..files import clone_root, unwritable
 from . import findings
 from .manifest import MANIFEST, check_files, write_manifest
-from .page import write_list, write_page
+from .overview import write_list
+from .page import write_page
 from .plan import find_sources, first_record, make_plans
 from .record import FOREVER, PATIENCE, ROOM, ROOM_BYTES, STATES, clear, held, new_folder, read_runs, save, settle
 from .reference import judge
