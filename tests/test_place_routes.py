@@ -268,3 +268,48 @@ def test_figures_of_places_need_places(model, half):
         plots.path_maps(half[0], trace)
     with pytest.raises(UserError, match="at least one"):
         plots.where_map({})
+
+
+# --- stations that look for themselves
+
+
+def test_a_station_turns_z_by_a_bounded_angle():
+    net = make("model.router=sphere_stage")
+    x = image(3, 3, 32, 40)
+    with torch.no_grad():
+        plain = net(x, return_trace=True)[1]
+        for view in net.stage_views:
+            view.weight.mul_(1000)
+        y, trace = net(x, return_trace=True)
+    angle, before = (slerlib.sphere.angle(t.station_embedding, t.embedding[:, None]) for t in (trace, plain))
+    assert trace.station_embedding.shape == (3, 8, net.cfg.embedding)
+    assert angle.max() < 30.1 and bool((angle > 5).any()) and (angle - before).abs().max() > 1
+    with torch.no_grad():
+        nearest = torch.einsum("bld,led->ble", trace.station_embedding, net.router.pins).argmax(dim=2)
+        by_hand = slerlib.sphere.angle(trace.station_embedding[:, :, None], net.router.anchors)
+    assert torch.equal(trace.path, nearest)
+    torch.testing.assert_close(trace.station_angle, by_hand)
+
+
+def test_stations_learn_what_they_look_at():
+    from slerlib.train.objectives import restoration_terms
+    from slerlib.train.stages import Draws
+
+    net = make("model.router=sphere_stage", live=False).train()
+    cfg = config.with_overrides(
+        config.recipe("tiny"), ["model.router=sphere_stage", "train.upcycle=0", "train.stage_a=0"]
+    )
+    x, labels = image(4, 3, 32, 32), torch.tensor([0, 3, 5, 7])
+    none = labels[:0]
+    batch = {"degraded": x, "clean": image(4, 3, 32, 32, seed=2), "context": x[:0], "rows": none, "place": none,
+             "label": labels, "parts": torch.nn.functional.one_hot(labels, 8).bool()}  # fmt: skip
+    optimiser = torch.optim.Adam(net.stage_views.parameters(), 1e-3)
+    losses = []
+    for _ in range(30):
+        terms, trace = restoration_terms(net, cfg, batch, 0, Draws())
+        losses.append(terms["stations_sude"].item())
+        optimiser.zero_grad()
+        sum(terms.values()).backward()
+        optimiser.step()
+    assert losses[-1] < losses[0] and trace.station_embedding.requires_grad
+    assert all(view.weight.abs().max() > 0 for view in net.stage_views)

@@ -44,6 +44,7 @@ from .router import Router, Trace
 
 LEVELS = (0, 1, 2, 3, 2, 1, 0, 0)  # of the stages; level n works at 1 / 2^n of the resolution
 SMALLEST = 16  # pixels a side
+FARTHEST = 0.5  # a station may turn the unit vector z by 30 degrees
 
 
 class SLERIR(nn.Module):
@@ -77,7 +78,7 @@ class SLERIR(nn.Module):
         )
         self.router = Router(cfg)
         self.own = OwnClasses(cfg.own_classes, cfg.token_width) if cfg.own_classes else None
-        if cfg.router == "sphere_stage":  # z_l = normalise(z + W_l pool(F_l)), W_l = 0 at the start
+        if cfg.router == "sphere_stage":  # z_l = normalise(z + bounded(W_l pool(F_l))), W_l = 0 at the start
             self.stage_views = nn.ModuleList(nn.Linear(w, cfg.embedding) for w in widths)
             for view in self.stage_views:
                 nn.init.zeros_(view.weight)
@@ -229,6 +230,8 @@ class SLERIR(nn.Module):
         # torch.export allows no look at a value: tensors then choose the experts
         unseen = torch.compiler.is_exporting() or self.cfg.experts == 1
 
+        stations: list[Tensor] = []  # z_l
+
         def numbers(path: Tensor):
             return path if unseen else path.tolist()
 
@@ -251,9 +254,10 @@ class SLERIR(nn.Module):
                 return self.stages[n].blended(x, trace.path_map[:, n], paths[n], None if gates is None else gates[:, n])
             if not reroute:
                 return self.stages[n](x, paths[n], None if gates is None else gates[:, n])
-            view = self.stage_views[n](x.mean(dim=(2, 3)))
-            z = trace.embedding + view
-            trace = self.router.reroute(trace, n, z if self.router.linear_space else sphere.normalise(z), keep)
+            # the features serve the restoration alone: what a station sees in them does not change them
+            z = trace.embedding + bounded(self.stage_views[n](x.mean(dim=(2, 3)).detach()))
+            stations.append(z if self.router.linear_space else sphere.normalise(z))
+            trace = self.router.reroute(trace, n, stations[n], keep)
             p = trace.probability[:, n].gather(1, trace.path[:, n, None]).squeeze(1)
             return self.stages[n](x, numbers(trace.path[:, n]), gate(p) if p.requires_grad else None)
 
@@ -265,13 +269,21 @@ class SLERIR(nn.Module):
         y = stage(4, self._join(0, self.ups[0](y), f3))
         y = stage(5, self._join(1, self.ups[1](y), f2))
         y = stage(6, self._join(2, self.ups[2](y), f1))
-        return x_BCHW + self.outro(stage(7, y)), trace
+        y = x_BCHW + self.outro(stage(7, y))
+        return y, self.router.with_stations(trace, torch.stack(stations, dim=1)) if stations else trace
 
     def _join(self, n: int, up: Tensor, skip: Tensor) -> Tensor:
         if self.cfg.block == "naf":
             return up + skip
         both = torch.cat([up, skip], dim=1)
         return self.fuse[n](both) if n < 2 else both
+
+
+def bounded(view_BD: Tensor) -> Tensor:
+    """The same direction, at most FARTHEST long. Without a bound Adam, whose step does not depend on the gradient, made
+    the views of the stations many times as long as z, in directions of chance (docs/LOG.md)."""
+    length = view_BD.norm(dim=1, keepdim=True).clamp(min=1e-6)
+    return view_BD * (FARTHEST * length.tanh() / length)
 
 
 def _down(c: int, naf: bool) -> nn.Module:

@@ -42,6 +42,8 @@ class Trace:
     local_angle: Tensor | None = None  # (B, K, h, w) degrees from each place (token) to each anchor
     path_map: Tensor | None = None  # (B, L, h, w) int64, expert of each place; None: `path` holds all over the image
     place_probability: Tensor | None = None  # (B, L, h, w) of that expert, in the softmax over those of its place
+    station_embedding: Tensor | None = None  # (B, L, D) what each layer saw by itself (router `sphere_stage`)
+    station_angle: Tensor | None = None  # (B, L, K) degrees from there to each anchor
     passes: Tensor | None = None  # (B,) int64, how often `restore` ran the network on each image; None: once
     looks: tuple[Trace, ...] = ()  # what the network saw in its own results, one trace a look
 
@@ -191,6 +193,13 @@ class Router(nn.Module):
         nearest = similarity[:, layer].argmax(dim=-1)
         path[:, layer] = nearest if keep is None else torch.where(keep[:, layer], path[:, layer], nearest)
         return replace(self._trace(trace.embedding, similarity, path), local_angle=trace.local_angle)
+
+    def with_stations(self, trace: Trace, z_BLD: Tensor) -> Trace:
+        """The trace with what each layer saw."""
+        with torch.no_grad():
+            z, anchors = sphere.normalise(sphere.at_least_float32(z_BLD)), sphere.normalise(self.anchors)
+            angle = sphere.angle(z[:, :, None], anchors[None, None])
+        return replace(trace, station_embedding=z_BLD, station_angle=angle)
 
     def _trace(self, z_BD: Tensor, similarity: Tensor, path: Tensor | None) -> Trace:
         if self.experts == 1:

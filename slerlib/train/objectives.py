@@ -1,7 +1,7 @@
 """Which losses each stage adds up, by name; the sum of the terms is the loss.
 
 A  SUDE on the context views, and consistency between a crop and its context view
-B  restoration along the routed paths
+B  restoration along the routed paths; what stations see by themselves (router `sphere_stage`) belongs to the anchors
 C  restoration, SUDE against the anchors, balance while pins learn, counterfactual where it is asked for
 
 Each term is weighted by the share of `part` in the global batch, so that terms add up over pieces and processes.
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import sphere
-from ..config import RunConfig
+from ..config import LAYERS, RunConfig
 from ..model.fusion import Encoding
 from ..model.network import SLERIR, with_path
 from ..model.router import Trace, balance_loss, expert_shares
@@ -117,11 +117,14 @@ def restoration_terms(
     first_alone = step < t.stage_steps()[0] + upcycle_steps(cfg)
     taken, explored = _training_trace(trace, draws, part, first_alone)
     y, on_the_way = net.backbone(x, encoding.guide, taken, not first_alone, explored)
-    if net.cfg.router == "sphere_stage" and not first_alone:
-        trace = on_the_way  # this router decides layer by layer
     terms = {"restoration": part.share * losses.restoration(y, batch["clean"], t.fft_weight)}
+    if on_the_way.station_embedding is not None:
+        trace = on_the_way  # this router decides layer by layer
+        labels, parts = (batch[key].repeat_interleave(LAYERS, dim=0) for key in ("label", "parts"))
+        seen = _anchor_terms(net, cfg, labels, parts, trace.station_embedding.flatten(0, 1), part)
+        terms |= {f"stations_{name}": term for name, term in seen.items()}
     if stage_of(step, t) == "C":
-        terms |= _anchor_terms(net, cfg, batch, encoding.embedding, part)
+        terms |= _anchor_terms(net, cfg, batch["label"], batch["parts"], encoding.embedding, part)
         if t.place_weight and len(batch["rows"]) == len(x):  # the maps are those of whole context views
             terms["places"] = t.sude_weight * part.share * t.place_weight * _places(net, cfg, batch, encoding)
         if t.learn_pins and net.cfg.experts > 1:
@@ -147,19 +150,21 @@ def _training_trace(trace: Trace, draws: Draws, part: Part, first_alone: bool) -
     return with_path(trace, torch.where(explore, anywhere, trace.path)), explore
 
 
-def _anchor_terms(net: SLERIR, cfg: RunConfig, batch: dict[str, Tensor], z: Tensor, part: Part) -> dict[str, Tensor]:
-    """Stage C: single classes to their anchors, composites to the middle of theirs.
+def _anchor_terms(
+    net: SLERIR, cfg: RunConfig, label_B: Tensor, parts_BK: Tensor, z: Tensor, part: Part
+) -> dict[str, Tensor]:
+    """Single classes to their anchors, composites to the middle of theirs: z in stage C, what stations see in B too.
 
     Each is a mean over all samples, and each sample has one of the two losses: so they add up over parts of a batch.
     """
     t, linear, anchors = cfg.train, cfg.model.sude == "linear", net.router.anchors
-    single = batch["label"] < len(cfg.model.classes)
+    single = label_B < len(cfg.model.classes)
     weight = t.sude_weight * part.share * single.float().mean()
     rarity = class_weights(cfg).to(z.device)
-    own = losses.anchor_cross_entropy(z[single], batch["label"][single], anchors, t.tau, linear, rarity)
+    own = losses.anchor_cross_entropy(z[single], label_B[single], anchors, t.tau, linear, rarity)
     terms = {"sude": weight * own}
     if cfg.data.composite_share:
-        pull = losses.composite(z[~single], net.router.targets(batch["parts"][~single]), linear)
+        pull = losses.composite(z[~single], net.router.targets(parts_BK[~single]), linear)
         terms["composite"] = (t.sude_weight * part.share - weight) * t.composite_weight * pull
     return terms
 
