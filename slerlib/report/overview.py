@@ -38,7 +38,7 @@ def write_list(runs: Path) -> Path:
 def _counts(records: list[dict]) -> str:
     counts = Counter(map(verdict, records))
     words = "; ".join(f"{text}: {counts[kind]}" for kind, text in VERDICTS.items() if counts[kind])
-    return f'<p>Runs: {len(records)}. {words}. <span id="shown"></span></p>'
+    return f'<p>Runs: {len(records)}{f" ({words})" if words else ""}. <span id="shown"></span></p>'
 
 
 def _controls(records: list[dict]) -> str:
