@@ -107,7 +107,7 @@ def counting():
     )
     parts = [
         *labelled(20, 60, 170, ["a rainy picture", "takes expert 1"]),
-        arrow((190, 91), (318, 91)),
+        arrow((190, 91), (340, 91)),
         text(254, 80, "+ 1"),
     ]
     rows = [("rain", (1, 7, 1)), ("haze", (0, 2, 7)), ("noise50", (9, 0, 0))]
@@ -123,7 +123,6 @@ def counting():
     parts += [text(453 + 80 * k, 54, f"expert {k}") for k in range(3)] + [
         text(533, 26, "one layer, an example", "title")
     ]
-    parts += [line((322, 91), (332, 91))]
     return "Counting who uses which expert", alt, 216, parts
 
 

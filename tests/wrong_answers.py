@@ -141,6 +141,16 @@ WRONG = {
         (lambda clean, bad, mask: clean + mask * bad, "mask is 1"),
         (lambda clean, bad, mask: clean * (1 - mask) + bad * mask**2, "equal pictures"),
     ],
+    "motion_kernel": [
+        (lambda size, length, angle: _line(size, length, angle) * length, "add up to 1"),
+        (lambda size, length, angle: torch.ones(size, size) / size**2, "motion of one pixel"),
+        (lambda size, length, angle: _line(size, length + 2 * (length > 1), angle), "`length` pixels long"),
+        (lambda size, length, angle: _line(size, length, -angle), "up to the right"),
+        (lambda size, length, angle: _line(size, length, angle + 90), "middle row"),
+        (lambda size, length, angle: _line(size, length, angle).roll(int(length > 1), 1), "middle of the motion"),
+        (lambda size, length, angle: _line(size, length, 0), "middle column"),
+        (lambda size, length, angle: _line(length, length, angle), "size asked for"),
+    ],
     # 02
     "distance": [
         (lambda a, b: torch.acos(a @ b / a.norm() / b.norm()), "in degrees"),
@@ -163,6 +173,15 @@ WRONG = {
         (lambda a, b, p, q: _t(a, b, p, q) * torch.acos(a @ b).item(), "half-way"),
         (lambda a, b, p, q: 0.5 + 9 * (0.5 - _t(a, b, p, q)), "part of the way|equally near"),
         (lambda a, b, p, q: math.acos(2), "The function runs"),
+    ],
+    "switches": [
+        (lambda path_at, steps: [(n / steps, 0) for n in range(1, steps + 1)], "stays has no changes"),
+        (lambda path_at, steps: _changes(path_at, steps)[::2], "may change"),
+        (lambda path_at, steps: list({layer: (t, layer) for t, layer in _changes(path_at, steps)}.values()), "twice"),
+        (lambda path_at, steps: _changes(path_at, steps)[:-1] if steps == 10 else [], "change twice"),
+        (lambda path_at, steps: [(t - 1 / steps, layer) for t, layer in _changes(path_at, steps)], "first step"),
+        (lambda path_at, steps: [change for change in _changes(path_at, steps) if change[0] < 1], "last step"),
+        (lambda path_at, steps: 2 * _changes(path_at, steps), "change twice|named once"),
     ],
     # 03
     "high_pass": [
@@ -228,6 +247,16 @@ WRONG = {
                            for x in g], "without a division"),
         (lambda g, limit: [x.clamp(-(limit / 2**0.5), limit / 2**0.5) for x in g], "one factor"),
     ],
+    "adamw": [
+        (lambda w, g, m, s, step, lr, decay: w - lr * g, "Three tensors"),
+        (lambda w, g, m, s, step, lr, decay: _adam(w, g, m, s, lr, decay, 1, 1), "the length lr"),
+        (lambda w, g, m, s, step, lr, decay: _adam(w, g + decay * w, m, s, lr, 0, 1 - 0.9**step, 1 - 0.999**step),
+         "apart from"),
+        (lambda w, g, m, s, step, lr, decay: _adam(w, g, 0 * m, s, lr, decay, 1 - 0.9**step, 1 - 0.999**step),
+         "old means"),
+        (lambda w, g, m, s, step, lr, decay: (w, g, s), "nine tenths"),
+        (lambda w, g, m, s, step, lr, decay: (w, 0.1 * g, 0.001 * g.abs()), "999 of 1000"),
+    ],
     # 05
     "psnr_of_files": [
         (lambda a, b: -10 * math.log10(((a - b).astype(float) ** 2).mean() / 255**2), "as near as brighter"),
@@ -253,6 +282,17 @@ WRONG = {
         (lambda width, s: math.ceil(2 * 1.96 * s / width), "four times"),
         (lambda width, s: math.ceil((4 * 1.96 * s / width) ** 2), "No more"),
         (lambda width, s: math.ceil((s / width) ** 2), "both sides together"),
+    ],
+    "similarity": [
+        (lambda a, b, window: _ssim(a, b, window, 1.0), "49 / 48"),
+        (lambda a, b, window: 1 - float((a - b).abs().mean()), "light alone|opposite"),
+        (lambda a, b, window: window(a * b), "one number"),
+        (lambda a, b, window: float((window(a * b) / window(a * a)).mean()), "from b to a"),
+        (lambda a, b, window: float((2 * window(a) * window(b) / (window(a) ** 2 + window(b) ** 2)).mean()),
+         "light alone|opposite"),
+        (lambda a, b, window: float(window(a * b).mean()), "to itself"),
+        (lambda a, b, window: abs(_ssim(a, b, window, 49 / 48)), "opposite structure"),
+        (lambda a, b, window: _correlation(a, b, window), "contrast|light alone"),
     ],
     # 06
     "to_places": [
@@ -351,6 +391,18 @@ WRONG = {
          "number of samples"),
         (lambda g, sizes: g[0], "plain average"),
     ],
+    "ring": [
+        (lambda rows, send: [[sum(column) for column in zip(*rows, strict=True)] for _ in rows], "`send` alone"),
+        (lambda rows, send: [send(0, row) for row in rows], "sums of all chunks"),
+        (lambda rows, send: [sum(column) for column in zip(*rows, strict=True)], "one row for each process"),
+        (lambda rows, send: [[sum(send(r, x) for r, x in enumerate(c)) for c in zip(*rows, strict=True)] for _ in rows],
+         "more than 2"),
+        (lambda rows, send: [[sum(c) + 0 * send(0, 0) * (n == k == 0) for k, c in enumerate(zip(*rows, strict=True))]
+                             for n in range(len(rows))], "more than 2|share the work"),
+        (lambda rows, send: [[sum(c) + (0 * send(0, 0) if n == k == 0 else 0)
+                              for k, c in enumerate(zip(*rows, strict=True))]
+                             for n in range(len(rows))], "share the work"),
+    ],
     "summed": [
         (lambda parts: [sum(torch.zeros(2) if g is None else g for g in c) for c in zip(*parts, strict=True)],
          "nobody used"),
@@ -376,3 +428,34 @@ def _mean_and(gaps, half):
 
 def _all_neighbours(path):
     return [[*path[:n], e, *path[n + 1 :]] for n in range(8) for e in range(3) if e != path[n]]
+
+
+def _line(size, length, angle):
+    kernel, turn = torch.zeros(max(size, length), max(size, length)), math.radians(angle)
+    middle = len(kernel) // 2
+    for s in torch.linspace(-(length - 1) / 2, (length - 1) / 2, 180).tolist():
+        kernel[round(middle - s * math.sin(turn)), round(middle + s * math.cos(turn))] += 1
+    return kernel / kernel.sum()
+
+
+def _changes(path_at, steps):
+    paths = [path_at(n / steps) for n in range(steps + 1)]
+    pairs = zip(paths[:-1], paths[1:], strict=True)
+    return [(n / steps, k) for n, (p, q) in enumerate(pairs, 1) for k in range(len(p)) if p[k] != q[k]]
+
+
+def _adam(weight, gradient, mean, square, lr, decay, first, second):
+    mean, square = 0.9 * mean + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
+    return weight * (1 - lr * decay) - lr * (mean / first) / ((square / second).sqrt() + 1e-8), mean, square
+
+
+def _ssim(a, b, window, factor):
+    ma, mb = window(a), window(b)
+    va, vb, cov = (factor * (window(x * y) - window(x) * window(y)) for x, y in ((a, a), (b, b), (a, b)))
+    light = (2 * ma * mb + 0.01**2) / (ma**2 + mb**2 + 0.01**2)
+    return ((2 * cov + 0.03**2) / (va + vb + 0.03**2) * light).mean().item()
+
+
+def _correlation(a, b, window):
+    va, vb, cov = (window(x * y) - window(x) * window(y) for x, y in ((a, a), (b, b), (a, b)))
+    return ((cov + 0.03**2) / ((va * vb).clamp(min=0).sqrt() + 0.03**2)).mean().item()

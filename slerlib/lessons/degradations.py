@@ -3,6 +3,9 @@
 Legend: C channels, H W pixels.
 """
 
+import numpy as np
+import torch
+
 from ..evaluation.metrics import psnr
 from .exercise import exercise, holds, noise, run, same
 
@@ -115,4 +118,78 @@ def _(answer):
         damaged_where.solution(clean, degraded, mask),
         case="Mask 0 to 1, left to right",
         pictures=pictures,
+    )
+
+
+@exercise(
+    "hard",
+    12,
+    "Walk along the line in small steps: at the distance s from the middle the point is (s cos angle, s sin angle).",
+    "Round to the nearest pixel and count: kernel[row, column] += 1. Rows grow downwards, so up is minus.",
+    "for s in torch.linspace(-half, half, 20 * size), with half = (length - 1) / 2; at the end divide by the sum.",
+)
+def motion_kernel(size, length, angle):
+    """(size, size) weights of a straight motion: `length` pixels, `angle` degrees (0 right, 90 up); odd size."""
+    kernel = torch.zeros(size, size)
+    middle, half, turn = size // 2, (length - 1) / 2, np.radians(angle)
+    for s in torch.linspace(-half, half, 20 * size):
+        row = round(middle - float(s) * np.sin(turn))
+        column = round(middle + float(s) * np.cos(turn))
+        kernel[row, column] += 1
+    return kernel / kernel.sum()
+
+
+@motion_kernel.check
+def _(answer):
+    flat = run(answer, 9, 5, 0)
+    holds(
+        "The kernel has the size asked for.", tuple(flat.shape) == (9, 9), f"For size 9 yours is {tuple(flat.shape)}."
+    )
+    same(
+        "The weights add up to 1, or the picture would change its brightness.",
+        flat.sum(),
+        1.0,
+        1e-4,
+        "Length 5, angle 0",
+    )
+    point = run(answer, 9, 1, 30)
+    same(
+        "A motion of one pixel changes nothing: the middle has all weight.",
+        point[4, 4],
+        1.0,
+        1e-4,
+        "Length 1",
+        [("yours", point)],
+    )
+    same(
+        "At the angle 0 all weight lies in the middle row.",
+        flat[4].sum(),
+        1.0,
+        1e-4,
+        "Length 5, angle 0",
+        [("yours", flat)],
+    )
+    used = int((flat[4] > 0.01).sum())
+    holds(
+        "The motion is `length` pixels long.",
+        used == 5,
+        f"Length 5, angle 0: {used} pixels have weight.",
+        [("yours", flat)],
+    )
+    same(
+        "The middle of the motion is the middle of the kernel.",
+        flat[4],
+        flat[4].flip(0),
+        0.05,
+        "Length 5, angle 0",
+        [("yours", flat)],
+    )
+    up = run(answer, 9, 7, 90)
+    same("At 90 degrees all weight lies in the middle column.", up[:, 4].sum(), 1.0, 1e-4, "Length 7", [("yours", up)])
+    slant = run(answer, 9, 7, 45)
+    holds(
+        "At 45 degrees the motion goes up to the right.",
+        float(slant[2, 6]) > 0.01 > float(slant[2, 2]),
+        f"The weight up right is {slant[2, 6]:.2f}, up left {slant[2, 2]:.2f}.",
+        [("yours", slant)],
     )

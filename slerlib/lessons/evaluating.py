@@ -6,8 +6,9 @@ Legend: C channels, H W pixels.
 import math
 
 import numpy as np
+from torch.nn import functional as F
 
-from .exercise import exercise, holds, run, same
+from .exercise import exercise, holds, noise, run, same
 
 
 @exercise(
@@ -116,3 +117,60 @@ def _(answer):
     text = f"For width 0.2 and s 0.5 yours is {n}, with an interval {got:.3f} dB wide"
     holds("The interval is `width` from end to end, both sides together.", got <= 0.2, f"{text}.")
     holds("No more photographs than needed.", got > 0.199, f"{text}.")
+
+
+@exercise(
+    "hard",
+    15,
+    "`window(x)` is the mean in each 7 x 7 window. Variance: mean of the squares minus square of the mean.",
+    "Multiply variances and covariance by 49 / 48: 49 pixels are a sample. c1 = 0.01 ** 2 and c2 = 0.03 ** 2 keep the "
+    "fractions finite.",
+    "light = (2 ma mb + c1) / (ma^2 + mb^2 + c1), structure = (2 cov + c2) / (va + vb + c2), multiplied.",
+)
+def similarity(a, b, window):
+    """SSIM of two (3, H, W) pictures; window(x) is the mean in every window of 7 x 7 pixels."""
+    mean_a, mean_b = window(a), window(b)
+    var_a = 49 / 48 * (window(a * a) - mean_a**2)
+    var_b = 49 / 48 * (window(b * b) - mean_b**2)
+    covariance = 49 / 48 * (window(a * b) - mean_a * mean_b)
+    light = (2 * mean_a * mean_b + 0.01**2) / (mean_a**2 + mean_b**2 + 0.01**2)
+    structure = (2 * covariance + 0.03**2) / (var_a + var_b + 0.03**2)
+    return (light * structure).mean().item()
+
+
+@similarity.check
+def _(answer):
+    def window(x):
+        return F.avg_pool2d(x[None], 7, stride=1)[0]
+
+    a = noise(3, 16, 16).double()
+    b = 0.7 * a + 0.3 * noise(3, 16, 16, seed=1).double()
+    mine = run(answer, a, b, window)
+    holds("The similarity is one number.", np.ndim(mine) == 0, f"Yours has the shape {np.shape(mine)}.")
+    same("A picture has the similarity 1 to itself.", run(answer, a, a, window), 1.0, 1e-6, "A random picture twice")
+    same("It is the same from a to b and from b to a.", run(answer, b, a, window), mine, 1e-9, "Two random pictures")
+    grey, light = a * 0 + 0.3, a * 0 + 0.6
+    same(
+        "Flat pictures differ by their light alone.",
+        run(answer, grey, light, window),
+        similarity.solution(grey, light, window),
+        1e-6,
+        "Grey 0.3 against grey 0.6",
+    )
+    turned = float(run(answer, a, 1 - a, window))
+    holds("A negative has the opposite structure: the covariance is negative.", turned < 0, f"Yours is {turned:.3f}.")
+    pale = 0.5 + 0.1 * (a - 0.5)
+    same(
+        "Variances compare the contrast: a pale copy is less similar.",
+        run(answer, a, pale, window),
+        similarity.solution(a, pale, window),
+        0.002,
+        "A copy with a tenth of the contrast",
+    )
+    same(
+        "Windows are samples of 49 pixels: variances times 49 / 48.",
+        mine,
+        similarity.solution(a, b, window),
+        1e-6,
+        "Two random pictures",
+    )

@@ -1,5 +1,6 @@
 """Exercises of lesson 09: who takes which samples, gradients of uneven parts, gradients that nobody has."""
 
+import numpy as np
 import torch
 
 from .exercise import exercise, holds, run, same
@@ -111,3 +112,54 @@ def _(answer):
         "Any process may be the one that used it.", late is not None, "Of three processes only the last has a gradient."
     )
     same("A process that did not use a weight adds nothing.", late, g, case="None, None, [1, 2]")
+
+
+@exercise(
+    "hard",
+    15,
+    "Picture the processes in a ring, each with its own row of chunks. In round n process r sends chunk r - n.",
+    "First half, world - 1 rounds: the receiver adds. After it process r has the whole sum of chunk r + 1.",
+    "Second half, world - 1 rounds: process r sends chunk r + 1 - n, and the receiver keeps it. All modulo world.",
+)
+def ring(rows, send):
+    """All-reduce in a ring: rows[process][chunk] -> rows in which every process has the sums of all chunks.
+
+    There are as many chunks as processes. send(r, number) passes a number from process r to its right neighbour.
+    """
+    world, rows = len(rows), [list(row) for row in rows]
+    for n in range(world - 1):
+        messages = [send(r, rows[r][(r - n) % world]) for r in range(world)]
+        for r, number in enumerate(messages):
+            rows[(r + 1) % world][(r - n) % world] += number
+    for n in range(world - 1):
+        messages = [send(r, rows[r][(r + 1 - n) % world]) for r in range(world)]
+        for r, number in enumerate(messages):
+            rows[(r + 1) % world][(r + 1 - n) % world] = number
+    return rows
+
+
+@ring.check
+def _(answer):
+    for world in (2, 3, 4):
+        rows = [[10.0**chunk * (process + 1) for chunk in range(world)] for process in range(world)]
+        sums, sent = [sum(column) for column in zip(*rows, strict=True)], []
+        mine = run(answer, rows, lambda r, number, sent=sent: sent.append(r) or number)
+        case = f"{world} processes with the rows {[list(map(int, row)) for row in rows]}"
+        holds(
+            "There is one row for each process, as long as before.",
+            np.shape(mine) == (world, world),
+            f"For {world} processes yours has the shape {np.shape(mine)}.",
+        )
+        same("Every process has the sums of all chunks.", mine, [sums] * world, 1e-6, case)
+        holds("Numbers travel by `send` alone.", len(sent) > 0, f"{case}: you sent nothing.")
+        most = max(sent.count(r) for r in range(world))
+        holds(
+            "No process sends more than 2 (world - 1) chunks: that is why a ring is fast.",
+            most <= 2 * (world - 1),
+            f"With {world} processes one of yours sends {most}; {2 * (world - 1)} are enough.",
+        )
+        holds(
+            "All processes share the work.",
+            len({sent.count(r) for r in range(world)}) == 1,
+            f"With {world} processes yours send {[sent.count(r) for r in range(world)]}.",
+        )

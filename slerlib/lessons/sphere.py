@@ -105,3 +105,44 @@ def _(answer):
             f"At t = {t:.3f} the pins are {far[0]:.1f} and {far[1]:.1f} degrees away: go towards "
             f"{'b' if far[0] < far[1] else 'a'}.",
         )
+
+
+@exercise(
+    "medium",
+    9,
+    "Keep the path of the step before. Which layers have another number now?",
+    "Two loops: over the steps, with t = n / steps, and over the layers of the path.",
+    "if path[layer] != before[layer]: append (t, layer); after the layers, before = path.",
+)
+def switches(path_at, steps):
+    """[(t, layer), ...] in order: where path_at(t), a list of experts, changes; t = 1 / steps, 2 / steps ... 1."""
+    changes, before = [], path_at(0.0)
+    for n in range(1, steps + 1):
+        path = path_at(n / steps)
+        for layer in range(len(path)):
+            if path[layer] != before[layer]:
+                changes.append((n / steps, layer))
+        before = path
+    return changes
+
+
+@switches.check
+def _(answer):
+    def path_at(t):
+        return [0 if t < 0.31 else 2, 1, 0 if t < 0.58 else 1 if t < 0.88 else 2, 0 if t < 0.31 else 1]
+
+    still = run(answer, lambda t: [0, 1], 10)
+    holds("A path that stays has no changes.", list(still) == [], f"Yours has {still}.")
+    mine = [(round(float(t), 3), int(layer)) for t, layer in run(answer, path_at, 10)]
+    right = [(0.4, 0), (0.4, 3), (0.6, 2), (0.9, 2)]
+    layers = [layer for _, layer in mine]
+    text = f"Layers 0 and 3 change at 0.31, layer 2 at 0.58 and 0.88; in 10 steps yours is {mine}"
+    holds("Layer 1 never changes, so it is not in the list.", 1 not in layers, f"{text}.")
+    holds("Two layers may change in one step.", {0, 3} <= set(layers), f"{text}.")
+    holds("A layer may change twice.", layers.count(2) == 2, f"{text}.")
+    holds("Each change is named once.", len(mine) == 4, f"{text}.")
+    holds("t is the first step at which the path is another one.", mine == right, f"{text}; right is {right}.")
+    end = [tuple(change) for change in run(answer, lambda t: [int(t == 1)], 4)]
+    holds(
+        "The last step, t = 1, counts too.", end == [(1.0, 0)], f"The path changes at t = 1; in 4 steps yours is {end}."
+    )

@@ -112,3 +112,57 @@ def _(answer):
         same("The direction stays: all values get one factor.", g, truth, case=f"Tensor {n} of [3, 0] and [[0], [4]]")
     zero = run(answer, [torch.zeros(2)], 1.0)[0]
     same("Gradients of 0 stay 0, without a division by 0.", zero, torch.zeros(2), case="Length 0")
+
+
+@exercise(
+    "hard",
+    12,
+    "Two running means: of the gradient (9/10 old) and of its square (999/1000 old). They begin at 0.",
+    "Both start too small. Divide them by 1 - 0.9 ** step and 1 - 0.999 ** step: then they are means from step 1 on.",
+    "First the decay: weight * (1 - lr * decay); then subtract lr * mean / (sqrt(square) + 1e-8), both as corrected.",
+)
+def adamw(weight, gradient, mean, square, step, lr, decay):
+    """One step of AdamW (0.9, 0.999, 1e-8): returns (weight, mean, square) after it; step counts from 1."""
+    mean = 0.9 * mean + 0.1 * gradient
+    square = 0.999 * square + 0.001 * gradient**2
+    direction = mean / (1 - 0.9**step)
+    size = (square / (1 - 0.999**step)).sqrt() + 1e-8
+    weight = weight * (1 - lr * decay)
+    return weight - lr * direction / size, mean, square
+
+
+@adamw.check
+def _(answer):
+    weight, gradient, zero = torch.tensor([1.0, -2.0]), torch.tensor([0.5, -0.001]), torch.zeros(2)
+    result = run(answer, weight, gradient, zero, zero, 1, 0.1, 0.0)
+    holds(
+        "Three tensors come back: weight, mean, square.",
+        isinstance(result, tuple) and len(result) == 3,
+        f"Yours is a {type(result).__name__}.",
+    )
+    first, mean, square = result
+    same("The mean keeps nine tenths of the old one.", mean, 0.1 * gradient, 1e-6, "From 0, gradient 0.5 and -0.001")
+    same("The square keeps 999 of 1000 parts of the old one.", square, 0.001 * gradient**2, 1e-9, "From 0")
+    same(
+        "The first step has the length lr, for large and small gradients: both means are corrected.",
+        first,
+        weight - 0.1 * gradient.sign(),
+        1e-3,
+        "Step 1, lr 0.1, no decay, gradient 0.5 and -0.001",
+    )
+    faded = run(answer, weight, zero, zero, zero, 1, 0.1, 0.5)[0]
+    same(
+        "Decay shortens the weight by lr * decay of it, apart from the gradient.",
+        faded,
+        0.95 * weight,
+        1e-5,
+        "Gradient 0, lr 0.1, decay 0.5",
+    )
+    later = [torch.tensor([0.2, 0.3]), torch.tensor([0.04, 0.5])]
+    same(
+        "Later steps use the old means.",
+        run(answer, weight, gradient, *later, 7, 0.1, 0.5)[0],
+        adamw.solution(weight, gradient, *later, 7, 0.1, 0.5)[0],
+        1e-5,
+        "Step 7, lr 0.1, decay 0.5",
+    )
