@@ -108,6 +108,14 @@ def test_a_stub_is_no_try_and_the_lesson_goes_on_with_the_solution(name, capsys)
     assert f'lesson.hint("{name}")' in capsys.readouterr().out and "0 tries" in lesson.score().loc[name, "result"]
 
 
+def test_the_solution_that_the_lesson_went_on_with_is_no_answer(capsys):
+    lesson = lessons.Lesson(0)
+    left = lesson.check("pixel_error", lambda psnr: psnr)
+    assert lesson.check("pixel_error", left) is left
+    assert "Write `pixel_error` above" in capsys.readouterr().out
+    assert lesson.score().loc["pixel_error", ["yours", "result"]].tolist() == ["open", "1 try, 0 hints"]
+
+
 def test_tries_and_hints_count_until_it_is_solved(capsys):
     lesson = lessons.Lesson(4)
     task = lesson.exercises["clipped"]
@@ -173,7 +181,7 @@ def test_wrong_names_and_numbers_are_refused():
 
 
 def test_progress_outlives_a_kernel_and_a_damaged_file_is_refused(folder):
-    lessons.Lesson(0).check("pixel_error", ALL["pixel_error"].solution)
+    lessons.Lesson(0).check("pixel_error", lambda psnr: 10 ** (-psnr / 20))
     assert lessons.Lesson(0).score().loc["pixel_error", "yours"] == "solved"
     (folder / "course.json").write_text("{")
     with pytest.raises(slerlib.UserError, match="progress of the course.*not valid JSON.*Delete it"):

@@ -108,7 +108,7 @@ def _(answer):
     "out = torch.empty_like(features); for each expert with rows: out[rows] = expert(features[rows]).",
 )
 def dispatch(features, chosen, experts):
-    """Row b of the output is experts[chosen[b]] of row b; each expert that was chosen is called once, on its group."""
+    """Row b of the output is experts[chosen[b]] of row b; chosen: (B,) tensor; each expert runs once, on its group."""
     out = torch.empty_like(features)
     for number, expert in enumerate(experts):
         rows = (chosen == number).nonzero()[:, 0]

@@ -59,11 +59,12 @@ class Lesson:
         """Check an answer and say what is wrong, with a counter-example. Returns it if it is right, else the solution,
         so that the lesson goes on."""
         task = self._exercise(name)
-        wrong = None if _is_stub(answer) else task.problem(answer)
-        if _is_stub(answer):
+        if _is_stub(answer) or answer is task.solution:  # the second: this cell was run again, without the one above
             print(f'Write `{name}` above and run both cells again. lesson.hint("{name}") gives a hint.')
             print("Until then the lesson goes on with the solution.")
-        elif wrong:
+            return task.solution
+        wrong = task.problem(answer)
+        if wrong:
             print(f"Not yet. {wrong.rule}\n{wrong.example}")
             if wrong.pictures:
                 from IPython.display import display
@@ -76,7 +77,7 @@ class Lesson:
         else:
             print(f"Yes: `{name}` is right.")
             self._note(name, tries=1, solved=True)
-        return task.solution if wrong or _is_stub(answer) else answer
+        return task.solution if wrong else answer
 
     def hint(self, name: str) -> None:
         """Print the next hint; after the third, where the solution is."""
