@@ -70,6 +70,30 @@ def _restore(args) -> int:
     return restore_files(args.input, args.output, args.checkpoint, **options)
 
 
+def _explain(args) -> int:
+    from ..explain import explain, write_page
+    from ..files import unwritable
+    from ..inference.load import load
+
+    page = args.out or Path(f"{args.photo.stem}.html")
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"A page is an .html file; got --out {page}. Name it {page.with_suffix('.html')}.")
+    if not page.absolute().parent.is_dir():
+        raise UserError(f"A page goes into an existing folder; {page.parent} does not exist. Create it first.")
+    if page.exists() and not args.overwrite:
+        raise UserError(f"A page is not replaced unasked; {page} exists. Add --overwrite, or name another --out.")
+    model = load(args.checkpoint)
+    passes = args.passes if args.passes == "auto" else int(args.passes)
+    about = explain(model, args.photo, passes=passes, route=args.route)
+    words = ["slerlib", "explain", str(args.photo), "--checkpoint", args.checkpoint, "--passes", args.passes]
+    words += (["--route", args.route] if args.route else []) + ["--out", str(page)]
+    try:
+        print(write_page(page, about, model, args.photo.name, shlex.join(words)))
+    except OSError as error:
+        raise unwritable("The page is written to a file", page, error, "Choose another --out.") from None
+    return 0
+
+
 def _train(args) -> int:
     import torch
 
@@ -231,6 +255,7 @@ def _pages(name: str, values: dict, out: Path | None, resume: bool = False) -> i
 COMMANDS = {
     "doctor": _doctor,
     "restore": _restore,
+    "explain": _explain,
     "train": _train,
     "ablate": _ablate,
     "eval": _eval,

@@ -38,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=name, refuse=sub.error)
         return sub
 
-    for command in (_restore, _eval, _compare, _report, _data, _train, _ablate, _doctor):
+    for command in (_restore, _explain, _eval, _compare, _report, _data, _train, _ablate, _doctor):
         command(add)
     return parser
 
@@ -79,6 +79,22 @@ def _restore(add) -> None:
     sub.add_argument(
         "--trace", type=Path, metavar="T.json", help="write how each image was routed, and reasons for doubt"
     )
+
+
+def _explain(add) -> None:
+    sub = add(
+        "explain", "one page about one photograph",
+        "Restore a photograph and write one page about it that opens without a network: before and after, what is\n"
+        "wrong where, its place among the degradations, its path and what each choice changed, what other paths would\n"
+        "have made of it, and whether to trust it.",
+        "slerlib explain rainy.jpg --out rainy.html",
+    )  # fmt: skip
+    sub.add_argument("photo", metavar="PHOTO", type=Path, help="image file")
+    sub.add_argument("--out", type=Path, metavar="PAGE.html", help="the page (default: PHOTO's name, here)")
+    sub.add_argument("--overwrite", action="store_true", help="replace a page that exists")
+    sub.add_argument("--checkpoint", default="tiny", help="name of a shipped checkpoint, or a path (default: tiny)")
+    sub.add_argument("--passes", choices=("1", "2", "3", "auto"), default="1", help="as for restore (default: 1)")
+    sub.add_argument("--route", choices=("image", "place"), help="as for restore (default: as trained)")
 
 
 def _train(add) -> None:

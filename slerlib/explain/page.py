@@ -1,0 +1,179 @@
+"""The page of an `Explanation`: one file that opens without a network, to be sent to a friend."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from .. import plots
+from ..images.files import to_pil
+from ..model.router import ANGLE_LIMIT, MARGIN_LIMIT
+from ..model.wrappers import unwrapped
+from ..plots.marks import picture_table
+from ..plots.style import encoded, finished, styled
+from ..report.frame import document, write_html
+from ..report.words import as_html
+from .look import Explanation, Step
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ..model.network import SLERIR
+
+LONGEST = 1200  # pixels of the pictures of the slider
+SCRIPT = Path(__file__).with_name("slider.js")
+STYLE = """<style>
+.slider { margin: 1rem 0; } .slider .pair { position: relative; }
+.slider img { display: block; width: 100%; border-radius: 6px; }
+.slider.live .before { position: absolute; inset: 0 0 auto 0; clip-path: inset(0 calc(100% - var(--place)) 0 0); }
+.slider input { width: 100%; margin: 0; }
+.slider figcaption { display: flex; justify-content: space-between; color: var(--soft); }
+</style>"""
+
+
+def write_page(path: Path, about: Explanation, model: SLERIR, name: str, command: str) -> Path:
+    """Write the page.
+
+    name: of the photograph, as a title. command: that makes the page again. Raises OSError where it cannot be written.
+    """
+    trace, net = about.trace, unwrapped(model)
+    angles, digits = trace.anchor_angle[0], trace.path_strings()[0]
+    parts = [f"<h1>{escape(name)}</h1>", STYLE, as_html(f"**{_answer(about)}**"), _slider(about)]
+
+    def section(title: str, text: str, *figures: Figure | None) -> None:
+        parts.append(f"<h2>{escape(title)}</h2>{as_html(text)}{''.join(map(_image, filter(None, figures)))}")
+
+    trained = float(getattr(net, "card", {}).get("config", {}).get("train", {}).get("place_weight", 0)) > 0
+    place = "Each place of the picture is a point of the sphere too; the map shows the class nearest to it."
+    place += "" if trained else " **These weights were trained without places, so the map means little.**"
+    local = plots.where_map({"": (about.x_CHW, trace)}) if trace.local_angle is not None else None
+    section("What is wrong, and where", place, local)
+    section(
+        "Its place among the degradations",
+        "The encoder turns the picture into a point on a sphere, where every trained degradation has an anchor. The "
+        "plane is a shadow of the sphere; the angles are exact.",
+        plots.sphere_view(trace.embedding, [about.nearest], net.router.anchors, trace.anchor_names),
+        plots.angle_bars(angles, trace.anchor_names),
+    )
+    maps = plots.path_maps(about.x_CHW, trace) if trace.path_map is not None else None
+    section("Its path", _path_words(about, digits), maps, _changes(about.stations, "Change by another expert"))
+    section("Pass by pass", _pass_words(about), _changes(about.passes, "Change by each pass"))
+    if about.anchors:
+        section(
+            "What other paths would have made of it",
+            "The middle of the picture along the path of every class; below each, how far it is from the result, in "
+            "levels of 256 on average.",
+            _pictures(about.anchors, "The picture along the path of every class"),
+        )
+    section("Whether to trust it", _doubts(about, net))
+    parts.append(f"<h2>Make this page again</h2><pre>{escape(command)}</pre>")
+    return write_html(path, document(name, "".join(parts), SCRIPT.read_text(encoding="utf-8")))
+
+
+# --- in words ---------------------------------------------------------------------------------------------------------
+
+
+def _answer(about: Explanation) -> str:
+    angle = about.trace.anchor_angle[0].min().item()
+    doubt = "; there are reasons for doubt" if about.trace.flags()[0] else ""
+    changed = 255 * (about.y_CHW - about.x_CHW).abs().mean().item()
+    seen = "looks clean" if about.nearest == "clean" else f"looks like {about.nearest}"
+    return (
+        f"This picture {seen} ({angle:.0f}° from that anchor), and restoring changed it by {changed:.1f} levels of 256"
+        f"{doubt}."
+    )
+
+
+def _path_words(about: Explanation, digits: str) -> str:
+    if not about.stations:
+        return "This network has one expert at each layer, so every picture takes the same path."
+    least = min(about.stations, key=lambda step: step.levels)
+    most = max(about.stations, key=lambda step: step.levels)
+    return (
+        f"At each of 8 layers one of {about.trace.similarity.shape[-1]} experts works: path `{digits}`. Below, the "
+        "second nearest expert takes the place of the chosen one, one layer at a time; bright is where the result "
+        "changes. "
+        f"The choice matters most at {most.title.partition(':')[0]} ({most.levels:.1f} levels of 256) and least at "
+        f"{least.title.partition(':')[0]} ({least.levels:.1f})."
+    )
+
+
+def _pass_words(about: Explanation) -> str:
+    words = [f"{step.title} changed the middle of the picture by {step.levels:.1f} levels" for step in about.passes]
+    looks = [f"after pass {k + 1} it looks like {look.nearest_anchor()[0]}" for k, look in enumerate(about.trace.looks)]
+    hint = "A damage that hides behind another one may show in a second pass: `--passes auto`."
+    return f"{'; '.join(words + looks).capitalize()}. {hint}"
+
+
+def _doubts(about: Explanation, net: SLERIR) -> str:
+    angle, margin = about.trace.anchor_angle[0].min().item(), about.trace.margin[0].min().item()
+    flags = about.trace.flags()[0]
+    lines = [f"- Reason for doubt: {flag}." for flag in flags]
+    if not flags:
+        lines.append(f"- The nearest anchor is {angle:.0f}° away; from {ANGLE_LIMIT:.0f}° on a picture is doubtful.")
+        lines.append(f"- The least sure layer prefers its expert by {margin:.2f}; below {MARGIN_LIMIT} it is doubtful.")
+    sets = dict.fromkeys(part["set"] for part in getattr(net, "card", {}).get("data", {}).get("sets", []))
+    lines.append("- No clean original is at hand, so nothing here says how near to the truth the result is.")
+    lines.append(
+        f"- The network was trained on: {', '.join(sets) or 'not stated'}. Other damage is not always flagged."
+    )
+    return "\n".join(lines)
+
+
+# --- pictures ---------------------------------------------------------------------------------------------------------
+
+
+def _slider(about: Explanation) -> str:
+    before, after = (_jpeg(x_CHW) for x_CHW in (about.x_CHW, about.y_CHW))
+    height, width = about.x_CHW.shape[1:]
+    caption = f"<figcaption><span>before</span><span>{width} x {height} pixels</span><span>after</span></figcaption>"
+    control = '<input type="range" min="0" max="100" value="50" aria-label="before and after" hidden>'
+    both = f'<img class="photo" src="{after}" alt="After"><img class="photo before" src="{before}" alt="Before">'
+    return f'<figure class="slider">{control}<div class="pair">{both}</div>{caption}</figure>'
+
+
+def _jpeg(x_CHW: Tensor) -> str:
+    file, picture = io.BytesIO(), to_pil(x_CHW, None)
+    picture.thumbnail((LONGEST, LONGEST))
+    picture.convert("RGB").save(file, "jpeg", quality=90)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _image(figure: Figure) -> str:
+    data, notes = encoded(figure)
+    look = "photo" if figure.kind == "jpeg" else "chart"
+    source = f"data:image/{figure.kind};base64,{base64.b64encode(data).decode()}"
+    image = f'<img class="{look}" src="{source}" alt="{escape(notes["alt"])}" width="{notes["width"]}">'
+    return f'<div class="jp-RenderedImage jp-OutputArea-output">{image}</div>'
+
+
+@styled
+def _grid(steps: Sequence[Step], images: Sequence[Tensor], alt: str, columns: int = 4) -> Figure:
+    """Pictures in rows of four, with title and mean change below each."""
+    notes = [f"{step.title}\n{step.levels:.1f} levels" for step in steps]
+    gap = [torch.ones_like(images[0])] * (-len(steps) % columns)
+    cells, words = [*images, *gap], [*notes, *[""] * len(gap)]
+    rows = [("", cells[k : k + columns], words[k : k + columns]) for k in range(0, len(cells), columns)]
+    text = "; ".join(" ".join(note.split()) for note in notes)
+    return finished(picture_table(rows, [""] * columns, 9), f"{alt}: {text}.", "jpeg")
+
+
+def _changes(steps: Sequence[Step], alt: str) -> Figure | None:
+    """Changes of all steps on one scale: white is the 995th of 1000 pixels, or more."""
+    if not steps:
+        return None
+    top = max(torch.stack([step.change for step in steps]).flatten().quantile(0.995).item(), 1.0)
+    images = [(step.change / top).clamp(0, 1).expand(3, -1, -1) for step in steps]
+    return _grid(steps, images, f"{alt}; white: {math.ceil(top)} levels of 256 or more")
+
+
+def _pictures(steps: Sequence[Step], alt: str) -> Figure:
+    return _grid(steps, [step.picture for step in steps], alt)
