@@ -47,10 +47,10 @@ def solved(notebook: str, cell) -> str:
     return Lesson(int(notebook[:2])).exercises[name].source if cell.id.startswith("exercise-") else cell.source
 
 
-def execute(notebook: str, folder: Path, **parameters) -> Ran:
+def execute(notebook: str, folder: Path, stubs: bool = False, **parameters) -> Ran:
     """Run the cells in `folder`, with other parameters than the notebook's own. Raises what a cell raises.
 
-    The solutions of the exercises stand in place of their stubs.
+    The solutions of the exercises stand in place of their stubs, unless `stubs`.
     """
     ran, cells = Ran(), code_cells(notebook)
     with _shell() as shell, pytest.MonkeyPatch.context() as patch, pd.option_context("display.max_columns", 20):
@@ -59,7 +59,7 @@ def execute(notebook: str, folder: Path, **parameters) -> Ran:
         patch.setenv("SLERLIB_COURSE", str(folder / "course"))
         for cell in cells:
             with capture_output() as seen:
-                result = shell.run_cell(solved(notebook, cell))
+                result = shell.run_cell(cell.source if stubs else solved(notebook, cell))
             ran.add(seen)
             result.raise_error()
             if "parameters" in cell.metadata.get("tags", []):

@@ -14,13 +14,22 @@ import yaml
 from slerlib.ablation import tables
 from slerlib.cli.parser import build_parser
 from slerlib.data.scenes import photographs
+from slerlib.lessons.plan import COURSE
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 LESSONS = sorted((ROOT / "notebooks").glob("0*.ipynb"))
 PAGES = sorted(
     path
-    for pattern in ("*.md", "docs/*.md", "data/*.md", "data/checkpoints/*/*.md", "reports/*.md", "notebooks/*.ipynb")
+    for pattern in (
+        "*.md",
+        "docs/*.md",
+        "data/*.md",
+        "data/checkpoints/*/*.md",
+        "reports/*.md",
+        "notebooks/*.md",
+        "notebooks/*.ipynb",
+    )
     for path in ROOT.glob(pattern)
 )
 #: Pages whose words others look after, and the log, which is history
@@ -137,6 +146,13 @@ def test_the_readme_lists_every_lesson_with_its_minutes():
     for row, path in zip(lessons, LESSONS, strict=True):
         header = nbformat.read(path, 4).cells[0].source
         assert re.search(r"\*\*Time\.\*\* (?:About )?(\d+) minutes", header)[1] == row[2], path.name
+
+
+def test_the_page_of_the_course_lists_the_lessons_as_the_package_has_them():
+    listed = [row for row in rows((ROOT / "notebooks/README.md").read_text()) if ".ipynb" in row[0]]
+    plan = [[about.title, about.question, str(about.minutes), about.needs] for about in COURSE]
+    assert [[re.search(r"\d\d (.*)\]", row[0])[1], *row[1:]] for row in listed] == plan
+    assert [re.search(r"\((.*)\)", row[0])[1] for row in listed] == [path.name for path in LESSONS]
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/results.md"])

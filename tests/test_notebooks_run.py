@@ -134,8 +134,9 @@ def test_the_first_lesson_runs_and_answers_its_claim(ran):
     assert "rain, n = 2 photographs" in text and re.search(r"The claim (holds|fails|is not decided)", text)
 
 
-def test_the_first_lesson_runs_with_other_values(ran):
-    text, _ = ran("00_start_here", images=1, photograph="rocket", degradation="haze", severity=0.8)
+def test_the_first_lesson_runs_without_answers_and_with_other_values(ran):
+    text, _ = ran("00_start_here", stubs=True, images=1, photograph="rocket", degradation="haze", severity=0.8)
+    assert text.count("the lesson goes on with the solution") == 3 and "Exercises: 0 of 3 solved" in text
     assert "rain is nearest" in text or "does not see the heaviest rain" in text
     assert "haze, n = 1 photographs" in text
 

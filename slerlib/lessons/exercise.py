@@ -139,7 +139,9 @@ def same(rule: str, mine, truth, tolerance: float = 1e-5, case: str = "", pictur
     place = np.unravel_index(int(off.argmax()), off.shape)
     at = f"at {tuple(map(int, place))} " if off.ndim else ""
     digits = 6 if f"{a[place]:.6g}" != f"{b[place]:.6g}" else 9
-    raise Wrong(rule, f"{case}{at}yours is {a[place]:.{digits}g}, right is {b[place]:.{digits}g}.", pictures)
+    raise Wrong(
+        rule, f"{case}{at}yours is {a[place] + 0.0:.{digits}g}, right is {b[place] + 0.0:.{digits}g}.", pictures
+    )
 
 
 def holds(rule: str, true: bool, example: str, pictures: Sequence = ()) -> None:
@@ -156,7 +158,7 @@ def _short(x) -> str:
     """A value in a few words: the shape of arrays, else its text."""
     if isinstance(x, Tensor | np.ndarray) and x.ndim:
         kind = "tensor" if isinstance(x, Tensor) else "array"
-        return f"{kind} {tuple(x.shape)}" if np.size(_array(x)) > 6 else str(x.tolist())
+        return f"{kind} {tuple(x.shape)}" if np.size(_array(x)) > 6 else str(np.round(_array(x), 3).tolist())
     if callable(x):
         return f"`{getattr(x, '__name__', 'function')}`"
     return textwrap.shorten(repr(x.item() if isinstance(x, Tensor) else x), 80)

@@ -77,7 +77,7 @@ def _(answer):
     holds(
         "The other layers do not change.",
         not changed,
-        f"Layer {changed[:1]} changes from {own.tolist()} to {mine.tolist()}.",
+        f"Layer {(changed or [0])[0]} changes: {own.tolist()} becomes {mine.tolist()}.",
     )
     same(
         "The next nearest pin takes its place, also where all cosines are negative.",
