@@ -85,6 +85,14 @@ def test_haze_that_stays_is_shown_as_a_picture():
     assert [title for title, _ in wrong.pictures] == ["hazy", "yours", "clean"]
 
 
+def test_a_picture_of_any_shape_breaks_no_message(monkeypatch):
+    monkeypatch.setattr("IPython.display.display", lambda fig: None)
+    for answer in (lambda *x: torch.zeros(8, 8, 3), lambda *x: torch.zeros(0, 3), lambda *x: x[0][None]):
+        for number, name in ((1, "add_noise"), (1, "undo_haze"), (1, "damaged_where"), (3, "high_pass")):
+            lesson = lessons.Lesson(number)
+            assert lesson.check(name, answer) is lesson.exercises[name].solution
+
+
 def test_the_place_of_the_largest_error_is_named():
     with pytest.raises(Exception, match=r"In a test: at \(1, 0\) yours is 5, right is 3\."):
         same("A rule.", torch.tensor([[1.0, 2.0], [5.0, 4.0]]), [[1, 2], [3, 4]], case="In a test")
@@ -160,7 +168,10 @@ def test_a_guess_is_scored_in_its_unit_and_the_first_one_counts(capsys, folder):
     lesson.predict("kind", "Rain", "rain")
     lesson.predict("kind", 3, "rain")
     assert "A guess is a word in quotes here; yours is 3." in capsys.readouterr().out
-    lesson.predict("count", 4, 5)
+    for odd in ([1, 2], torch.ones(2), float("nan"), "many"):
+        lesson.predict("count", odd, 5)
+        assert "A guess is a number here" in capsys.readouterr().out
+    lesson.predict("count", torch.tensor(4), 5)
     table = lesson.score()
     assert "Predictions: 2 of 3 close. Exercises: 0 of 4 solved." in capsys.readouterr().out
     assert table.loc["speed", "result"] == "off by 2.75 steps a second, close" and table.loc["speed", "yours"] == "10"

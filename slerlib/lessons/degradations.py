@@ -58,7 +58,7 @@ def _(answer):
     veil = 0.8 * (1 - arrives)
     hazy = clean * arrives + veil
     mine = run(answer, hazy, arrives, veil)
-    pictures = [("hazy", hazy), ("yours", mine), ("clean", clean)] if tuple(mine.shape) == (3, 16, 16) else []
+    pictures = [("hazy", hazy), ("yours", mine), ("clean", clean)]
     same(
         "Without haze the picture stays as it is.",
         run(answer, clean, clean * 0 + 1, clean * 0),
@@ -96,7 +96,7 @@ def _(answer):
     clean, degraded = noise(3, 8, 8), noise(3, 8, 8, seed=1)
     mask = (degraded[0] * 0 + 1).cumsum(dim=1).sub(1) / 7
     mine = run(answer, clean, degraded, mask)
-    pictures = [("clean", clean), ("yours", mine), ("mask", mask)] if tuple(mine.shape) == (3, 8, 8) else []
+    pictures = [("clean", clean), ("yours", mine), ("mask", mask)]
     same(
         "Where the mask is 0 the picture is clean.",
         run(answer, clean, degraded, mask * 0),

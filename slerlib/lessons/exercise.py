@@ -36,7 +36,8 @@ class Wrong(Exception):
 
     def __init__(self, rule: str, example: str, pictures: Sequence[tuple[str, Tensor]] = ()):
         super().__init__(f"{rule} {example}")
-        self.rule, self.example, self.pictures = rule, example, list(pictures)
+        self.rule, self.example = rule, example
+        self.pictures = [(title, x) for title, x in pictures if _is_picture(x)]  # a learner's may have any shape
 
 
 class Exercise:
@@ -148,6 +149,10 @@ def holds(rule: str, true: bool, example: str, pictures: Sequence = ()) -> None:
     """Wrong unless `true`."""
     if not true:
         raise Wrong(rule, example, pictures)
+
+
+def _is_picture(x) -> bool:
+    return isinstance(x, Tensor) and x.numel() > 0 and (x.ndim == 2 or (x.ndim == 3 and len(x) == 3))
 
 
 def _array(x) -> np.ndarray:

@@ -46,10 +46,11 @@ class Lesson:
         if guess is None:
             print(f"{name}: {right} (no guess).")
             return
-        if isinstance(guess, str) != isinstance(truth, str):
+        if not _fits(guess, truth):
             kind = "a word in quotes" if isinstance(truth, str) else "a number"
             print(f"{name}: {right}. A guess is {kind} here; yours is {guess!r}.")
             return
+        guess = guess if isinstance(guess, str) else float(guess)
         words, close = _compare(guess, truth, unit, within)
         print(f"{name}: guess {_number(guess)} {unit}".rstrip() + f", {right}: {words}.")
         row = {"guess": guess, "measured": truth, "unit": unit, "result": words, "close": close}
@@ -169,6 +170,16 @@ def _is_stub(answer) -> bool:
 def _empty():
     """No body."""
     ...
+
+
+def _fits(guess, truth: float | str) -> bool:
+    """Whether a guess is of the kind of what was measured: a word, or one finite number."""
+    if isinstance(guess, str) or isinstance(truth, str):
+        return isinstance(guess, str) and isinstance(truth, str)
+    try:
+        return math.isfinite(guess)
+    except (TypeError, ValueError, RuntimeError):  # a list, a tensor of several values
+        return False
 
 
 def _compare(guess, truth, unit: str, within: float) -> tuple[str, bool]:
