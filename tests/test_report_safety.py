@@ -64,6 +64,7 @@ def scores(folder: Path, name: str, gain: float) -> str:
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
     """Runs of `compare` on results with hostile names and of `evaluation` on photographs with such names."""
+    chromium.find()  # else the runs would be for nothing
     folder = tmp_path_factory.mktemp("hostile")
     (folder / "photos $x_{").mkdir()
     for k, name in enumerate(FILES):
@@ -78,7 +79,6 @@ def hostile(tmp_path_factory):
 
 @pytest.mark.browser
 def test_hostile_names_stay_letters_on_every_page(hostile, tmp_path):
-    chromium.find()
     runs, *records = hostile
     for k, record in enumerate(records):
         assert record["state"] == "done", record.get("error")
