@@ -1,4 +1,4 @@
-"""A page in headless Chromium with the network off: what it asked for, what it complained about, what it shows.
+"""A page in headless Chromium, the network off but for this machine: its requests, its complaints, what it shows.
 
 Drives the browser through its debugging port with websocket-client, which comes with JupyterLab: no further package.
 """
@@ -18,8 +18,8 @@ _FLAGS = (
     "--disable-component-update --disable-sync --hide-scrollbars --remote-debugging-port=0 "
     "--remote-allow-origins=* --window-size=1200,900"
 ).split()
-#: No name resolves: a page that loads anything from outside shows up as a failed request.
-_OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND"
+#: No name resolves but this machine: a page that loads anything from outside shows up as a failed request.
+_OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 
 
 def find() -> str:
@@ -34,10 +34,14 @@ def find() -> str:
 
 
 class Page:
-    """Open `path` and wait until it is loaded. Use as a context manager."""
+    """Open a file, or an address of this machine, and wait until it is loaded. Use as a context manager.
 
-    def __init__(self, path: Path, profile: Path):
-        self.path, self.profile = Path(path).resolve(), Path(profile)
+    height: of the window in pixels; JupyterLab draws only the cells that are in it.
+    """
+
+    def __init__(self, page: Path | str, profile: Path, height: int = 900):
+        self.url = page if str(page).startswith("http://127.0.0.1:") else Path(page).resolve().as_uri()
+        self.profile, self.height = Path(profile), height
         self.requests, self.blocked, self.complaints, self._last = {}, [], [], 0
 
     def __enter__(self):
@@ -54,7 +58,9 @@ class Page:
             self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
             for domain in ("Network", "Page", "Runtime", "Log"):
                 self._call(f"{domain}.enable")
-            self._call("Page.navigate", url=self.path.as_uri())
+            size = {"width": 1200, "height": self.height, "deviceScaleFactor": 1, "mobile": False}
+            self._call("Emulation.setDeviceMetricsOverride", **size)
+            self._call("Page.navigate", url=self.url)
             self._until_loaded()
         except BaseException:
             self.__exit__()
@@ -104,10 +110,10 @@ class Page:
     def _until_loaded(self):
         end = time.monotonic() + 30
         while time.monotonic() < end:
-            if self.evaluate("document.readyState === 'complete' && location.protocol === 'file:'"):
+            if self.evaluate("document.readyState === 'complete' && location.protocol !== 'about:'"):
                 return
             time.sleep(0.05)
-        raise TimeoutError(f"{self.path} did not load within 30 s.")
+        raise TimeoutError(f"{self.url} did not load within 30 s.")
 
     def evaluate(self, script: str):
         """Value of a JavaScript expression in the page."""
@@ -125,7 +131,7 @@ class Page:
 
     def outside(self) -> list[str]:
         """Requests that left the file itself; `blocked` has those that the page's own policy stopped."""
-        return [url for url in self.requests.values() if not url.startswith("data:") and url != self.path.as_uri()]
+        return [url for url in self.requests.values() if not url.startswith("data:") and url != self.url]
 
     def broken_images(self) -> list[str]:
         return self.evaluate(
