@@ -15,8 +15,12 @@ torch.set_num_threads(1)
 
 @pytest.fixture(autouse=True)
 def _same_start():
-    """Seed torch's global generator and refuse operations without a deterministic implementation."""
+    """Seed torch's global generator and refuse operations without a deterministic implementation.
+
+    A lesson that fails inside this process may leave gradients off: no other test shall fail for that.
+    """
     torch.manual_seed(0)
+    torch.set_grad_enabled(True)
     torch.use_deterministic_algorithms(True)
     yield
     torch.set_num_threads(1)
