@@ -96,6 +96,7 @@ def main() -> None:
     parser.add_argument("--val-name", help="how the card calls that folder")
     parser.add_argument("--pairs", type=Path, help="root of test sets of real pairs")
     parser.add_argument("--notes", type=Path, required=True)
+    parser.add_argument("--name", help="of the checkpoint (default: that of its recipe)")
     parser.add_argument("--half", action="store_true", help="ship float16 weights")
     args = parser.parse_args()
     net, card = checkpoint.load_net(args.run)
@@ -103,7 +104,7 @@ def main() -> None:
         net, card = checkpoint.load_net(checkpoint.save_weights(args.out, net, card, half=True))
     log = (args.run / "log.jsonl").read_bytes()
     records = [json.loads(line) for line in log.splitlines()]
-    card["name"] = card["config"]["name"]
+    card["name"] = args.name or card["config"]["name"]
     card["parameters"] = slerlib.parameter_counts(net)
     card["log_sha256"] = hashlib.sha256(log).hexdigest()
     if card["config"]["train"]["stage_a"]:  # without stage A it would describe the weights of the start

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 import yaml
 
+import slerlib
 from slerlib.ablation import tables
 from slerlib.cli.parser import build_parser
 from slerlib.data.scenes import photographs
@@ -208,3 +210,19 @@ def test_contributing_lists_the_rooms_in_their_layers():
     layers = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]["layers"]
     listed = [re.findall(r"`(\w+)`", row[0]) for row in rows((ROOT / "CONTRIBUTING.md").read_text())[2:]]
     assert listed == [layer.split(" | ") for layer in layers]
+
+
+def test_the_scores_of_tiny_places_are_those_of_its_card():
+    text = (ROOT / "docs/results.md").read_text()
+    text = text[text.index("### `tiny-places`") :]
+    card = json.loads((ROOT / "data/checkpoints/tiny-places/card.json").read_text())
+    averages = {
+        score["setting"]: score["summary"][-1] for score in card["scores"] if score["data"].startswith("cbsd68")
+    }
+    (row,) = (row for row in rows(text) if row[0] == "`tiny-places`")
+    mixed = averages["mixed"]
+    assert numbers(row[1]) == [f"{mixed[key]:.2f}" for key in ("psnr", "psnr_low", "psnr_high")]
+    assert f"`tiny-places` has {averages['demo']['psnr']:.2f} dB on 34 photographs" in text
+    anchors = slerlib.load("tiny-places", "cpu").router.anchors
+    cosine = (anchors @ anchors.T)[~torch.eye(8, dtype=bool)]
+    assert bool((cosine + 1 / 7).abs().max() < 1e-4)
