@@ -313,3 +313,38 @@ def test_stations_learn_what_they_look_at():
         optimiser.step()
     assert losses[-1] < losses[0] and trace.station_embedding.requires_grad
     assert all(view.weight.abs().max() > 0 for view in net.stage_views)
+
+
+# --- in the included weights
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return slerlib.load("tiny-places", "cpu")
+
+
+def test_the_trained_map_sees_noise_where_it_is_and_routes_it(trained):
+    clean = photographs()[0].image[:, :192, :256].contiguous()
+    where = torch.zeros(clean.shape[1:])
+    where[:, :128] = 1
+    x = slerlib.degrade(clean, "noise25", seed=3, where=where)
+    y, trace = slerlib.restore(trained, x, return_trace=True)
+    noisy = trace.where()[0] == trace.anchor_names.index("noise25")
+    assert noisy[:, :15].float().mean() > 0.9 and noisy[:, 17:].float().mean() < 0.1
+    left, right = (trace.path_map[0, :, 12, column] for column in (4, 28))
+    assert (left != right).sum() >= 4, "most layers take another expert for the noise"
+    assert torch.equal(left, trained.router.class_paths()[trace.anchor_names.index("noise25")])
+    once = slerlib.restore(trained, x, route="image")
+    errors = [(result - clean)[..., 136:].pow(2).mean() for result in (y, once)]
+    assert errors[0] < errors[1], "the untouched half keeps more with a path of its own"
+
+
+def test_tiles_and_the_whole_agree_in_the_trained_weights(trained):
+    clean = photographs()[0].image[:, :256, :320].contiguous()
+    where = torch.zeros(clean.shape[1:])
+    where[60:200, 100:250] = 1
+    x = slerlib.degrade(clean, "noise25", seed=5, where=where)
+    (whole, trace), (tiled, cut) = (slerlib.restore(trained, x, tile=tile, return_trace=True) for tile in (0, 128))
+    assert torch.equal(trace.path_map, cut.path_map) and len(trace.path_map[0, 0].unique()) > 1
+    difference = (tiled - whole).abs()
+    assert difference.mean() < 0.3 / 255 and difference.max() < 10 / 255
