@@ -36,7 +36,8 @@ def test_a_network_of_another_precision_restores_nearly_the_same(net, pictures, 
         direct = other(pictures.to(dtype))
         assert direct.dtype == dtype
         assert (direct.float().clamp(0, 1) - expected).abs().max() < LARGEST[dtype] + torch.finfo(dtype).eps
-        assert torch.equal(other(pictures[:1], path=trace.path[0]).float().clamp(0, 1), y[:1])  # float32 in
+        alone = restore(other, pictures[:1])  # in a batch some processors round float16 otherwise
+        assert torch.equal(other(pictures[:1], path=trace.path[0]).float().clamp(0, 1), alone)  # float32 in
 
 
 @pytest.mark.parametrize("dtype", LARGEST, ids=str)
