@@ -1,5 +1,8 @@
 """`slerlib explain`: one page about one photograph, which opens without a network."""
 
+import html
+import shlex
+
 import chromium
 import numpy as np
 import pytest
@@ -70,9 +73,20 @@ def test_the_command_refuses_what_it_cannot_do(run, photo, untrained, tmp_path, 
         code, _, error = run("explain", photo, "--checkpoint", untrained, "--out", out)
         assert code == 1 and words in error, error
     assert (tmp_path / "taken.html").read_text() == "mine"
-    assert run("explain", tmp_path / "none.png")[0] == 1
+    for photo_path, words in (("none.png", "none.png does not exist"), (".", ". is a folder")):
+        code, _, error = run("explain", photo_path)
+        assert code == 1 and words in error, error
     with pytest.raises(UserError):
         explain(load(untrained), photo, passes=7)
+
+
+def test_the_command_on_the_page_makes_it_again(run, photo, untrained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run("explain", photo, "--checkpoint", untrained, "--out", "page.html")[0] == 0
+    page = (tmp_path / "page.html").read_text()
+    command = html.unescape(page.rpartition("<pre>")[2].partition("</pre>")[0])
+    code, out, error = run(*shlex.split(command)[1:])
+    assert code == 0 and out.strip() == "page.html", error
 
 
 @pytest.mark.browser

@@ -199,6 +199,16 @@ def test_progress_outlives_a_kernel_and_a_damaged_file_is_refused(folder):
         lessons.Lesson(0).score()
 
 
+@pytest.mark.parametrize(
+    "lesson", [{}, [], {"exercises": {}, "predictions": {"speed": {"guess": 1}}}, {"exercises": 3, "predictions": {}}]
+)
+def test_a_damaged_lesson_is_refused_by_name(folder, lesson):
+    folder.mkdir()
+    (folder / "course.json").write_text(json.dumps({"04": lesson}))
+    with pytest.raises(slerlib.UserError, match="damaged: 04. Delete it"):
+        lessons.Lesson(4).score()
+
+
 def test_a_disk_that_takes_no_file_is_a_warning(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SLERLIB_COURSE", str(tmp_path / "file" / "below"))

@@ -632,7 +632,9 @@ def test_the_pages_of_make_report_open_without_a_network(tmp_path):
 @pytest.mark.browser
 def test_the_list_of_runs_is_sorted_and_filtered_without_a_network(both, tmp_path):
     good, runs = saved(both.good), tmp_path / "runs"
-    for number, (gain, verdict) in enumerate((("-0.5 dB", "differs"), ("+12 dB", "agrees"), ("+3 dB", "agrees"))):
+    for number, (gain, verdict) in enumerate(
+        (("-0.5 dB", "differs"), ("+12 dB", "agrees"), ("+3 dB", "agrees"), ("0 dB", "differs"), ("none", "differs"))
+    ):
         (runs / f"run{number}").mkdir(parents=True)
         answer = {"headline": gain, "sentence": f"It gains {gain}.", "measured": "", "alt": "", "numbers": {}}
         record = good | {"finding": answer, "reference": {"verdict": verdict, "why": "", "outside": {}}}
@@ -646,10 +648,10 @@ def test_the_list_of_runs_is_sorted_and_filtered_without_a_network(both, tmp_pat
     check_page(runs / "index.html", tmp_path / "profile1")
     cards = "[...document.querySelectorAll('.card:not([hidden]) .headline')].map(part => part.innerText).join()"
     with chromium.Page(runs / "index.html", tmp_path / "profile2") as page:
-        assert page.evaluate(cards) == "+3 dB,+12 dB,-0.5 dB", "newest first"
+        assert page.evaluate(cards) == "none,0 dB,+3 dB,+12 dB,-0.5 dB", "newest first"
         choose = "{0}.value = '{1}'; {0}.dispatchEvent(new Event('input')); 0"
         page.evaluate(choose.format("order", "headline"))
-        assert page.evaluate(cards) == "+12 dB,+3 dB,-0.5 dB"
+        assert page.evaluate(cards) == "+12 dB,+3 dB,0 dB,-0.5 dB,none"
         page.evaluate(choose.format("verdict", "agrees"))
         assert page.evaluate(cards) == "+12 dB,+3 dB"
         page.evaluate(choose.format("words", "gains +3"))

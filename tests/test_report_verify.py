@@ -91,8 +91,9 @@ def test_verify_names_what_changed(copied, run, change, words):
     touch(folder, change)
     good, text = lines_of(folder, True)
     assert not good and words in text
-    code, out, _ = run("report", "verify", folder, "--files")
-    assert code == 1 and words in out
+    for words_of_command in ((folder, "--files"), ("--files", folder)):
+        code, out, _ = run("report", "verify", *words_of_command)
+        assert code == 1 and words in out
 
 
 def test_a_run_that_changed_is_not_already_done(copied):
@@ -124,6 +125,17 @@ def test_verify_names_another_environment(copied, monkeypatch):
     finally:
         source.with_suffix(".old").rename(source)
         source.write_text(source.read_text().replace("On something", "On nothing"))
+
+
+def test_an_own_notebook_with_a_bundled_name_and_a_tuple_is_compared_with_itself(tmp_path):
+    source = make_notebook(tmp_path, "evaluation", parameters="x: tuple = (1, 2)\nd = {'a': (3,)}")
+    (plan,) = report_plan.make_plans(report_plan.find_sources([source]), {"x": "3,4"})
+    record = report_plan.first_record(plan)
+    assert record["parameters"] == {"x": [3, 4], "d": {"a": [3]}} and record["changed"] == {"x": [3, 4]}
+    again = manifest.record_here(json.loads(json.dumps(record)))
+    assert again["notebook"] == str(source) and manifest.differences(record, again) == []
+    moved = record | {"notebook": str(tmp_path / "gone" / "report_evaluation.ipynb"), "parameters": {}}
+    assert manifest.record_here(moved)["notebook"] == str(report_plan.available()["evaluation"])
 
 
 def test_diff_names_the_inputs_that_differ(copied, run):

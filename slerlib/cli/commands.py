@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..errors import ProcessLost, UserError
 from ..files import check_json_output
-from .parser import build_parser
+from .parser import parse
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _main(argv: list[str] | None) -> int:
-    args = build_parser().parse_args(argv)
+    args = parse(argv)
     debug = getattr(args, "debug", False)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # for file names outside its encoding, as on standard error
@@ -75,6 +75,9 @@ def _explain(args) -> int:
     from ..files import unwritable
     from ..inference.load import load
 
+    if not args.photo.is_file():
+        fault = "is a folder" if args.photo.is_dir() else "does not exist"
+        raise UserError(f"explain takes the file of one photograph; {args.photo} {fault}. Name a file.")
     page = args.out or Path(f"{args.photo.stem}.html")
     if page.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"A page is an .html file; got --out {page}. Name it {page.with_suffix('.html')}.")
@@ -86,7 +89,7 @@ def _explain(args) -> int:
     passes = args.passes if args.passes == "auto" else int(args.passes)
     about = explain(model, args.photo, passes=passes, route=args.route)
     words = ["slerlib", "explain", str(args.photo), "--checkpoint", args.checkpoint, "--passes", args.passes]
-    words += (["--route", args.route] if args.route else []) + ["--out", str(page)]
+    words += (["--route", args.route] if args.route else []) + ["--out", str(page), "--overwrite"]
     try:
         print(write_page(page, about, model, args.photo.name, shlex.join(words)))
     except OSError as error:

@@ -12,6 +12,17 @@ from ..config import RECIPES
 from ..evaluation.options import ALL_SETTINGS, CROPS, NOISES, ROUTES
 
 
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The arguments of a command. Folders of `report` may follow an option, where argparse does not look for them."""
+    parser = build_parser()
+    args, rest = parser.parse_known_args(argv)
+    while args.command == "report" and rest and not rest[0].startswith("-"):
+        args.folders.append(Path(rest.pop(0)))
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return args
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands. It returns `command`, the name of the chosen one, and `refuse`, which ends the
     program with a message on wrong usage and exit code 2."""

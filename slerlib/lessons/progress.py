@@ -11,8 +11,10 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+from ..errors import UserError
 from ..files import read_json, write_atomic
 
+_ROWS = {"exercises": {"solved"}, "predictions": {"guess", "measured", "unit", "result", "close"}}
 _memory: dict[Path, dict] = {}  # of folders that take no file
 
 
@@ -50,4 +52,20 @@ def _all() -> dict:
     path = file()
     if path in _memory:
         return _memory[path]
-    return read_json(path, "The progress of the course", repair="Delete it to start anew.") if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    lessons = read_json(path, "The progress of the course", repair="Delete it to start anew.")
+    if bad := [name for name, lesson in lessons.items() if not _whole(lesson)]:
+        raise UserError(
+            f"The progress of the course has whole exercises and predictions for each lesson; in {path} these lessons "
+            f"are damaged: {', '.join(bad)}. Delete it to start anew."
+        )
+    return lessons
+
+
+def _whole(lesson) -> bool:
+    return isinstance(lesson, dict) and all(
+        isinstance(lesson.get(part), dict)
+        and all(isinstance(row, dict) and keys <= row.keys() for row in lesson[part].values())
+        for part, keys in _ROWS.items()
+    )

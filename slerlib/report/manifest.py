@@ -82,7 +82,9 @@ def record_here(record: dict) -> dict:
 
     Raises UserError if it would not start: a notebook, a parameter, a checkpoint or data that are not here.
     """
-    name = record["name"] if record["name"] in available() else record.get("notebook", "")
+    notebook = str(record.get("notebook", ""))
+    # an own notebook may have a bundled name; the path of a bundled one may be that of another machine
+    name = record["name"] if record["name"] in available() and not Path(notebook).is_file() else notebook
     (plan,) = make_plans(find_sources([name]), record["parameters"])
     return first_record(plan)
 

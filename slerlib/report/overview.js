@@ -7,9 +7,9 @@ const shown = document.getElementById("shown");
 function show() {
   const wanted = words.value.toLowerCase().split(/\s+/).filter(Boolean);
   const key = order.value;
-  const value = card => key === "name" ? card.dataset.name : Number(card.dataset[key]);
+  const number = card => card.dataset[key] ? Number(card.dataset[key]) : -Infinity; // "0" is a number, "" is not
   const sorted = [...cards].sort((a, b) => key === "name"
-    ? value(a).localeCompare(value(b)) : (value(b) || -Infinity) - (value(a) || -Infinity) || 0);
+    ? (a.dataset.name ?? "").localeCompare(b.dataset.name ?? "") : number(b) - number(a) || 0);
   let count = 0;
   for (const card of sorted) {
     const text = card.textContent.toLowerCase();

@@ -203,7 +203,8 @@ def _resolve_paths(values: dict) -> dict:
 
 def first_record(plan: dict, out=None) -> dict:
     """run.json as it is before the notebook starts. out: folder of the runs, if it is not the usual one."""
-    values = plan["parameters"]
+    # as the file gives them back: a tuple becomes a list
+    values, changed = json.loads(json.dumps([plan["parameters"], plan["changed"]]))
     origin = provenance.collect(seed=values.get("seed"), checkpoint=values.get("checkpoint") or None)
     if values.get("data"):
         origin["data"] = {"name": values["data"], "sha256": plan["hashes"]["data_sha256"]}
@@ -214,7 +215,7 @@ def first_record(plan: dict, out=None) -> dict:
         "notebook": str(plan["source"]),
         "source_sha256": plan["source_sha256"],
         "parameters": values,
-        "changed": plan["changed"],
+        "changed": changed,
         "hashes": plan["hashes"],
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
         "resume": _resume_command(plan, out),
