@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from skimage import data
 
 from slerlib import SLERIR, UserError, config, load, restore
 from slerlib.explain import explain, write_page
+from slerlib.explain.look import middle
+from slerlib.inference.restore import restore_part
 
 NAME = "<img src=x onerror=alert(1)> $_{ [l](javascript:1).png"
 
@@ -39,10 +42,39 @@ def test_it_restores_as_restore_does_and_looks_at_other_paths(model, photo):
         assert step.title.endswith(f"instead of {expert}") and step.change.shape == (48, 48)
     names = [name for step in about.anchors for name in step.title.split(", ")]
     assert sorted(names) == sorted(about.trace.anchor_names), "each class once"
-    left = (96 - 48) // 2
-    part = about.x_CHW[:, 12:60, left : left + 48]
-    changed = 255 * (restore(model, part) - part).abs().mean()
+    changed = 255 * (about.y_CHW - about.x_CHW).abs()[:, *middle(about.x_CHW, 48, model.cell)].mean()
     assert len(about.passes) == 1 and about.passes[0].levels == pytest.approx(changed.item(), rel=1e-3)
+
+
+def test_the_middle_is_shown_as_a_part_of_the_whole_picture(tmp_path):
+    """Noise everywhere but in the middle: alone, the middle is clean."""
+    net, path = load("tiny"), tmp_path / "photo.png"
+    x = data.astronaut()[:384, :384] + np.random.default_rng(0).normal(0, 50, (384, 384, 3))
+    x[96:288, 96:288] = data.astronaut()[96:288, 96:288]
+    Image.fromarray(np.clip(x, 0, 255).astype(np.uint8)).save(path)
+    about = explain(net, path, passes=2, side=192)
+    part = middle(about.x_CHW, 192, net.cell)
+    assert part == (slice(96, 288), slice(96, 288))
+    first, second = (restore(net, about.x_CHW, passes=n)[:, *part] for n in (1, 2))
+    for step, before, after in zip(about.passes, (about.x_CHW[:, *part], first), (first, second), strict=True):
+        assert torch.allclose(step.picture, after, atol=1e-5)
+        assert step.levels == pytest.approx(255 * (after - before).abs().mean().item(), rel=1e-3)
+    own = about.trace.path_strings()[0]
+    errors = {}
+    for name, picture in (
+        ("part", restore_part(net, about.x_CHW, part, [own])[0]),
+        ("alone", restore(net, about.x_CHW[:, *part], path=own)),
+    ):
+        errors[name] = 255 * (picture - first)[:, 32:-32, 32:-32].abs().mean().item()
+    print(errors)
+    assert errors["part"] < 0.2 * errors["alone"]
+
+
+@pytest.mark.parametrize("size", [(5, 40), (72, 96), (33, 300)])
+def test_a_picture_that_is_its_own_middle_is_restored_as_a_whole(model, size):
+    x = torch.rand(3, *size, generator=torch.Generator().manual_seed(0))
+    (y,) = restore_part(model, x, middle(x, 320, model.cell), ["01201201"])
+    assert torch.allclose(y, restore(model, x, path="01201201"), atol=1e-5)
 
 
 @pytest.mark.parametrize("options", [{"passes": 2}, {"route": "place"}])

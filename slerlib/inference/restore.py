@@ -166,6 +166,25 @@ def own_path(model: SLERIR, x_CHW: Tensor) -> tuple[int, ...]:
         return tuple(model.route(model.encode(x_BCHW), x_BCHW=x_BCHW).path[0].tolist())
 
 
+def restore_part(model: SLERIR, x_CHW: Tensor, part: tuple[slice, slice], paths: Sequence) -> list[Tensor]:
+    """A part of (3, H, W) in [0, 1] along each path, as a tile: with the guide map of the whole picture.
+
+    part: rows and columns that start at multiples of `model.cell`. paths: each as `path` of `restore`. Only the places
+    near the edges of the part, where local statistics and convolutions lack what lies outside, differ from the whole.
+    """
+    with evaluating(model), torch.no_grad():
+        x_BCHW, s = _padded(model, x_CHW[None]), model.cfg.stride
+        encoding = model.encode(x_BCHW, route_by="image")
+        lengths = [-(-max(place.stop - place.start, SMALLEST) // model.multiple) * model.multiple for place in part]
+        tile = x_BCHW[..., *(slice(place.start, place.start + n) for place, n in zip(part, lengths, strict=True))]
+        tokens = (slice(place.start // s, (place.start + n) // s) for place, n in zip(part, lengths, strict=True))
+        guide = None if encoding.guide is None else encoding.guide[..., *tokens]
+        traces = [model.route(encoding, read_path(path, 1, model.cfg.experts), x_BCHW=x_BCHW) for path in paths]
+        results = [model.backbone(tile, guide, trace, reroute=False)[0][0] for trace in traces]
+    height, width = (place.stop - place.start for place in part)
+    return [y[:, :height, :width].float().clamp(0, 1).to(x_CHW.device) for y in results]
+
+
 def _padded(model: SLERIR, x_BCHW: Tensor) -> Tensor:
     """On the network's device, in a size that it takes. In float32: the network computes in the type of its weights."""
     x = x_BCHW.to(next(model.parameters()).device)
