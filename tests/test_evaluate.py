@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from slerlib import compare, config
+from slerlib import compare, config, load
 from slerlib.config import CLASSES
 from slerlib.data.degrade import degrade
 from slerlib.data.scenes import photographs
@@ -480,3 +480,18 @@ def test_broken_pictures_are_named_before_anything_is_restored(tmp_path):
         evaluate(spy, tmp_path, "pairs", images=2)
     assert restored == []
     assert len(evaluate(spy, tmp_path, "pairs", images=1)) == 1 == len(restored)
+
+
+def test_an_oracle_makes_no_further_passes():
+    torch.manual_seed(0)
+    net = SLERIR(config.with_overrides(config.recipe("tiny"), ["model.router=oracle"]).model)
+    with pytest.raises(UserError, match="oracle.*Leave passes out"):
+        evaluate(net, images=1, passes=2, classes=["rain"])
+
+
+def test_the_path_of_a_shape_holds_where_the_damage_lies_all_over_too():
+    model = load("tiny", "cpu")
+    options = {"setting": "local", "images": 1, "crop": "center256", "classes": ["rain@half"]}
+    forced, whole = (evaluate(model, path={key: "00000000"}, **options) for key in ("rain@half", "rain"))
+    free = evaluate(model, **options)
+    assert forced.psnr_all_over[0] == whole.psnr_all_over[0] != free.psnr_all_over[0]

@@ -12,6 +12,7 @@ from slerlib import UserError, config
 from slerlib.data.scenes import photographs
 from slerlib.model import places
 from slerlib.model.experts import ExpertStage
+from slerlib.model.network import with_path
 from slerlib.train.losses import restoration
 
 
@@ -348,3 +349,71 @@ def test_tiles_and_the_whole_agree_in_the_trained_weights(trained):
     assert torch.equal(trace.path_map, cut.path_map) and len(trace.path_map[0, 0].unique()) > 1
     difference = (tiled - whole).abs()
     assert difference.mean() < 0.3 / 255 and difference.max() < 10 / 255
+
+
+# --- what else uses routes per place
+
+
+def test_another_path_brings_its_own_probability():
+    net = make("model.route_by=place")
+    trace = net.route(net.encode(image(2, 3, 40, 48)))
+    path = (trace.path + 1) % 3
+    path[:, 1:] = trace.path[:, 1:]
+    other = with_path(trace, path)
+    assert (other.path_map[:, 0] == path[:, 0, None, None]).all()
+    assert torch.equal(other.path_map[:, 1:], trace.path_map[:, 1:])
+    chosen = trace.probability[:, 0].gather(1, path[:, :1])[:, 0]
+    torch.testing.assert_close(other.place_probability[:, 0], chosen[:, None, None].expand(-1, 5, 6))
+    assert torch.equal(other.place_probability[:, 1:], trace.place_probability[:, 1:])
+
+
+def test_the_counterfactual_tries_the_other_expert_at_all_places():
+    from slerlib.train.objectives import counterfactual
+
+    net = make("model.route_by=place").train()
+    x, clean = image(3, 3, 32, 32), image(3, 3, 32, 32, seed=2)
+    encoding = net.encode(x)
+    trace = net.route(encoding)
+    y, _ = net.backbone(x, encoding.guide, trace)
+    batch, seen = {"degraded": x, "clean": clean}, []
+    backbone = net.backbone
+    net.backbone = lambda *args, **more: seen.append(args[2]) or backbone(*args, **more)
+    loss = counterfactual(net, batch, torch.tensor([0, 2]), torch.tensor([1, 4]), encoding, trace, y)
+    (tried,) = seen
+    assert loss.isfinite() and tried.path_map.shape == (2, 8, 4, 4)
+    assert (tried.path_map[0, 1] == tried.path[0, 1]).all() and tried.path[0, 1] != trace.path[0, 1]
+    assert torch.equal(tried.path_map[1, 0], trace.path_map[2, 0])
+
+
+def test_the_loss_of_places_adds_up_over_pieces():
+    from slerlib.train import losses
+
+    anchors = slerlib.sphere.simplex(4, 8).float()
+    local = torch.nn.functional.normalize(image(4, 8, 4, 4) - 0.5, dim=1)
+    where = torch.ones(4, 4, 4)
+    where[:2, :, 2:] = 0
+    sets, outside = torch.eye(4).bool(), torch.eye(4).bool().roll(1, 0)
+    whole = losses.places(local, where, sets, outside, anchors, 0.2)
+    halves = [losses.places(local[p], where[p], sets[p], outside[p], anchors, 0.2) for p in (slice(2), slice(2, 4))]
+    torch.testing.assert_close(whole, sum(halves) / 2)
+
+
+def test_a_tiled_picture_of_stations_is_written_and_counted(run, tmp_path):
+    from PIL import Image
+
+    from slerlib.checkpoint import save_weights
+
+    cfg = config.with_overrides(config.recipe("tiny"), ["model.router=sphere_stage"])
+    card = {"name": "stations", "config": config.to_dict(cfg)}
+    save_weights(tmp_path / "net", make("model.router=sphere_stage"), card)
+    Image.new("RGB", (200, 160), (90, 120, 60)).save(tmp_path / "a.png")
+    options = ["--checkpoint", tmp_path / "net", "--tile", 128, "--trace", tmp_path / "t.json"]
+    code, _, err = run("restore", tmp_path / "a.png", tmp_path / "b.png", *options)
+    assert code == 0, err
+    assert json.loads((tmp_path / "t.json").read_text())["images"][0]["places"] == {}
+
+
+@pytest.mark.parametrize("passes", [2.0, "2"])
+def test_passes_are_whole_numbers(model, half, passes):
+    with pytest.raises(UserError, match="passes must be"):
+        slerlib.restore(model, half, passes=passes)

@@ -71,6 +71,11 @@ class Grid:
     def __post_init__(self):
         values = {name: checked(name, getattr(self, name)) for name in ("setting", "images", "crop")}
         values["root"] = str(self.root) if isinstance(self.root, int) else self.root
+        if values["setting"] in ("mixed", "local"):
+            raise UserError(
+                f"A grid takes the setting demo, whose tasks may be mixtures such as 'rain+blur', or test sets; got "
+                f"setting={values['setting']!r}. Use slerlib.evaluate for it, or setting='demo'."
+            )
         values["tasks"] = checked_tasks(self.tasks) if self.setting == "demo" else tuple(as_list(self.tasks))
         values["seeds"] = tuple(checked("seed", seed) for seed in as_list(self.seeds))
         severities = as_list(self.severities)  # NaN: a part without severity

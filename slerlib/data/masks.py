@@ -36,10 +36,12 @@ def mask(
     3 to 5 straight sides, each as soft as the thing that throws it is far.
     image: (3, height, width) in [0, 1], for `object`; without one it grows over a smooth random field.
     depth: (height, width) in any unit, for `depth`; without one `synthetic_depth` with the edges of `image`.
-    Raises UserError for an unknown shape, and for an image or a depth of another size.
+    Raises UserError for an unknown shape, a negative seed, and for an image or a depth of another size.
     """
     if shape not in SHAPES:
         raise UserError(f"The shape of a mask is one of {', '.join(SHAPES)}; got {shape!r}. Correct the name.")
+    if isinstance(seed, bool) or int(seed) != seed or seed < 0:
+        raise UserError(f"The seed of a mask is a whole number from 0 up; got {seed!r}. Try seed=0.")
     for name, plane, size in (("image", image, (3, height, width)), ("depth", depth, (height, width))):
         if plane is not None and tuple(plane.shape) != size:
             raise UserError(

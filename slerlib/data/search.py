@@ -42,7 +42,10 @@ class Search:
                     self.name(file, "unreadable", "is a link to nothing or a device. Copy the image itself.")
         if not any(self.files.values()) and self.list is None:
             kinds = ", ".join(SUFFIXES)
-            raise UserError(f"A folder of images ({kinds}) is needed; {self.root} holds none. Check the path.")
+            raise UserError(
+                f"A folder of images ({kinds}) is needed; {self.root} holds none. Check the path; `slerlib data list` "
+                "names sets and where they come from."
+            )
         self.folders = {os.path.normcase(folder).casefold(): folder for folder in self.files}
         self.used: set[Path] = set()  # files that belong to a set or to a problem
         self.targets: dict[Path, bool] = {}  # folders of clean partners -> whether spare ones are usual

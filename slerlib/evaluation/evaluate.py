@@ -14,6 +14,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -104,6 +105,8 @@ def evaluate(
     fixed = {"path": path, **choices}
     score = _scorer(model, path, choices) if restored is None else _reader(restored_files(restored, todo), fixed)
     parts = _part_scorer(model, score, restored) if asked.setting == "local" else None
+    if parts and isinstance(path, Mapping) and any("@" in task for task in path):  # the path of a shape, all over too
+        todo = [replace(case, all_over=replace(case.all_over, task=case.task)) for case in todo]
     rank, world = place() if sharded else (0, 1)
     mine = todo[rank::world]
     check_readable(mine, asked.crop)
@@ -161,6 +164,11 @@ def _refuse_choices(choices: Mapping, what: str) -> None:
 def _scorer(model, path, choices: Mapping) -> Callable:
     """For `_row`: (case, degraded and clean (3, H, W)) -> Scored."""
     if isinstance(model, SLERIR):
+        if model.cfg.router == "oracle" and choices.get("passes", 1) != 1:
+            raise UserError(
+                f"passes={choices['passes']!r} lets the network look at its result; the router oracle knows "
+                "what is wrong before. Leave passes out."
+            )
         checked_passes(choices.get("passes", 1), model, path, checked_route(choices.get("route"), model, None, path))
         by_task = path if isinstance(path, Mapping) else None
         for one in by_task.values() if by_task is not None else [path] if path is not None else ():

@@ -65,6 +65,8 @@ def restore_files(
     if one_path:
         path_L = common_path(model, [read for read, _ in work.jobs])
     options = {"tile": tile, "path": path_L, "route": route, "passes": passes}
+    if route == "place" and model.cfg.route_by != "place":
+        print(f"Note: {checkpoint} was not trained with a path for every place; --route image may restore better.")
     make_folder(target if source.is_dir() or target.is_dir() else target.absolute().parent)
     done, left = _restore_all(model, work, options, overwrite, source)
     if left and source.is_file():
@@ -138,6 +140,7 @@ def _restore_one(model, work: Plan, read: Path, write: Path, options: dict, over
         "output": str(write),
         "width": x_CHW.shape[2],
         "height": x_CHW.shape[1],
+        "route": options["route"] or model.cfg.route_by,
         "path": trace.path[0].tolist(),
         "margin": _rounded(trace.margin[0].tolist()),
         "similarity": _rounded(trace.similarity[0].tolist()),
@@ -152,7 +155,9 @@ def _restore_one(model, work: Plan, read: Path, write: Path, options: dict, over
 
 
 def _shares(trace: Trace) -> dict[str, float]:
-    """Share of the places whose nearest anchor is that of each class, the largest first."""
+    """Share of the places whose nearest anchor is that of each class, the largest first; {} where tiles chose alone."""
+    if trace.local_angle is None:
+        return {}
     counts = Counter(trace.where().flatten().tolist())
     return {trace.anchor_names[k]: round(n / counts.total(), 4) for k, n in counts.most_common()}
 

@@ -193,7 +193,7 @@ def _padded(model: SLERIR, x_BCHW: Tensor) -> Tensor:
 
 def checked_passes(passes: int | str, model: SLERIR, path, route: str) -> tuple[int, bool]:
     """(most passes, whether a clean result ends them earlier)."""
-    if passes != "auto" and (isinstance(passes, bool) or passes not in range(1, MOST_PASSES + 1)):
+    if passes != "auto" and (isinstance(passes, bool) or not isinstance(passes, int) or not 0 < passes <= MOST_PASSES):
         raise UserError(f"passes must be 1 to {MOST_PASSES}, or 'auto'; got {passes!r}. Leave it out for one pass.")
     if passes != 1 and (path is not None or route == "tile"):
         other = "path" if path is not None else "route='tile'"

@@ -315,5 +315,11 @@ def with_path(trace: Trace, path: Tensor) -> Trace:
     """The trace with another path (exploration, class routes), at all places where it differs; similarities stay."""
     if trace.path_map is None:
         return replace(trace, path=path)
-    other = (path != trace.path)[:, :, None, None]
-    return replace(trace, path=path, path_map=torch.where(other, path[:, :, None, None], trace.path_map))
+    other, chosen = (path != trace.path)[..., None, None], trace.probability.gather(2, path[..., None])[..., None]
+    probability = trace.place_probability
+    return replace(
+        trace,
+        path=path,
+        path_map=torch.where(other, path[..., None, None], trace.path_map),
+        place_probability=None if probability is None else torch.where(other, chosen, probability),
+    )

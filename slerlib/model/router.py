@@ -58,7 +58,10 @@ class Trace:
     def where(self) -> Tensor:
         """(B, h, w) int64: the class whose anchor is nearest at each place; numbers of `anchor_names`."""
         if self.local_angle is None:
-            raise UserError("This trace has no local angles: its tiles found their own paths. Use route='image'.")
+            raise UserError(
+                "This trace has no local angles: its tiles found their own paths. Use route='image', and tile=0 where "
+                "the router is sphere_stage."
+            )
         return self.local_angle.argmin(dim=1)
 
     def flags(self) -> list[list[str]]:

@@ -93,20 +93,20 @@ def places(
     """Each place belongs to the anchor of what was done there: cross-entropy over the anchors, or the pull of
     `composite` where several degradations met [ours]. Places on a soft border (0.2 to 0.8) do not count.
 
-    Mean over images of the mean over their places inside and outside the mask.
+    Mean over images of the mean over their regions, inside and outside the mask, of the mean over the places of each.
     """
     with torch.autocast(local_NDhw.device.type, enabled=False):
         cosine = torch.einsum("ndhw,kd->nkhw", local_NDhw.float(), anchors)
         logs = (cosine / tau).log_softmax(dim=1)
-    total, count = local_NDhw.sum() * 0, 0
+    total, regions = local_NDhw.sum(dim=(1, 2, 3)) * 0, local_NDhw.new_zeros(len(local_NDhw))
     for sets, share in ((inside_NK, (where_Nhw > 0.8).float()), (outside_NK, (where_Nhw < 0.2).float())):
         here = share.sum(dim=(1, 2))
         single = sets.sum(dim=1) == 1
         target = torch.einsum("ndhw,nd->nhw", local_NDhw.float(), sphere.middles(anchors, sets))
         loss = torch.where(single[:, None, None], -(logs * sets[:, :, None, None]).sum(dim=1), 1 - target)
-        mean = (loss * share).sum(dim=(1, 2)) / here.clamp(min=1)
-        total, count = total + mean[here > 0].sum(), count + int((here > 0).sum())
-    return total / max(count, 1)
+        total = total + (loss * share).sum(dim=(1, 2)) / here.clamp(min=1)
+        regions = regions + (here > 0)
+    return (total / regions.clamp(min=1)).mean()
 
 
 def sude(

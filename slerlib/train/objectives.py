@@ -9,7 +9,7 @@ Each term is weighted by the share of `part` in the global batch, so that terms 
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import torch
 from torch import Tensor, nn
@@ -182,8 +182,9 @@ def counterfactual(
     second = others.argmax(dim=-1)  # the nearest of those that did not run
     path[rows, layer] = second
     with torch.no_grad():
-        fields = ("similarity", "embedding", "margin", "anchor_angle", "probability")
-        sub = replace(trace, path=path, **{name: getattr(trace, name)[samples] for name in fields})
+        per_image = {f.name: getattr(trace, f.name) for f in fields(trace)}
+        sub = replace(trace, **{name: v[samples] for name, v in per_image.items() if isinstance(v, Tensor)})
+        sub = with_path(sub, path)
         guide = None if encoding.guide is None else encoding.guide[samples]
         other, _ = net.backbone(batch["degraded"][samples], guide, sub, reroute=False)
         clean = batch["clean"][samples]
