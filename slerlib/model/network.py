@@ -40,11 +40,10 @@ from .experts import ExpertStage, gate
 from .fusion import GLGF, Encoding, Injection, injected_stages
 from .own import OwnClasses, pushed
 from .paths import read_path
-from .router import Router, Trace
+from .router import Router, Trace, bounded
 
 LEVELS = (0, 1, 2, 3, 2, 1, 0, 0)  # of the stages; level n works at 1 / 2^n of the resolution
 SMALLEST = 16  # pixels a side
-FARTHEST = 0.5  # a station may turn the unit vector z by 30 degrees
 
 
 class SLERIR(nn.Module):
@@ -277,13 +276,6 @@ class SLERIR(nn.Module):
             return up + skip
         both = torch.cat([up, skip], dim=1)
         return self.fuse[n](both) if n < 2 else both
-
-
-def bounded(view_BD: Tensor) -> Tensor:
-    """The same direction, at most FARTHEST long. Without a bound Adam, whose step does not depend on the gradient, made
-    the views of the stations many times as long as z, in directions of chance (docs/LOG.md)."""
-    length = view_BD.norm(dim=1, keepdim=True).clamp(min=1e-6)
-    return view_BD * (FARTHEST * length.tanh() / length)
 
 
 def _down(c: int, naf: bool) -> nn.Module:

@@ -26,6 +26,7 @@ from .paths import path_digits
 TIE = 1e-4  # two pins may be equally far from the target of a composite, by construction: rounding must not choose
 MARGIN_LIMIT = 0.05  # a smaller margin at some layer means: two experts were almost equally near
 ANGLE_LIMIT = 45.0  # degrees; an image further than this from every anchor is unlike all trained degradations
+FARTHEST = 0.5  # a station may turn the unit vector z by 30 degrees
 
 
 @dataclass(frozen=True)
@@ -258,6 +259,13 @@ class Router(nn.Module):
     def targets(self, parts_BK: Tensor) -> Tensor:
         """(B, D): where images with these sets of classes (bool) belong."""
         return sphere.middles(self.anchors, parts_BK, self.linear_space)
+
+
+def bounded(view_BD: Tensor) -> Tensor:
+    """The same direction, at most FARTHEST long. Without a bound Adam, whose step does not depend on the gradient, made
+    the views of the stations many times as long as z, in directions of chance (docs/LOG.md)."""
+    length = view_BD.norm(dim=1, keepdim=True).clamp(min=1e-6)
+    return view_BD * (FARTHEST * length.tanh() / length)
 
 
 def expert_shares(trace: Trace) -> Tensor:
