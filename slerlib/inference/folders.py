@@ -61,7 +61,8 @@ def restore_files(
     model = load(checkpoint)
     path_L = None if path is None else read_path(path, 1, model.cfg.experts)[0].tolist()
     forced = "one path for all" if one_path else path_L
-    checked_route(route, model, tile, forced), checked_passes(passes, model, forced, route)  # once, not for each image
+    checked_route(route, model, tile, forced)  # once, not for each image
+    checked_passes(passes, model, forced, route)
     if one_path:
         path_L = common_path(model, [read for read, _ in work.jobs])
     options = {"tile": tile, "path": path_L, "route": route, "passes": passes}

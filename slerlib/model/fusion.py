@@ -36,9 +36,7 @@ class Encoding:
     guide: Tensor | None  # (B, C_g, h, w) guide map at token resolution; None when glgf = "off" or inject = "none"
     gate: Tensor | None  # (B, h, w) in 0..1: share of the global token at each place; None without a gate
     local: Tensor | None = None  # (B, d_z, h, w) the point of each place: the head of z on its guide token
-    points: Tensor | None = (
-        None  # (B, d_z, h, w) what chooses the experts of each place (places.py); None: z alone does
-    )
+    points: Tensor | None = None  # (B, d_z, h, w) chooses the experts of each place (places.py); None: z does
 
 
 class GLGF(nn.Module):

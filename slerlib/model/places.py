@@ -6,7 +6,7 @@ no island. The picture as a whole is in every point already, by the gate a_i of 
     q_i = normalise(mean of z_j over SMOOTH x SMOOTH places j around i)     e*_l(i) = nearest pin to q_i
 
 At each layer the experts that some place chose run on the whole map, and their results are blended where their places
-meet. A picture that is damaged all over in one way needs one expert a layer, and then costs what one path costs.
+meet. Where all places agree one expert a layer runs, as with one path.
 Legend: B batch, L layers, E experts, C channels, H W pixels of a level, h w token map.
 """
 

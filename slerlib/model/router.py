@@ -200,10 +200,7 @@ class Router(nn.Module):
 
     def with_stations(self, trace: Trace, z_BLD: Tensor) -> Trace:
         """The trace with what each layer saw."""
-        with torch.no_grad():
-            z, anchors = sphere.normalise(sphere.at_least_float32(z_BLD)), sphere.normalise(self.anchors)
-            angle = sphere.angle(z[:, :, None], anchors[None, None])
-        return replace(trace, station_embedding=z_BLD, station_angle=angle)
+        return replace(trace, station_embedding=z_BLD, station_angle=self._anchor_angles(z_BLD))
 
     def _trace(self, z_BD: Tensor, similarity: Tensor, path: Tensor | None) -> Trace:
         if self.experts == 1:
@@ -211,9 +208,7 @@ class Router(nn.Module):
         else:
             best = similarity.topk(2, dim=-1).values
             margin = best[..., 0] - best[..., 1]
-        with torch.no_grad():
-            z, anchors = sphere.normalise(sphere.at_least_float32(z_BD)), sphere.normalise(self.anchors)
-            anchor_angle = sphere.angle(z[:, None], anchors[None])
+        anchor_angle = self._anchor_angles(z_BD)
         probability = (similarity / self.temperature).softmax(dim=-1)
         # argmax returns the first of equal values: ties go to the lowest index
         path = similarity.argmax(dim=-1) if path is None else path
@@ -223,6 +218,12 @@ class Router(nn.Module):
         """The trace with a path for every place, by points of `places.points`; its path stays that of the image."""
         path, probability = places.choose(points_BDhw, self.pins, self.temperature)
         return replace(trace, path_map=path, place_probability=probability)
+
+    @torch.no_grad()
+    def _anchor_angles(self, points: Tensor) -> Tensor:
+        """(..., K) degrees from points (..., D) to each anchor."""
+        z = sphere.normalise(sphere.at_least_float32(points))
+        return sphere.angle(z[..., None, :], sphere.normalise(self.anchors))
 
     @torch.no_grad()
     def local_angles(self, local_BDhw: Tensor) -> Tensor:
