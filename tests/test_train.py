@@ -14,7 +14,7 @@ from slerlib import UserError, checkpoint, config, load, save, sphere
 from slerlib.data.sources import Source, Sources
 from slerlib.model.network import SLERIR
 from slerlib.model.pins import partitions
-from slerlib.train import batches, held_out, loop, objectives, stages, transitions
+from slerlib.train import batches, held_out, looks, loop, objectives, stages, transitions
 from slerlib.train import run as run_module
 
 
@@ -730,3 +730,34 @@ def test_golden_losses(photographs, tmp_path):
     losses = [r["loss"] for r in records(out) if "loss" in r]
     golden = json.loads((checkpoint.Path(__file__).parent / "golden_losses.json").read_text())
     assert losses == pytest.approx(golden, rel=2e-3)
+
+
+def test_a_training_notes_its_starts_and_its_sphere(photographs, finished, tmp_path):
+    """In parts the same pictures of the sphere as in one go: at every step of the short stage A, and at every save."""
+    out = tmp_path / "parts"
+    for stop in (5, 8):
+        run_until(photographs, out, stop)
+    loop.train(make(), photographs, out, resume=True, progress=False)
+    whole, parts = ([(r["step"], r["sphere"]) for r in records(f) if "sphere" in r] for f in (finished, out))
+    assert whole == parts and [step for step, _ in whole] == [0, 1, 2, 3, 4, 8, 12]
+    starts = [(r["step"], r["resumed"]) for r in records(out) if "begun" in r]
+    assert starts == [(0, False), (4, True), (8, True)]
+    assert [r["resumed"] for r in records(finished) if "begun" in r] == [False]
+
+    before, after = whole[3][1], whole[4][1]
+    assert before["anchors"] is None and before["classes"] == list(config.CLASSES)
+    anchors, means = torch.tensor(after["anchors"]), torch.tensor(after["mean"])
+    for vectors in (anchors, means):
+        assert (vectors.norm(dim=1) - 1).abs().max() < 1e-3
+    nearest, usage = torch.tensor(after["nearest"]), torch.tensor(after["usage"])
+    assert nearest.sum(dim=1).tolist() == after["views"] and min(after["views"]) > 0
+    assert usage.shape == (8, 8, 3) and (usage.sum(dim=2) == torch.tensor(after["views"])[:, None]).all()
+    assert all(0 <= spread <= 180 for spread in after["spread"])
+    assert all(r["memory_MB"] > 0 for r in records(finished) if "sphere" in r)
+
+
+def test_looks_change_no_bit(photographs, finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(looks, "due", lambda cfg, step: False)
+    blind = loop.train(make(), photographs, tmp_path / "blind", progress=False)
+    assert not any("sphere" in r for r in records(blind))
+    assert all(torch.equal(value, weights(blind)[key]) for key, value in weights(finished).items())

@@ -7,6 +7,7 @@ Read in this order:
     own_classes.py    pairs of an unknown task become a class
     transitions.py    between stages: anchors after stage A, copies of the first expert
     resuming.py       save, and go on with the same bits; the log
+    looks.py          what a training notes of its start, its sphere and its memory
     run.py            the state of a training, and its one step
     objectives.py     which losses each stage adds up
     losses.py         the losses themselves: the sphere, the restoration

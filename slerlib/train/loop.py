@@ -31,7 +31,7 @@ from ..inference.load import working_device
 from ..model.blocks import NAFBlock
 from ..model.network import SLERIR
 from ..sharding import take_own_gpu
-from . import distributed, held_out, lock, own_classes, resuming, stages, transitions
+from . import distributed, held_out, lock, looks, own_classes, resuming, stages, transitions
 from .run import Run
 
 
@@ -109,12 +109,17 @@ def _go(run: Run, workers: int, progress: bool | None) -> None:
     t, first, start = run.cfg.train, run.group.first, run.step
     a, upcycle_steps, batches = t.stage_steps()[0], stages.upcycle_steps(run.cfg), iter(())
     with resuming.Log(run) as log, _Progress(t.steps, start, progress, first) as bar:
+        log.write(looks.begun(run))
         for step in range(start, t.steps + 1):
             # between stages
             if step == a and not run.anchored:
                 log.write(transitions.finish_stage_a(run))
             if step == a + upcycle_steps > run.resumed_at and upcycle_steps:
                 transitions.upcycle(run)
+
+            # look at the sphere
+            if first and looks.due(run.cfg, step) and (step > run.resumed_at or step == 0):
+                log.write(looks.look(run, step))
 
             # evaluate and save
             if (step % t.save_every == 0 or step == t.steps) and step > run.resumed_at:

@@ -61,6 +61,7 @@ class Run:
         self.step = self.resumed_at = self.saved_at = 0
         self.anchored, self.seconds, self.averaged = False, 0.0, 0
         self.keep_anchors = cfg.model.own_classes > 0  # those joined trained weights, whose anchors keep every bit
+        self.views: tuple[Tensor, Tensor] | None = None  # held-out views that looks.py keeps
         self.keep_pins = False  # after a warm start without stage A, which could move what the pins lie between
 
     def _check_sizes(self) -> None:
