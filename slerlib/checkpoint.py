@@ -240,18 +240,17 @@ def load_tensors(net: SLERIR, tensors: dict[str, Tensor], where: str) -> None:
 
 
 def warm_start(net: SLERIR, name_or_path: str | Path) -> bool:
-    """Start `net` from the weights of a checkpoint, whose stages may have fewer blocks if they are NAF blocks; returns
-    whether its pins were learned.
+    """Start `net` from the weights of a checkpoint, which may have fewer NAF blocks in its stages, fewer encoder blocks
+    and no convolutions in those; returns whether its pins were learned.
 
     `net` may have own classes in addition (`config.ModelConfig.own_classes`), which are to be placed afterwards.
-    Other blocks keep their own start, the identity: a deeper network begins exactly as good as the shallower one [ours;
-    as Net2DeeperNet, Chen et al. 2016]. Raises UserError when shapes differ in anything else, or the heads of
-    the encoder do, which shapes do not show.
+    What is new starts as the identity: a deeper network begins exactly as good as the shallower one [ours; as
+    Net2DeeperNet, Chen et al. 2016]. Raises UserError when shapes differ in anything else, or the heads of the
+    encoder do, which shapes do not show.
     """
     theirs, _ = load_net(name_or_path)
-    own = net.state_dict() if net.cfg.block == theirs.cfg.block == "naf" else {}
-    added = {key: value for key, value in own.items() if _is_added(key, theirs.cfg.stages)}
-    start, shapes = {**added, **theirs.state_dict()}, net.state_dict()
+    shapes = net.state_dict()
+    start = {**_added(shapes, net.cfg, theirs.cfg), **theirs.state_dict()}
     if joining := net.cfg.own_classes - theirs.cfg.own_classes:
         start = _grown(start, shapes, joining)
     if (
@@ -262,7 +261,7 @@ def warm_start(net: SLERIR, name_or_path: str | Path) -> bool:
         have, asked = config.to_dict(theirs.cfg), config.to_dict(net.cfg)
         different = [f"model.{key}: {have[key]} != {asked[key]}" for key in have if have[key] != asked[key]]
         raise UserError(
-            "A network starts from weights of its own shape, or from those with fewer NAF blocks in its stages; "
+            "A network starts from weights of its own shape, or from those with fewer NAF blocks or encoder blocks; "
             f"in {name_or_path} these differ (weights != asked): {'; '.join(different)}. "
             "Use the recipe and the --set model.KEY=VALUE that the weights were trained with, or leave --init out."
         )
@@ -280,10 +279,20 @@ def _grown(start: dict, shapes: dict, joining: int) -> dict:
     return start
 
 
-def _is_added(key: str, blocks: tuple[int, ...]) -> bool:
-    """Whether `stages.STAGE.experts.EXPERT.BLOCK...` names a block beyond those of that stage."""
-    part, *numbers = key.split(".")
-    return part == "stages" and int(numbers[3]) >= blocks[int(numbers[0])]
+def _added(state: dict, cfg: config.ModelConfig, theirs: config.ModelConfig) -> dict:
+    """The tensors of `state` that a network of the configuration `theirs` lacks, as the identity."""
+    added = {}
+    for key, value in state.items():
+        match key.split("."):
+            case ["stages", stage, _, _, block, *_] if cfg.block == theirs.block == "naf":
+                if int(block) >= theirs.stages[int(stage)]:
+                    added[key] = value  # its own start is the identity
+            case ["encoder", "blocks", block, *rest]:
+                if int(block) >= theirs.encoder_blocks:
+                    added[key] = torch.zeros_like(value) if rest[:-1] in (["project"], ["feed", "2"]) else value
+                elif rest[0] == "near" and not theirs.encoder_kernel:
+                    added[key] = value
+    return added
 
 
 # --- the resumable state

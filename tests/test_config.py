@@ -65,6 +65,7 @@ def test_overrides_of_every_type():
         ("train.learn_pins=perhaps", "train.learn_pins must be true or false; got 'perhaps'"),
         ("model.tlc_window=100", "multiple of 24"),
         ("model.tlc_window=-24", r"model.tlc_window .*; got -24"),
+        ("model.encoder_kernel=4", "model.encoder_kernel must be odd.*got 4"),
         ("model.encoder_heads=0", r"model.encoder_heads .*\[1, .*; got 0"),
         ("model.width=0", r"model.width .*\[1, .*; got 0"),
         ("model.width=1000000", r"model.width .*; got 1000000"),

@@ -441,6 +441,29 @@ def test_a_deeper_network_begins_as_good_as_the_shallower_one(finished, tmp_path
         checkpoint.warm_start(restormer, finished)
 
 
+def test_an_encoder_with_more_blocks_and_convolutions_begins_as_the_old_one(finished, tmp_path):
+    old, card = checkpoint.load_net(finished)
+    more = {"encoder_blocks": old.cfg.encoder_blocks + 2, "encoder_kernel": 5}
+    new = SLERIR(dataclasses.replace(old.cfg, **more)).eval()
+    checkpoint.warm_start(new, finished)
+    side = old.cfg.context + 24  # two windows a side
+    x = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+    before, after = old.encode(x), new.encode(x)
+    for field in ("embedding", "guide", "local", "gate"):
+        assert torch.equal(getattr(before, field), getattr(after, field)), field
+    after.local[:, 0, 2, 2].sum().backward()
+    for block in new.encoder.blocks:
+        assert block.near.weight.grad.abs().max() > 0
+    assert new.encoder.blocks[-1].project.weight.grad.abs().max() > 0
+    card["config"]["model"] = config.to_dict(new.cfg)
+    checkpoint.save_weights(tmp_path, new, card)
+    with pytest.raises(UserError, match="fewer NAF blocks or encoder blocks.* model.encoder_blocks"):
+        checkpoint.warm_start(old, tmp_path)
+    other_kernel = SLERIR(dataclasses.replace(new.cfg, encoder_kernel=3))
+    with pytest.raises(UserError, match="model.encoder_kernel: 5 != 3"):
+        checkpoint.warm_start(other_kernel, tmp_path)
+
+
 def test_the_same_weights_have_the_same_hash(untrained, tmp_path):
     net, card = checkpoint.load_net(untrained)
     for _ in range(8):

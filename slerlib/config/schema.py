@@ -32,6 +32,7 @@ _MODEL = {
     "[1, 1000]": "stages encoder_blocks",
     "[1, 10]": "experts",  # one digit of a path for each layer
     "[0, 9]": "own_classes",
+    "[0, 63]": "encoder_kernel",
     "[2, 64]": "strides",
     "[1, 16384]": "token_width guide_channels embedding",
     "[2, 8192]": "context",
@@ -75,6 +76,7 @@ class ModelConfig:
     token_width: int = 48
     encoder_blocks: int = 2
     encoder_heads: int = 3
+    encoder_kernel: int = 0  # side, in tokens, of the depthwise convolution in each block; odd, 0 = without
     context: int = 128  # side of the training context view; attention windows never see more
     # global-local granularity fusion
     glgf: str = "full"  # full | cls_only | patch_only | off
@@ -140,6 +142,11 @@ class ModelConfig:
             raise UserError(
                 f"model.token_width is halved before each of the strides but the last, and must leave a channel; "
                 f"got {self.token_width} for {len(self.strides)} strides. Raise it, or use fewer strides."
+            )
+        if self.encoder_kernel and self.encoder_kernel % 2 == 0:
+            raise UserError(
+                f"model.encoder_kernel must be odd, so that each token is the middle of its neighbours, or 0 for no "
+                f"convolution; got {self.encoder_kernel}. Try 7."
             )
         if self.context % self.stride:
             raise UserError(
