@@ -12,7 +12,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 from slerlib.data import decode
 from slerlib.data.probe import probe
 from slerlib.errors import UserError
-from slerlib.images import SUFFIXES, Meta, formats, from_pil, read_image, to_pil, write_image
+from slerlib.images import SUFFIXES, Meta, formats, from_pil, read_bytes, read_image, to_pil, write_image
 from slerlib.images.arrays import from_array, to_array
 from slerlib.images.formats import FORMATS, KINDS, is_picture
 from slerlib.images.orientation import upright
@@ -307,6 +307,9 @@ def test_unreadable_files_are_named_and_explained(tmp_path):
         with pytest.raises(UserError, match=pattern) as caught:
             read_image(tmp_path / name)
         assert name in str(caught.value) and "\n" not in str(caught.value)
+        with pytest.raises(UserError, match=pattern) as caught:  # an upload has bytes and a name, no path
+            read_bytes((tmp_path / name).read_bytes(), name)
+        assert name in str(caught.value) and str(tmp_path) not in str(caught.value)
     others = {
         tmp_path / "none.png": "does not exist",
         tmp_path: "is a folder",

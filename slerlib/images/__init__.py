@@ -3,12 +3,12 @@
 Read in this order:
 
     formats.py        which suffix means which format, what each holds; `Meta`: what a picture is besides its RGB values
-    files.py          read_image, write_image, and PIL images
+    files.py          read_image, read_bytes (of an upload), write_image, and PIL images
     arrays.py         numpy arrays, uint8, uint16 or float
     sixteen_bit.py    PNG and TIFF with 16 bits per channel
     orientation.py    which way up a picture is stored
 """
 
-from .files import SUFFIXES, Meta, from_pil, read_image, to_pil, write_image
+from .files import SUFFIXES, Meta, from_pil, read_bytes, read_image, to_pil, write_image
 
-__all__ = ["SUFFIXES", "Meta", "from_pil", "read_image", "to_pil", "write_image"]
+__all__ = ["SUFFIXES", "Meta", "from_pil", "read_bytes", "read_image", "to_pil", "write_image"]

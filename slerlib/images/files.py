@@ -25,7 +25,17 @@ from .formats import FORMATS, KINDS, SUFFIXES, Meta, arguments, carried
 from .orientation import orientation, upright
 from .sixteen_bit import png16, read_samples16, tiff, tiff_profile
 
-__all__ = ["SUFFIXES", "Meta", "check_output", "from_pil", "read_image", "scaled", "to_pil", "write_image"]
+__all__ = [
+    "SUFFIXES",
+    "Meta",
+    "check_output",
+    "from_pil",
+    "read_bytes",
+    "read_image",
+    "scaled",
+    "to_pil",
+    "write_image",
+]
 
 
 # --- reading ---
@@ -40,7 +50,17 @@ def read_image(source: str | os.PathLike | Image.Image) -> tuple[torch.Tensor, M
     if isinstance(source, Image.Image):
         return from_pil(source)
     path = Path(source)
-    data = _file_bytes(path)
+    return read_bytes(_file_bytes(path), path)
+
+
+def read_bytes(data: bytes, name: str | os.PathLike) -> tuple[torch.Tensor, Meta]:
+    """The bytes of a picture file, for example of an upload -> as `read_image`. name: of the file, for messages.
+
+    Raises UserError for bytes that are empty, damaged, not an image or absurdly large.
+    """
+    path = Path(name)
+    if not data:
+        raise UserError(f"An image file is needed; {path} is empty (0 bytes). Copy or download it again.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about odd but readable files; unreadable ones raise
@@ -79,8 +99,6 @@ def _file_bytes(path: Path) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"{need} that can be read; {path} cannot: {error.strerror}. Check the permissions.") from None
-    if not data:
-        raise UserError(f"{need}; {path} is empty (0 bytes). Copy or download it again.")
     return data
 
 
