@@ -28,7 +28,8 @@ class Ran:
 
     def add(self, seen) -> None:
         self.parts += [seen.stdout, seen.stderr]
-        for output in seen.outputs:
+        places = {(output.transient or {}).get("display_id", n): output for n, output in enumerate(seen.outputs)}
+        for output in places.values():  # what was drawn again in the same place is seen once
             self.parts.append(output.data.get("text/plain", ""))
             for kind in output.data.keys() & {"image/png", "image/jpeg"}:
                 alt = output.metadata.get(kind, {}).get("alt")

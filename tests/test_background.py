@@ -34,8 +34,10 @@ def test_it_survives_a_kill_and_ends_with_every_step_once(data, tmp_path, capsys
     psutil.Process(int((out / "running.pid").read_text())).kill()
     while background.progress(out).running:
         time.sleep(0.05)
-    steps = background.progress(out).step
-    assert 15 <= steps < 3000
+    state = background.progress(out)
+    steps = state.step
+    assert 15 <= steps < 3000 and 0 <= steps - state.saved <= 10
+    assert state.state == "stopped" and str(state).endswith(f": stopped; saved at step {state.saved}")
     with pytest.raises(UserError, match="ended at step"):
         background.follow(out)
     with pytest.raises(UserError, match="other settings"):
@@ -45,7 +47,7 @@ def test_it_survives_a_kill_and_ends_with_every_step_once(data, tmp_path, capsys
     while background.progress(out).step < max(saved, steps) + 5:
         assert background.progress(out).running, (out / "console.txt").read_text()
         time.sleep(0.1)
-    background.stop(out)
+    assert background.stop(out, patience=0).state == "stopped"
     log = background.read_log(out)
     assert log.step.tolist() == list(range(len(log))) and len(log) > steps
     assert "stage B" in capsys.readouterr().out or set(log.stage) == {"A"}
@@ -69,6 +71,23 @@ def test_a_finished_training_is_left_alone_and_drawn(data, tmp_path):
     assert looks.step.tolist() == [10, 20] and looks.rain.between(5, 60).all()
     figure = plots.training_curves(background.read_log(out), looks)
     assert "Loss over 20 steps" in figure.alt_text and "stages A from step 0, B from step 4" in figure.alt_text
+
+
+def test_an_interrupt_ends_the_display_alone(data, tmp_path, capsys):
+    out, looks = tmp_path / "run", []
+
+    def interrupted(state):
+        looks.append(state)
+        if len(looks) > 2:
+            raise KeyboardInterrupt
+
+    begin(out, data, 3000)
+    state = background.follow(out, every=0.1, show=interrupted)
+    assert state.running and state.state == "running" and background.progress(out).running
+    assert "You stopped the display alone. step" in capsys.readouterr().out
+    ahead = background.progress(out).step + 3
+    assert ahead <= background.follow(out, every=0.1, until=ahead).step < 3000
+    background.stop(out)
 
 
 def test_what_went_wrong_is_printed(tmp_path):

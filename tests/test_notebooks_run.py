@@ -5,6 +5,8 @@ With the shipped checkpoint `tiny` where there is one, else with an untrained ne
 
 import json
 import re
+import threading
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +15,7 @@ import lessons
 import nbformat
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -24,6 +27,7 @@ from slerlib.analysis.store import Traces
 from slerlib.checkpoint import save_weights, weights_file
 from slerlib.data.scenes import photographs
 from slerlib.report import runs as report
+from slerlib.train import background
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 # ipykernel and its neighbours warn about their own event loops and sockets
@@ -257,14 +261,50 @@ def test_the_report_of_a_comparison_scores_or_takes_runs(ran, tmp_path, untraine
 SMALL = ["model.width=8", "model.context=32", "data.crop=16", "data.anchor_scenes=2", "train.grid_scenes=2"]
 
 
-def test_the_lesson_on_training_trains_and_scores(ran, tmp_path):
-    text, alts = ran("04_train_on_gpu", out=str(tmp_path / "run"), steps=10, settings=SMALL, images=1)
-    assert "step 10 of 10, stage C" in text and text.count("Yes: `") == 4
-    assert (
-        text.count("by hand and by torch the same") == 2
-        and "stages that move the encoder: measured AC (no guess)." in text
-    )
-    assert "The claim is not decided for this training." in text and len(alts) == 4
+def test_the_lesson_on_training_is_killed_goes_on_and_scores(ran, tmp_path):
+    text, alts = ran("04_train_on_gpu", out=str(tmp_path / "run"), steps=40, save_every=4, settings=SMALL, images=1)
+    stopped, lost = (int(re.search(words, text)[1]) for words in
+                     (r"step (\d+) of 40, stage .: stopped", r"steps that are lost: measured (\d+) steps"))  # fmt: skip
+    assert 13 <= stopped < 40 and 0 <= lost <= 4
+    assert f"goes on from step {stopped - lost}\n" in text and "step 40 of 40, stage C: done; saved at step 40" in text
+    assert text.count("Yes: `") == 4 and text.count("by hand and by torch the same") == 2
+    assert "stages that move the encoder: measured AC (no guess)." in text
+    assert "40 steps, 1 photographs" in text and "The claim is not decided for this training." in text
+    assert [alt.split(",")[0] for alt in alts if "step 40" in alt or "Loss over 40 steps" in alt]
+    assert len(alts) == 8, "the batch; curves and a restored picture twice while it trains; curves; two pictures"
+
+
+def test_the_lesson_on_training_is_killed_anywhere_and_run_again(ran, tmp_path):
+    """A notebook that ends with its training at some step, opened again with a new kernel and run from the top."""
+    out = tmp_path / "run"
+    asked = {"out": str(out), "steps": 60, "save_every": 4, "settings": SMALL, "images": 1}
+    with pytest.raises(slerlib.UserError, match="ended at step"):
+        with killed(out, 30):
+            ran("04_train_on_gpu", **asked)
+    state = background.progress(out)
+    assert state.state == "stopped" and 0 <= state.step - state.saved <= 4 and "stopped" in str(state)
+    text, _ = ran("04_train_on_gpu", **asked)
+    assert "60 steps, 1 photographs" in text and background.progress(out).state == "done"
+
+
+@contextmanager
+def killed(out: Path, step: int):
+    """A thread that kills the training in `out` at that step, as the system does when memory ends."""
+
+    def wait():
+        while not done.wait(0.02):
+            with suppress(slerlib.UserError, OSError, psutil.Error):
+                if background.progress(out).step >= step and background.progress(out).running:
+                    psutil.Process(int((out / "running.pid").read_text())).kill()
+
+    done = threading.Event()
+    thread = threading.Thread(target=wait)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def test_the_lesson_on_ablations_runs_with_its_solution(ran):

@@ -84,7 +84,7 @@ def finished(fig: Figure, alt_text: str, kind: str = "png") -> Figure:
         if text.get_text() != letters(text.get_text()):
             text.set_text(letters(text.get_text()))
     fig.alt_text, fig.kind = letters(alt_text), kind
-    fig._ipython_display_ = functools.partial(_show, fig)
+    fig._ipython_display_ = functools.partial(show_figure, fig)
     return fig
 
 
@@ -96,12 +96,13 @@ def encoded(fig: Figure) -> tuple[bytes, dict[str, str | int]]:
     return picture.getvalue(), {"alt": fig.alt_text, "width": round(100 * fig.get_size_inches()[0])}
 
 
-def _show(fig: Figure) -> None:
+def show_figure(fig: Figure, **options) -> None:
+    """Show a finished figure in a notebook; options: of `IPython.display.display`, such as display_id."""
     from IPython.display import display
 
     picture, notes = encoded(fig)
     name = f"image/{fig.kind}"
-    display({name: picture, "text/plain": fig.alt_text}, metadata={name: notes}, raw=True)
+    display({name: picture, "text/plain": fig.alt_text}, metadata={name: notes}, raw=True, **options)
 
 
 def class_looks(names: Sequence[str], labels: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -2,6 +2,7 @@
 
 start("tiny", "runs/mine")      begins, or goes on where the training in runs/mine stopped
 follow("runs/mine")             returns when it has ended; stopping the cell does not stop the training
+stop("runs/mine")               ends it; start goes on from its last save
 read_log("runs/mine")           one row per step, a pandas DataFrame
 """
 
@@ -13,7 +14,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,10 +45,20 @@ class Progress:
     steps: int
     stage: str  # A, B or C; "" before the first step
     running: bool
+    saved: int  # step of the last save, from which an interrupted training goes on
 
     @property
     def done(self) -> bool:
         return self.step >= self.steps
+
+    @property
+    def state(self) -> str:
+        """done, running or stopped; a process that was killed is stopped."""
+        return "done" if self.done else "running" if self.running else "stopped"
+
+    def __str__(self) -> str:
+        stage = f", stage {self.stage}" if self.stage else ""
+        return f"step {self.step} of {self.steps}{stage}: {self.state}; saved at step {self.saved}"
 
 
 def start(
@@ -125,42 +136,70 @@ def progress(out: str | Path) -> Progress:
     steps = read_json(out / CONFIG, "A configuration", ("train",))["train"]["steps"]
     # the card is written after the weights: with its last save a training is done
     saved = checkpoint.read_card(out)["steps_done"] if (out / checkpoint.CARD).is_file() else 0
-    return Progress(max(saved, min(last["step"] + 1, steps - 1)), steps, last["stage"], running)
+    return Progress(max(saved, min(last["step"] + 1, steps - 1)), steps, last["stage"], running, saved)
 
 
-def follow(out: str | Path, lines: int = 10, every: float = 1.0) -> Progress:
+def follow(
+    out: str | Path,
+    lines: int = 10,
+    every: float = 1.0,
+    until: int | None = None,
+    show: Callable[[Progress], None] | None = None,
+) -> Progress:
     """Print a line each time another tenth (1 / lines) of the steps is done, until the training ends.
 
-    every: seconds between looks. Raises UserError with the end of its output if it ended too early.
+    every: seconds between looks. until: a step at which to return, although the training goes on. show: called at each
+    look in place of the lines. An interrupt ends this function, not the training, and is a printed line, no error.
+    Raises UserError with the end of its output if it ended too early.
     """
-    printed = None
-    while True:
+    show = show or _Lines(lines)
+    state = progress(out)
+    try:
+        while True:
+            show(state)
+            if not state.running or (until is not None and state.step >= until):
+                break
+            begun = time.monotonic()
+            while time.monotonic() - begun < every and state.running:
+                time.sleep(min(every, 0.1))
+                state = progress(out)
+                if until is not None and state.step >= until:
+                    break
+    except KeyboardInterrupt:
         state = progress(out)
-        part = state.step * lines // state.steps
-        if part != printed:
-            print(f"step {state.step} of {state.steps}, stage {state.stage or '-'}", flush=True)
-            printed = part
-        if not state.running:
-            break
-        time.sleep(every)
-    if not state.done:
+        print(f"You stopped the display alone. {state}.")
+        return state
+    if not state.done and not state.running:
         console = Path(out) / CONSOLE
         tail = console.read_text(errors="replace").strip().splitlines()[-3:] if console.is_file() else []
         raise UserError(
             f"The training in {out} ended at step {state.step} of {state.steps}: {' '.join(tail) or 'no output'} "
-            f"All of its output is in {console}; start(...) goes on from its last save."
+            f"All of its output is in {console}; start(...) goes on from its last save, of step {state.saved}."
         )
     return state
 
 
-def stop(out: str | Path, patience: float = 10.0) -> None:
-    """End the training in `out`; steps since its last save are lost. Does nothing where no training runs.
+class _Lines:
+    """Prints a line when another part of the steps is done."""
 
-    patience: seconds after which it is ended by force. Files stay whole: a save takes its final name at once.
-    Raises UserError for a training of this very process.
+    def __init__(self, parts: int):
+        self.parts, self.printed = parts, None
+
+    def __call__(self, state: Progress) -> None:
+        part = state.step * self.parts // state.steps
+        if part != self.printed:
+            print(f"step {state.step} of {state.steps}, stage {state.stage or '-'}", flush=True)
+            self.printed = part
+
+
+def stop(out: str | Path, patience: float = 10.0) -> Progress:
+    """End the training in `out`; steps since its last save are lost. Without one, only returns how far it is.
+
+    patience: seconds after which it is ended by force; with 0 at once, like a power cut. Files stay whole: a save takes
+    its final name at once. Raises UserError for a training of this very process.
     """
     pid, begun = Path(out) / f"{RUNNING}.pid", time.monotonic()
-    while progress(out).running:
+    while (state := progress(out)).running:
         with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError):  # it has ended meanwhile
             process = psutil.Process(int(pid.read_text()))
             if process.pid == os.getpid():
@@ -168,6 +207,7 @@ def stop(out: str | Path, patience: float = 10.0) -> None:
             # not an interrupt: processes that a shell started in the background may ignore those
             process.terminate() if time.monotonic() - begun < patience else process.kill()
         time.sleep(0.05)
+    return state
 
 
 def read_log(out: str | Path) -> DataFrame:
