@@ -203,7 +203,9 @@ def test_a_guide_map_that_sees_the_place_scores_one_and_a_blind_one_a_half(toy, 
 
 
 def test_a_sign_flip_test_is_exact_for_photographs():
-    assert chance.sign_flip([1, 1, 1, 1], ["a", "b", "c", "d"]) == pytest.approx(2 / 16, abs=0.03)
+    assert chance.sign_flip([1, 1, 1, 1], ["a", "b", "c", "d"]) == chance.smallest_p(4) == 2 / 16
+    assert chance.sign_flip(range(1, 10), range(9)) == chance.smallest_p(9) == 2 / 512
+    assert chance.sign_flip([1] * 12, range(12)) == pytest.approx(chance.smallest_p(12), abs=0.002)  # drawn
     assert chance.sign_flip([1, 1, 1, 1], ["a", "a", "a", "a"]) == 1  # a single photograph proves nothing
     assert chance.sign_flip([1, -1, 1, -1], ["a", "b", "c", "d"]) == 1
     for odd in (np.nan, np.inf):  # comparisons with NaN are false: no draw would look as large
@@ -242,3 +244,36 @@ def test_a_network_without_a_choice_is_refused():
         causal.PathBench(SLERIR(replace(cfg, experts=1)), cases(1))
     with pytest.raises(UserError, match="no guide map"):
         guide.guide_response(SLERIR(replace(cfg, inject="none")), cases(1))
+
+
+def test_a_sample_can_show_a_cell_where_the_correction_says_so():
+    """The fewest cells at the smallest p, by the correction itself."""
+    for photographs, tests in ((9, 111), (9, 8), (9, 3), (6, 8), (5, 8), (7, 20)):
+        fewest = chance.fewest_shown(photographs, tests)
+        for count in range(1, tests + 1):
+            p = np.where(np.arange(tests) < count, chance.smallest_p(photographs), 1.0)
+            shown = chance.corrected(p).min() < 0.05 + 1e-9
+            assert shown == (fewest is not None and count >= fewest), (photographs, tests, count)
+
+
+def test_layers_are_tested_where_cells_are_too_many(toy):
+    bench = causal.PathBench(toy, cases(9))
+    table = causal.knock_out_layers(bench).set_index("stage")
+    other = bench.path.copy()
+    other[:, 0] = (other[:, 0] - 1) % 3  # the next nearest pin
+    mean = (bench.psnr - bench.along(other)).mean()
+    assert table.lost["enc1"] == pytest.approx(mean, abs=1e-3) and mean > 10
+    assert table.lost.drop("enc1").abs().max() < 1e-3
+    assert table.p["enc1"] == chance.smallest_p(9) and table.p_corrected["enc1"] == pytest.approx(8 * 2 / 512)
+    assert (table.n == 27).all() and (table.photographs == 9).all()
+    assert causal.knock_out(bench).photographs.eq(9).all()
+
+
+def test_exchanged_paths_are_those_that_more_than_half_of_the_images_take(toy):
+    bench = causal.PathBench(toy, cases(2))
+    bench.path[bench.rows("noise25")[0]] = [0, 1, 2, 0, 1, 2, 0, 1]  # one of two images: no majority
+    swap = causal.path_swap(bench)
+    assert set(swap.path_of) == {"noise15", "noise50"} and swap.attrs["without"] == ["noise25"]
+    assert set(swap.degradation) == set(NAMES)
+    bench.path[:] = np.arange(len(bench.label))[:, None] % 3
+    assert len(causal.path_swap(bench)) == 0 and set(causal.path_swap(bench).attrs["without"]) == set(NAMES)

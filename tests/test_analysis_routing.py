@@ -184,7 +184,8 @@ def test_paths_and_distances_of_planted_routes():
     labels = ["rain"] * 3 + ["blur"] * 2
     table = routing.path_table(path, labels, draws=50).set_index("degradation")
     assert table.distinct.to_dict() == {"rain": 2, "blur": 1, "all": 3}
-    assert table.modal["rain"] == "00000000" and table.modal_share["rain"] == pytest.approx(2 / 3)
+    assert table.usual["rain"] == "00000000" and table.top_share["rain"] == pytest.approx(2 / 3)
+    assert table.usual["all"] == "" and table.top_share["all"] == pytest.approx(2 / 5), "two of five stand for nobody"
     assert table.entropy["rain"] == pytest.approx(scipy_entropy([2, 1])) and table.entropy["blur"] == 0
     pairs = [(path[a] != path[b]).sum() for a, b in ((0, 1), (0, 2), (1, 2))]
     assert table.within["rain"] == pytest.approx(np.mean(pairs)) and table.within["blur"] == 0

@@ -357,11 +357,14 @@ def test_the_average_of_the_evaluation_report_leaves_clean_inputs_out():
 def test_a_path_that_costs_nothing_need_not_be_the_cheapest():
     columns = ["degradation", "path_of", "lost", "lost_low"]
     rows = [("rain", "haze", 0.1, 0.05), ("rain", "blur", 0.2, -0.1), ("blur", "rain", 1.0, 0.5)]
-    bench = SimpleNamespace(path=np.zeros((1, 8)), rows=lambda name: [0], modal=lambda: {"rain": np.zeros(8)})
-    told = []
-    space = {"swapped": pd.DataFrame(rows, columns=columns), "bench": bench, "say": told.append}
+    told, swapped = [], pd.DataFrame(rows, columns=columns)
+    swapped.attrs["without"] = ["clean"]
+    space = {"swapped": swapped, "say": told.append}
     exec(cell_with("report_routing", "costless ="), space)
-    assert "by its interval: rain (path of blur). " in told[0]
+    assert "by its interval: rain (path of blur). " in told[0] and told[0].endswith("of the images: clean.")
+    space["swapped"] = swapped[:0]
+    exec(cell_with("report_routing", "costless ="), space)
+    assert told[1] == "No degradation has a path that more than half of its images take."
 
 
 @pytest.mark.parametrize(

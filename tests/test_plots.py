@@ -15,13 +15,16 @@ import torch
 from figures import check_texts, intervals, marks
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
 from PIL import Image
+from skimage.color import deltaE_ciede2000, rgb2lab
 
 from slerlib import UserError, degrade, plots, psnr, sphere
 from slerlib.config import CLASSES, STAGE_NAMES
 from slerlib.data.scenes import photographs
-from slerlib.plots import style
+from slerlib.plots import causal, routing, style
 
+ROOT = Path(__file__).resolve().parent.parent
 PATHS, TASKS = ["01201120", "01201122", "01201120", "22222222"], ["rain", "rain", "rain", "snow"]
 
 
@@ -324,19 +327,62 @@ def test_a_degradation_looks_the_same_whatever_stands_beside_it():
     assert len({tuple(look.values()) for look in looks.values()}) == len(looks) == 27
 
 
-@pytest.mark.parametrize("colours", [style.EXPERT_COLOURS[:3], style.CLASS_COLOURS])
-def test_colours_differ_for_the_common_colour_blindnesses(colours):
-    """Machado, Oliveira and Fernandes (2009), severity 1: no two colours fall together."""
-    kinds = {
-        "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
-        "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
-    }
-    rgb = np.array([matplotlib.colors.to_rgb(colour) for colour in colours])
+#: Machado, Oliveira and Fernandes (2009), severity 1, for linear RGB
+BLIND = {
+    "nobody": np.eye(3),
+    "protanope": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranope": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritanope": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+
+
+def apart(colours, eye: str, opacity: float = 1.0) -> float:
+    """The smallest CIEDE2000 distance of two colours on white, as this eye sees them; below 3 they look alike."""
+    rgb = opacity * np.array([matplotlib.colors.to_rgb(colour) for colour in colours]) + 1 - opacity
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    for matrix in kinds.values():
-        seen = np.clip(linear @ np.array(matrix).T, 0, 1) ** (1 / 2.2)
-        distance = np.linalg.norm(seen[:, None] - seen[None], axis=-1) + 10 * np.eye(len(seen))
-        assert distance.min() > 0.12
+    seen = np.clip(linear @ np.array(BLIND[eye]).T, 0, 1)
+    lab = rgb2lab(np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055)[None])[0]
+    return (deltaE_ciede2000(lab[:, None], lab[None]) + 1e3 * np.eye(len(lab))).min()
+
+
+@pytest.mark.parametrize("eye", BLIND)
+def test_colours_differ_for_every_eye(eye):
+    assert apart(style.EXPERT_COLOURS, eye) > 10 and apart(style.EXPERT_COLOURS[:3], eye) > 12
+    assert apart(style.CLASS_COLOURS, eye) > 15
+    assert apart([style.BLUE, style.VERMILLION, style.GREY], eye) > 15  # marks of means, curves of severity
+    assert apart([matplotlib.colormaps[causal.SHADES["cmap"]](x) for x in (0.0, 0.5, 1.0)], eye) > 25
+
+
+@pytest.mark.parametrize("eye", BLIND)
+def test_the_bands_of_a_flow_differ_for_every_eye(eye):
+    """The colours that the figure itself has: rain, haze and blur were one grey to a deuteranope."""
+    fig = plots.path_flow([[n % 3] * 8 for n in range(8)], list(CLASSES))
+    bands = [p for p in fig.axes[0].patches if isinstance(p, PathPatch)]
+    seen = {p.get_facecolor() for p in bands}
+    assert len(seen) == len(CLASSES) and {round(colour[3], 2) for colour in seen} == {routing.RIBBON}
+    assert apart([colour[:3] for colour in seen], eye, routing.RIBBON) > 15
+
+
+def test_an_alike_pair_would_be_found():
+    assert apart([style.GREEN, style.GREY], "deuteranope", 0.62) < 5 < apart([style.GREEN, style.GREY], "nobody", 0.62)
+
+
+def test_every_axis_that_is_not_linear_says_so():
+    log = pd.DataFrame({"step": range(4), "stage": "A", "loss": [4.0, 2.0, 1.0, 0.5]})
+    rule = {"rule": ["one"], "degradation": "all", "n": 3, "differ": 1, "lost": 2.0, "lost_low": 1.0, "lost_high": 3.0}
+    found = 0
+    for fig in (plots.training_curves(log), plots.rules_chart(pd.DataFrame(rule))):
+        for ax in fig.axes:
+            for axis in (ax.xaxis, ax.yaxis):
+                if axis.get_scale() in ("log", "symlog", "asinh", "logit"):  # seaborn calls a linear one a function
+                    found += 1
+                    assert "logarithmic" in axis.get_label().get_text()
+    assert found == 2
+    scaled = r"set_[xy]scale|[xy]scale=|log_scale|symlog|semilog|loglog"
+    lines = [f"{path.name}: {line.strip()}" for folder, kind in (("slerlib", "py"), ("notebooks", "ipynb"))
+             for path in sorted((ROOT / folder).rglob(f"*.{kind}")) for line in path.read_text().splitlines()
+             if re.search(scaled, line)]  # fmt: skip
+    assert [line.partition(":")[0] for line in lines] == ["causal.py", "scores.py"], "a new one: mark and test it above"
 
 
 # --- degradations by severity -----------------------------------------------------------------------------------------

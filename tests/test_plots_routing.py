@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from slerlib import UserError, plots
 from slerlib.analysis import routing
 from slerlib.config import CLASSES, STAGE_NAMES
+from slerlib.evaluation.table import usual_paths
 from slerlib.plots import style
 from slerlib.plots.causal import _short
 
@@ -28,7 +29,7 @@ SPAN = {"lost_low": -1.0, "lost_high": 2.0}
 def knocked():
     table = pd.DataFrame(PLACES, columns=["layer", "degradation", "expert"]).assign(lost=LOST, n=6)
     return table.assign(stage=[STAGE_NAMES[n] for n in table.layer], chosen=(table.expert != 1).astype(float),
-                        p_corrected=np.where(table.expert != 1, 0.01, np.nan))  # fmt: skip
+                        p_corrected=np.where(table.expert != 1, 0.01, np.nan), photographs=9)  # fmt: skip
 
 
 def swapped():
@@ -72,7 +73,7 @@ ONE_PANEL = [name for name in FIGURES if name not in ("severity_chart", "walk_ch
 WORDS = {
     "usage_maps": ["rain 01201201", "lowlight 22222200", "dead: enc2 0, enc3 0, dec3 0, dec2 0"],
     "nmi_chart": ["enc1", "ceiling 1.00", "shuffled labels"],
-    "path_flow": ["rain 01201201 (5 of 6 images, 2 paths)"],
+    "path_flow": ["rain 01201201 by 5 of 6 images, 2 paths", "lowlight"],
     "hamming_matrix": ["rain 1.0, lowlight a single image", "Between degradations 7.5", "random routes 5.3"],
     "knockout_matrix": ["4.9 dB for rain without expert 0 of refine", "32 of 32 cells"],
     "swap_matrix": ["rain loses most along lowlight (13.2 dB)"],
@@ -119,6 +120,37 @@ def test_cells_carry_their_numbers():
     assert {"4.9", "−1", "·"} <= set(words(FIGURES["knockout_matrix"]()))
     assert "13.2" in words(FIGURES["swap_matrix"]())
     assert "−0.40 (−0.60 to −0.20)" in words(FIGURES["rules_chart"]())
+
+
+@pytest.mark.parametrize(
+    ("photographs", "expected"),
+    [
+        (9, "no single cell is shown: 9 photographs give p ≥ 0.004; corrected, it takes 3 of 32 cells at this p"),
+        (5, "no verdict on cells: 5 photographs cannot reach a corrected p below 0.05"),
+        (20, "no single cell is shown: 20 photographs give p ≥ 2e-06; corrected, it takes one cell at this p"),
+    ],
+)
+def test_cells_that_a_sample_cannot_judge_get_no_verdict(photographs, expected):
+    fig = plots.knockout_matrix(knocked().assign(p_corrected=0.2, photographs=photographs))
+    assert expected in fig.alt_text and expected in fig.axes[0].get_xlabel()
+
+
+def test_a_path_of_few_images_stands_for_nobody():
+    """Four images, four paths: none is usual, in the figure, the flow, the table and the matrix alike."""
+    paths = ["01200000", "12000000", "20100000", "00000000"]
+    labels = ["haze"] * 4 + ["rain"] * 3
+    paths += ["11111111", "11111111", "22222222"]
+    chart = plots.path_chart(paths, labels)
+    assert "haze 00000000 (1 of 4 images, no usual path); rain 11111111 (2 of 3 images)" in chart.alt_text
+    assert "1 of 4\nno usual path" in words(chart) and "2 of 3" in words(chart)
+    flow = plots.path_flow(paths, labels)
+    assert "haze no path of 4 images, 4 paths; rain 11111111 by 2 of 3 images" in flow.alt_text
+    table = pd.DataFrame({"task": labels, "path": paths})
+    assert usual_paths(table) == {"rain": "11111111"}
+    half = swapped()[lambda rows: rows.path_of == "rain"]
+    half.attrs["without"] = ["lowlight"]
+    fig = plots.swap_matrix(half)
+    assert "no path that more than half of its images take: lowlight" in fig.axes[0].get_xlabel()
 
 
 def test_without_intervals_nothing_is_shown_to_differ_from_0():

@@ -17,7 +17,7 @@ from ..evaluation.cases import Case, LoadedCase, centre, loaded
 from ..evaluation.metrics import psnr
 from ..inference.load import evaluating
 from ..model.network import SLERIR
-from .chance import mean_interval, modal_route
+from .chance import mean_interval, usual_route
 
 
 def check_choice(model: SLERIR) -> None:
@@ -127,6 +127,7 @@ class PathBench:
         """name, name_low, name_high: mean over these rows with its interval, NaN for fewer than 5 photographs."""
         return mean_interval(name, values, self.scene[rows])
 
-    def modal(self) -> dict[str, np.ndarray]:
-        """Most frequent path of each degradation among these images."""
-        return {name: modal_route(self.path[self.rows(name)]) for name in self.names}
+    def usual(self) -> dict[str, np.ndarray]:
+        """The usual path of each degradation that has one: more than half of its images here take it."""
+        routes = {name: usual_route(self.path[self.rows(name)]) for name in self.names}
+        return {name: route for name, route in routes.items() if route is not None}

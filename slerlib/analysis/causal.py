@@ -33,20 +33,14 @@ def knock_out(bench: PathBench) -> DataFrame:
     """Forbid one expert at one layer; images that would take it go to the next nearest pin, the others do not change.
 
     Columns: layer, stage, expert, degradation, n, chosen (share of the images that took it), lost, lost_low, lost_high
-    (mean dB over *all* images of the degradation), lost_if_chosen (over those that took it; NaN without any), p
+    (mean dB over *all* images of the degradation), photographs, lost_if_chosen (over those that took it; NaN without
+    any), p
     (sign-flip test over photographs, two-sided; NaN for an expert that was never chosen and for infinite dB) and
     p_corrected (Benjamini and Hochberg).
     """
     import pandas as pd
 
-    order = np.argsort(-bench.similarity, axis=-1, kind="stable")  # (N, L, E)
-    loss = np.zeros(bench.path.shape)
-    for layer in range(LAYERS):
-        other = bench.path.copy()
-        ranked = order[:, layer]
-        other[:, layer] = np.where(ranked[:, 0] == bench.path[:, layer], ranked[:, 1], ranked[:, 0])
-        loss[:, layer] = bench.psnr - bench.along(other)
-    rows = []
+    loss, rows = _without_chosen(bench), []
     for layer in range(LAYERS):
         for name in bench.names:
             part = bench.rows(name)
@@ -55,6 +49,7 @@ def knock_out(bench: PathBench) -> DataFrame:
                 lost = np.where(taken, loss[part, layer], 0.0)
                 cell = {"layer": layer, "stage": STAGE_NAMES[layer], "expert": expert, "degradation": name}
                 cell |= {"n": len(part), "chosen": taken.mean()} | bench.mean(lost, part)
+                cell["photographs"] = len(set(bench.scene[part]))
                 cell["lost_if_chosen"] = lost[taken].mean() if taken.any() else np.nan
                 cell["p"] = sign_flip(lost, bench.scene[part]) if taken.any() else np.nan
                 rows.append(cell)
@@ -62,22 +57,56 @@ def knock_out(bench: PathBench) -> DataFrame:
     return table.assign(p_corrected=corrected(table.p.to_numpy()))
 
 
-def path_swap(bench: PathBench) -> DataFrame:
-    """Restore every degradation along the most frequent path of every degradation.
+def knock_out_layers(bench: PathBench) -> DataFrame:
+    """Forbid at one layer the expert that each damaged image chose: eight tests, so that few photographs can decide.
 
-    Columns: degradation, path_of, path, differ (mean number of layers that change), lost, lost_low, lost_high, n.
-    On the diagonal: own route against the most frequent one of the same degradation.
+    Columns: layer, stage, n (images, without clean ones), photographs, lost, lost_low, lost_high (mean dB), p
+    (`sign_flip` over photographs) and p_corrected. Without damaged images the table is empty.
     """
     import pandas as pd
 
-    rows = []
-    for path_of, path in bench.modal().items():
+    part = np.flatnonzero(bench.label != "clean")  # the PSNR of a clean picture has no bound
+    loss, scenes, rows = _without_chosen(bench)[part], bench.scene[part], []
+    for layer, stage in enumerate(STAGE_NAMES if len(part) else ()):
+        row = {"layer": layer, "stage": stage, "n": len(part), "photographs": len(set(scenes))}
+        row |= bench.mean(loss[:, layer], part)
+        rows.append(row | {"p": sign_flip(loss[:, layer], scenes)})
+    table = pd.DataFrame(rows)
+    return table.assign(p_corrected=corrected(table.p.to_numpy())) if rows else table
+
+
+def _without_chosen(bench: PathBench) -> np.ndarray:
+    """(N, L) dB that each image loses when its expert of one layer is forbidden: it goes to the next nearest pin."""
+    order = np.argsort(-bench.similarity, axis=-1, kind="stable")  # (N, L, E)
+    loss = np.zeros(bench.path.shape)
+    for layer in range(LAYERS):
+        other = bench.path.copy()
+        ranked = order[:, layer]
+        other[:, layer] = np.where(ranked[:, 0] == bench.path[:, layer], ranked[:, 1], ranked[:, 0])
+        loss[:, layer] = bench.psnr - bench.along(other)
+    return loss
+
+
+def path_swap(bench: PathBench) -> DataFrame:
+    """Restore every degradation along the usual path of every degradation that has one (`PathBench.usual`).
+
+    Columns: degradation, path_of, path, differ (mean number of layers that change), lost, lost_low, lost_high, n.
+    On the diagonal: own route against the usual one of the same degradation. `attrs["without"]`: the degradations
+    without a usual path. The table is empty where no degradation has one.
+    """
+    import pandas as pd
+
+    rows, usual = [], bench.usual()
+    for path_of, path in usual.items():
         lost = bench.psnr - bench.along(path)
         for name in bench.names:
             part = bench.rows(name)
             row = {"degradation": name, "path_of": path_of, "path": path_digits(path), "n": len(part)}
             rows.append(row | {"differ": (bench.path[part] != path).sum(axis=1).mean()} | bench.mean(lost[part], part))
-    return pd.DataFrame(rows)
+    columns = ["degradation", "path_of", "path", "n", "differ", "lost", "lost_low", "lost_high"]
+    table = pd.DataFrame(rows, columns=columns)
+    table.attrs["without"] = [name for name in bench.names if name not in usual]
+    return table
 
 
 def single_expert(bench: PathBench) -> DataFrame:

@@ -20,6 +20,7 @@ from torch import Tensor
 from ..config import LAYERS, STAGE_NAMES
 from ..errors import UserError
 from ..evaluation.metrics import FEWEST_SCENES
+from ..evaluation.table import USUAL
 from .store import Traces
 
 DRAWS = 1000
@@ -248,18 +249,50 @@ def mean_interval(name: str, values, scenes) -> dict[str, float]:
 
 
 def modal_route(path_NL: np.ndarray) -> np.ndarray:
-    """(L,) the most frequent whole path, of several the lowest in digit order."""
+    """(L,) the most frequent whole path, of several the lowest in digit order. It may be that of a single image."""
     paths, times = np.unique(path_NL, axis=0, return_counts=True)
     return paths[times.argmax()]
+
+
+def usual_route(path_NL: np.ndarray) -> np.ndarray | None:
+    """(L,) the path that more than half of the images take, or None: then no path stands for them."""
+    most = modal_route(path_NL)
+    return most if (path_NL == most).all(axis=1).mean() > USUAL else None
+
+
+def usual_experts(path_NL: np.ndarray) -> np.ndarray:
+    """(L,) of each layer the expert that most images take, of several the lowest; where there is one, the usual path.
+
+    Without a usual path no image need take these experts together.
+    """
+    return np.array([np.bincount(column).argmax() for column in path_NL.T])
+
+
+def smallest_p(photographs: int) -> float:
+    """The smallest p that `sign_flip` can have: of all 2 ** photographs signs two are as extreme as it gets."""
+    return min(1.0, 2.0 ** (1 - photographs))
+
+
+def fewest_shown(photographs: int, tests: int, level: float = 0.05) -> int | None:
+    """How many of so many sign-flip tests must have the smallest p before any is below `level` when corrected.
+
+    None where even all of them together would not be: so few photographs can show nothing.
+    """
+    needed = int(np.ceil(tests * smallest_p(photographs) / level - 1e-9))
+    return None if needed > tests else max(needed, 1)
 
 
 def sign_flip(values, scenes, draws: int = 2000, seed: int = 0) -> float:
     """p of a mean of 0 if the sign of each photograph's sum were random: the paired permutation test.
 
+    All signs are tried where they are at most `draws`, so up to 10 photographs; else as many are drawn.
     NaN where a value is NaN or infinite, such as the dB of a picture without any error.
     """
     total = np.bincount(np.unique(np.asarray(scenes, str), return_inverse=True)[1], np.asarray(values, float))
     if not np.isfinite(total).all():
         return np.nan
+    if 2 ** len(total) <= draws:
+        signs = 1.0 - 2 * (np.arange(2 ** len(total))[:, None] >> np.arange(len(total)) & 1)
+        return float((np.abs(signs @ total) >= abs(total.sum()) - 1e-12).mean())
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], (draws, len(total)))
     return float((1 + (np.abs(signs @ total) >= abs(total.sum()) - 1e-12).sum()) / (1 + draws))

@@ -118,10 +118,11 @@ def _by_layer(cells_KLE: np.ndarray) -> np.ndarray:
 def path_table(traces, labels=None, *, scenes=None, experts=None, draws: int = DRAWS, seed: int = 0) -> DataFrame:
     """One row per degradation, the last one "all": its paths and their distances.
 
-    Columns: degradation, n, distinct (different paths), modal (most frequent path), modal_share, entropy (of whole
-    paths, nats; at most ln n), within (mean Hamming distance of two of its images, in layers), within_low, within_high,
-    between (of one of its images and one of another degradation), between_low, between_high. For "all", within is the
-    distance of any two images, which shuffled labels would show, and between the mean over pairs of degradations.
+    Columns: degradation, n, distinct (different paths), usual (the path of more than half of its images; "" without
+    one), top_share (of the images on its most frequent path), entropy (of whole paths, nats; at most ln n), within
+    (mean Hamming distance of two of its images, in layers), within_low, within_high, between (of one of its images and
+    one of another degradation), between_low, between_high. For "all", within is the distance of any two images,
+    which shuffled labels would show, and between the mean over pairs of degradations.
     """
     import pandas as pd
 
@@ -138,7 +139,8 @@ def path_table(traces, labels=None, *, scenes=None, experts=None, draws: int = D
         inside = (near[k, k], near_drawn[:, k, k]) if k < len(routes.names) else (pooled, pooled_drawn)
         outside = (mean_K[k], mean_SK[:, k]) if k < len(routes.names) else (_mean(mean_K), _mean(mean_SK))
         row = {"degradation": name, "n": len(members), "distinct": len(paths)}
-        row |= {"modal": path_digits(paths[times.argmax()]), "modal_share": times.max() / len(members)}
+        usual = chance.usual_route(members)
+        row |= {"usual": "" if usual is None else path_digits(usual), "top_share": times.max() / len(members)}
         row["entropy"] = float(entropy(times[None].astype(float))[0])
         for key, (value, draws_S) in {"within": inside, "between": outside}.items():
             low, high = interval(draws_S, photographs[k] if key == "within" else fewest)

@@ -15,7 +15,7 @@ import numpy as np
 from ..config import CLASSES
 from ..errors import UserError
 from ..evaluation.metrics import FEWEST_SCENES
-from .chance import mean_interval, modal_route
+from .chance import mean_interval, usual_experts
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 def severity_table(traces: Traces, reference: Traces) -> DataFrame:
     """One row per degradation and severity: how much of the route is that of clean, and how much that of the class.
 
-    traces: degradations at several severities. reference: images at the usual severity, "clean" among them; their most
-        frequent path is the path of the class ("noise" takes that of noise25 if the reference has no "noise").
-    Columns: degradation, severity, n, own and clean (mean share of layers on that path, with _low and _high), angle
+    traces: degradations at several severities. reference: images at the usual severity, "clean" among them; of each
+        layer the expert that most of them take counts as that of the class (noise25 also for "noise").
+    Columns: degradation, severity, n, own and clean (mean share of layers with that expert, with _low and _high), angle
     (mean degrees to the nearest anchor), nearest (the anchor that is nearest most often).
     Raises UserError without clean images, or without reference images of a degradation.
     """
     import pandas as pd
 
-    paths = {label: modal_route(reference.path[rows]) for label, rows in _rows(reference).items()}
+    paths = {label: usual_experts(reference.path[rows]) for label, rows in _rows(reference).items()}
     rows = []
     for label, where in _rows(traces).items():
         home = label if label in paths else "noise25" if label == "noise" else None
@@ -62,8 +62,8 @@ def mixture_table(traces: Traces) -> DataFrame:
 
     Columns: mixture, n, angle_first and angle_second (mean degrees to the anchors of the parents), angle_apart (between
     those anchors), off_arc (angle_first + angle_second - angle_apart; 0 = the image lies on the arc), first, second,
-    both, neither (mean share of layers whose expert is on the most frequent path of the first parent alone, of the
-    second alone, of both, of neither; neither with _low and _high), neither_others (the same for the images of all
+    both, neither (mean share of layers whose expert is the most used one of the first parent alone, of the second
+    alone, of both, of neither; neither with _low and _high), neither_others (the same for the images of all
     other single degradations, NaN without any), neither_random (for uniformly drawn experts). Angles are NaN for a
     parent without an anchor. Raises UserError for traces without a parent, and for mixtures of three.
     """
@@ -78,7 +78,7 @@ def mixture_table(traces: Traces) -> DataFrame:
                 "its parents, or leave out mixtures of three with traces.select."
             )
         part, scene = where[label], traces.table.scene.to_numpy()[where[label]]
-        first, second = (modal_route(traces.path[where[parent]]) for parent in parents)
+        first, second = (usual_experts(traces.path[where[parent]]) for parent in parents)
         unrelated = [other for other in where if other not in parents and "+" not in other]
         others = np.flatnonzero(np.isin(traces.table.label.to_numpy(), unrelated))
         on = [traces.path == path for path in (first, second)]

@@ -81,6 +81,19 @@ def _drawn_averages(table: DataFrame) -> np.ndarray:
     return np.mean(draws, axis=0)
 
 
+USUAL = 0.5  # a path is usual where more than this share of the images takes it: then there is one at most
+
+
+def usual_paths(table: DataFrame) -> dict[str, str]:
+    """The path that more than half of the images of a task take; tasks without such a path are left out.
+
+    Raises UserError for a table without paths.
+    """
+    most = modal_paths(table)
+    share = (table.path == table.task.map(most)).groupby(table.task, sort=False).mean()
+    return {task: path for task, path in most.items() if share[task] > USUAL}
+
+
 def modal_paths(table: DataFrame) -> dict[str, str]:
     """Most frequent path of each task; of equally frequent ones the first in digit order.
 

@@ -20,7 +20,7 @@ panel take `ax`, to draw in a figure of yours. Read in this order:
 """
 
 from .angles import angle_bars, angle_table, sphere_view
-from .causal import arc_chart, knockout_matrix, rules_chart, swap_matrix, walk_chart
+from .causal import arc_chart, knockout_matrix, rules_chart, shown_cells, swap_matrix, walk_chart
 from .cells import cell_view
 from .pictures import degradation_grid, guide_maps, mask_grid, picture_grid, picture_row, side_by_side
 from .routing import hamming_matrix, nmi_chart, path_chart, path_flow, severity_chart, usage_maps
@@ -32,6 +32,6 @@ __all__ = [
     "ablation_gaps", "angle_bars", "angle_table", "arc_chart", "cell_view", "degradation_grid", "delta_chart",
     "gain_chart", "globe_view", "guide_maps", "hamming_matrix", "knockout_matrix", "map_view", "mask_grid",
     "nmi_chart", "part_chart", "path_chart", "path_flow", "path_maps", "picture_grid", "picture_row", "rules_chart",
-    "severity_chart", "side_by_side", "sphere_view", "swap_matrix", "training_curves", "usage_maps", "walk_chart",
-    "where_map",
+    "severity_chart", "shown_cells", "side_by_side", "sphere_view", "swap_matrix", "training_curves", "usage_maps",
+    "walk_chart", "where_map",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..analysis.chance import fewest_shown, smallest_p
 from ..config import STAGE_NAMES
 from ..errors import UserError
 from . import style
@@ -46,19 +47,34 @@ def knockout_matrix(table: DataFrame, ax: Axes | None = None) -> Figure:
     values, names, stages = expert_cube(table.assign(shown=table.lost.where(table.chosen > 0)), "shown")
     ax = canvas(ax, 0.36 * len(names) + 1.35)
     expert_matrix(ax, values, names, stages, _short, **SHADES)
-    sure = f"{(table.p_corrected < 0.05).sum()} of {(table.chosen > 0).sum()} cells are shown to differ from 0"
+    sure = shown_cells(table)
     ax.set_xlabel("expert that is forbidden; mean dB lost over all images of the degradation\n"
-                  f"{sure} (corrected p < 0.05); {SCALE}", labelpad=8)  # fmt: skip
+                  f"{sure}; {SCALE}", labelpad=8)  # fmt: skip
     worst = table.loc[table.lost.idxmax()]
     alt = f"dB lost when an expert is forbidden. Most: {worst.lost:.1f} dB for {worst.degradation} without expert "
     return finished(ax.figure, f"{alt}{worst.expert} of {worst.stage}. {sure}.")
 
 
+def shown_cells(table: DataFrame) -> str:
+    """How many cells of a knock-out are shown to differ from 0, or why so few photographs can show no single cell.
+
+    table: from `slerlib.analysis.causal.knock_out`.
+    """
+    cells, shown, n = int((table.chosen > 0).sum()), int((table.p_corrected < 0.05).sum()), int(table.photographs.min())
+    if shown:
+        return f"{shown} of {cells} cells are shown to differ from 0 (corrected p < 0.05)"
+    least, photographs = fewest_shown(n, cells), f"{n} photograph{'s' * (n > 1)}"
+    if least is None:
+        return f"no verdict on cells: {photographs} cannot reach a corrected p below 0.05"
+    some = f"{least} of {cells} cells at this p" if least > 1 else "one cell at this p"
+    return f"no single cell is shown: {photographs} give p ≥ {smallest_p(n):.1g}; corrected, it takes {some}"
+
+
 @styled
 def swap_matrix(table: DataFrame, ax: Axes | None = None) -> Figure:
-    """dB lost when a degradation (row) is restored along the most frequent path of another (column); framed: its own.
+    """dB lost when a degradation (row) is restored along the usual path of another (column); framed: its own.
 
-    table: from `slerlib.analysis.causal.path_swap`.
+    table: from `slerlib.analysis.causal.path_swap`. A degradation without a usual path has no column.
     """
     with_rows(table, "A matrix of exchanged paths")
     names, columns = list(dict.fromkeys(table.degradation)), list(dict.fromkeys(table.path_of))
@@ -66,14 +82,16 @@ def swap_matrix(table: DataFrame, ax: Axes | None = None) -> Figure:
     ax = canvas(ax, 0.42 * len(names) + 1.5 + slant(columns))
     frames = [(names.index(name), columns.index(name)) for name in names if name in columns]
     matrix(ax, values.to_numpy(), names, columns, _number, frames, style.BLACK, **SHADES)
-    ax.set_xlabel("column: most frequent path of which degradation (framed: its own)\n"
-                  f"mean dB lost against each image's own route; {SCALE}", labelpad=8)  # fmt: skip
+    missing = table.attrs.get("without", [])
+    note = f"no path that more than half of its images take: {', '.join(missing)}" if missing else ""
+    ax.set_xlabel("column: usual path of which degradation (framed: its own)\n"
+                  f"mean dB lost against each image's own route; {SCALE}\n{note}".rstrip(), labelpad=8)  # fmt: skip
     ax.set_ylabel("degradation")
     words = []
     for name in names if len(columns) > 1 else ():
         foreign = values.loc[name].drop(name, errors="ignore")
         words.append(f"{name} loses most along {foreign.idxmax()} ({_number(foreign.max())} dB)")
-    return finished(ax.figure, f"dB lost along the paths of other degradations. {'; '.join(words)}.")
+    return finished(ax.figure, f"dB lost along the paths of other degradations. {'; '.join(words)}. {note}".rstrip())
 
 
 @styled
@@ -97,6 +115,8 @@ def rules_chart(table: DataFrame, degradation: str = "all", ax: Axes | None = No
                "axis: linear from −1 to 1, logarithmic beyond", notes)  # fmt: skip
     ax.axvline(0, color=style.GREY, linewidth=1)
     ax.set_xscale("symlog", linthresh=1)
+    for end in (-1, 1):  # between these the axis is linear
+        ax.axvline(end, color=style.GREY, linewidth=1, linestyle=":")
     left, right = part[["lost", "lost_low"]].min(axis=None), part[["lost", "lost_high"]].max(axis=None)
     ticks = [t for t in (-10, -3, -1, -0.5, 0, 0.5, 1, 3, 10) if left - 2 < t < right + 2]
     ax.set_xticks(ticks, [minus(f"{t:g}") for t in ticks])

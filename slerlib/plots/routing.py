@@ -7,19 +7,21 @@ Legend: N images, B of a batch, K degradations, L layers, E experts.
 from __future__ import annotations
 
 import textwrap
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
+from ..analysis.chance import usual_experts, usual_route
 from ..config import LAYERS, STAGE_NAMES
 from ..errors import UserError
 from ..model.router import path_digits
 from . import style
 from .marks import expert_cube, expert_matrix, labels_of, matrix, mean_marks, slant
 from .style import canvas, class_looks, expert_colour, finished, ink, styled, tint
+
+RIBBON = 0.85  # opacity of the bands of `path_flow`
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +35,8 @@ def path_chart(paths: Sequence[str] | Tensor, labels: Sequence[str], ax: Axes | 
 
     paths: one per image, as strings such as "01201120" or a (B, 8) tensor. labels: the degradation of each image.
     A row stands for all images with that label: number and colour of the most frequent expert, paler and with the share
-    of the images below where not all of them agree; at the right the number of images that take this whole path.
+    of the images below where not all of them agree; at the right the number of images that take exactly these experts.
+    Where it is more than half of them, this is the usual path of the label, as in every table here.
     """
     from matplotlib.patches import Rectangle
 
@@ -46,8 +49,9 @@ def path_chart(paths: Sequence[str] | Tensor, labels: Sequence[str], ax: Axes | 
     words = []
     for y, name in enumerate(names):
         group_BL = paths_BL[[label == name for label in labels]]
-        modal = [Counter(sorted(column)).most_common(1)[0] for column in group_BL.T.tolist()]
-        for x, (expert, count) in enumerate(modal):
+        experts_L = usual_experts(group_BL)
+        for x, expert in enumerate(experts_L):
+            count = int((group_BL[:, x] == expert).sum())
             share = count / len(group_BL)
             colour = tint(expert_colour(expert), 0.15 + 0.75 * share**2)
             ax.add_patch(Rectangle((x - 0.47, y - 0.44), 0.94, 0.88, color=colour, linewidth=0))
@@ -55,13 +59,16 @@ def path_chart(paths: Sequence[str] | Tensor, labels: Sequence[str], ax: Axes | 
             ax.text(x, y - (0 if all_agree else 0.15), expert, weight="bold", **text)
             if not all_agree:
                 ax.text(x, y + 0.25, f"{share:.0%}", fontsize=style.SMALL - 0.5, **text)
-        whole = int((group_BL == [expert for expert, _ in modal]).all(axis=1).sum())
+        whole, usual = int((group_BL == experts_L).all(axis=1).sum()), usual_route(group_BL) is not None
         if len(paths_BL) > len(names):
-            ax.text(LAYERS - 0.4, y, f"{whole} of {len(group_BL)}", va="center", fontsize=style.SMALL + 0.5)
-        digits = path_digits(expert for expert, _ in modal)
-        words.append(f"{name} {digits}" + (f" ({whole} of {len(group_BL)} images)" if len(group_BL) > 1 else ""))
+            weight = "normal" if usual else "light"
+            note = f"{whole} of {len(group_BL)}" + ("" if usual else "\nno usual path")
+            ax.text(LAYERS - 0.4, y, note, va="center", fontsize=style.SMALL + 0.5, weight=weight)
+        digits = path_digits(experts_L)
+        counted = f" ({whole} of {len(group_BL)} images{'' if usual else ', no usual path'})"
+        words.append(f"{name} {digits}" + (counted if len(group_BL) > 1 else ""))
     if len(paths_BL) > len(names):
-        ax.text(LAYERS - 0.4, -0.62, "same path", va="bottom", fontsize=style.SMALL + 0.5)
+        ax.text(LAYERS - 0.4, -0.62, "on this path", va="bottom", fontsize=style.SMALL + 0.5)
     ax.set(xlim=(-0.5, LAYERS - 0.5), ylim=(len(names) - 0.5, -0.5), yticks=range(len(names)), yticklabels=names)
     ax.set_xticks(range(LAYERS), STAGE_NAMES)
     ax.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
@@ -148,7 +155,7 @@ def path_flow(path_NL: np.ndarray, labels: Sequence[str], ax: Axes | None = None
         left, right = dict(spans[n]), dict(spans[n + 1])
         for (k, a, b), count in zip(moves.T.tolist(), counts, strict=True):
             ribbon = _ribbon(n + width / 2, n + 1 - width / 2, left[a, k], right[b, k], count)
-            look = {"facecolor": looks[names[k]]["color"], "alpha": 0.62, "edgecolor": "white", "linewidth": 0.4}
+            look = {"facecolor": looks[names[k]]["color"], "alpha": RIBBON, "edgecolor": "white", "linewidth": 0.4}
             ax.add_patch(PathPatch(ribbon, **look))
             left[a, k] += count
             right[b, k] += count
@@ -164,12 +171,13 @@ def path_flow(path_NL: np.ndarray, labels: Sequence[str], ax: Axes | None = None
     ax.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
     ax.spines[:].set_visible(False)
     ax.set_xlabel("layer; dark bars are experts, their height is the number of images", labelpad=6)
-    modal = []
+    flows = []
     for k, name in enumerate(names):
-        paths, times = np.unique(path_NL[label_N == k], axis=0, return_counts=True)
-        digits = path_digits(paths[times.argmax()])
-        modal.append(f"{name} {digits} ({times.max()} of {times.sum()} images, {len(paths)} paths)")
-    return finished(ax.figure, f"Flow of images through the experts of the layers. Most frequent: {'; '.join(modal)}.")
+        own, usual = path_NL[label_N == k], usual_route(path_NL[label_N == k])
+        taken = "no path" if usual is None else f"{path_digits(usual)} by {(own == usual).all(axis=1).sum()}"
+        flows.append(f"{name} {taken} of {len(own)} images, {len(np.unique(own, axis=0))} paths")
+    alt = "Flow of images through the experts of the layers. Taken by more than half of a degradation's images"
+    return finished(ax.figure, f"{alt}: {'; '.join(flows)}.")
 
 
 def _edges(column: np.ndarray, label_N: np.ndarray, gap: float, height: float) -> dict[tuple[int, int], float]:
@@ -218,7 +226,7 @@ def hamming_matrix(distance_KK: np.ndarray, names: Sequence[str], layers: int = 
 
 @styled
 def severity_chart(table: DataFrame, experts: int = 3) -> Figure:
-    """By severity: the share of layers on the path of clean images and on that of the degradation.
+    """By severity: the share of layers with the most used expert of clean images, and of the degradation.
 
     table: from `slerlib.analysis.sweeps.severity_table`; rows without a severity, of noise levels and clean, are left
         out. Bands: 95 % bootstrap intervals over photographs.
@@ -245,19 +253,19 @@ def severity_chart(table: DataFrame, experts: int = 3) -> Figure:
     plot = plot.facet("degradation", wrap=min(3, len(names))).theme(seaborn.axes_style("ticks") | style.STYLE)
     plot = plot.add(so.Band(alpha=0.18, edgewidth=0), legend=False, ymin="low", ymax="high")
     plot = plot.add(so.Line(pointsize=5), legend=False).scale(**scales).limit(x=(0, 1.02), y=(-3, 105))
-    plot.label(x="", y="", title=lambda name: "noise (path of noise25)" if name == "noise" else name).on(fig).plot()
+    plot.label(x="", y="", title=lambda name: "noise (experts of noise25)" if name == "noise" else name).on(fig).plot()
     for ax in fig.axes:
         ax.axhline(100 / experts, color=style.GREY, linestyle=":", linewidth=1.3)
         ax.set(xticks=(0, 0.5, 1), yticks=(0, 50, 100))
     fig.supxlabel("severity (noise: sigma = 50 x severity)", fontsize=10.5)
-    fig.supylabel("layers on that path, %", fontsize=10.5)
+    fig.supylabel("layers with these experts, %", fontsize=10.5)
     handles = [Line2D([], [], color=colour, marker=marker, ls=line, ms=5) for colour, marker, line in looks.values()]
     handles.append(Line2D([], [], color=style.GREY, linestyle=":", linewidth=1.3))
-    fig.legend(
-        handles, ("path of the degradation", "path of clean", "random router"), loc="outside upper left", ncols=3
-    )
+    names_of_lines = ("most used by the degradation", "most used by clean", "random router")
+    fig.legend(handles, names_of_lines, loc="outside upper left", ncols=3)
     words = []
     for name in names:
         first, last = table[table.degradation == name].sort_values("severity").iloc[[0, -1]].itertuples()
         words.append(f"{name} {first.own:.0%} at severity {first.severity:g} and {last.own:.0%} at {last.severity:g}")
-    return finished(fig, f"Share of layers on the most frequent path of the degradation. {'; '.join(words)}.")
+    alt = "Share of layers with the expert that most images of the degradation take."
+    return finished(fig, f"{alt} {'; '.join(words)}.")

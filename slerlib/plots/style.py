@@ -1,8 +1,9 @@
 """The style of all figures, their colours, and their display in Jupyter with a description.
 
-Colours are those of Okabe and Ito (2008), safe for the common colour blindnesses; a marker, number or word always
-repeats the meaning of a colour. Text stays readable in a figure that is shown 600 pixels wide. The figures do not use
-pyplot, so that no figure stays open or is shown twice.
+Colours are those of Okabe and Ito (2008), and for eight classes some more, all safe for the common colour blindnesses
+(tests/test_plots.py simulates them); a marker, number or word always repeats the meaning of a colour. Text stays
+readable in a figure that is shown 600 pixels wide. The figures do not use pyplot, so that no figure stays open or is
+shown twice.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ PICTURE_DPI = 110  # three pictures of 256 pixels side by side are then shown pi
 BLUE, ORANGE, GREEN, VERMILLION, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
 SKY, YELLOW, BLACK, GREY = "#56B4E9", "#F0E442", "#000000", "#6E6E6E"
 EXPERT_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION, YELLOW, GREY)
-CLASS_COLOURS = (SKY, BLUE, BLACK, GREEN, GREY, PURPLE, VERMILLION, ORANGE)
+# chosen so that no two fall together for protanopes, deuteranopes and tritanopes, also as pale bands; in this order:
+# noise15, noise25, noise50, rain, haze, blur, lowlight, clean
+CLASS_COLOURS = (SKY, BLUE, BLACK, "#0000B2", "#CCB299", "#666666", VERMILLION, "#4C3300")
 CLASS_MARKERS = "ovs^DPXh"
 OTHER_MARKERS = "*<>p"  # degradations without an anchor of their own, with a black edge
 OTHER_FILLS = ("white", YELLOW, SKY, VERMILLION)
