@@ -1,5 +1,7 @@
 """Training batches: pure functions of the step, balanced, crop and context from one degraded image."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +10,9 @@ from PIL import Image
 from slerlib import UserError, config
 from slerlib.data import damage
 from slerlib.data.degrade import degrade
-from slerlib.data.loader import Batches
+from slerlib.data.loader import Batches, label_cycle
 from slerlib.data.sources import Sources
+from slerlib.train.stages import class_weights
 
 CLASSES = config.CLASSES
 
@@ -144,3 +147,19 @@ def test_bad_folders_are_refused(tmp_path):
 
 def test_bundled_photographs():
     assert len(Sources.of(None)) == 9
+
+
+def test_classes_take_their_share_of_the_turn():
+    """A class with a repeat of 3 comes three times as often as one without; clean keeps its share of all."""
+    classes = ("noise25", "rain", "haze", "clean")
+    cfg = config.DataConfig(clean_share=0.1, class_repeats=("haze=3", "rain=2"))
+    cycle = label_cycle(classes, cfg)
+    counts = [cycle.count(label) for label in range(4)]
+    assert counts[1] == 2 * counts[0] and counts[2] == 3 * counts[0]
+    assert abs(counts[3] / len(cycle) - 0.1) < 0.05
+    assert label_cycle(classes, config.DataConfig(clean_share=0.0)) == [0, 1, 2]
+    assert label_cycle(("clean",), config.DataConfig()) == [0]
+    cfg = dataclasses.replace(config.recipe("tiny"), data=dataclasses.replace(cfg, class_repeats=("haze=3",)))
+    weight = class_weights(cfg)
+    haze, rain = cfg.model.classes.index("haze"), cfg.model.classes.index("rain")
+    assert torch.isclose(weight[rain], 3 * weight[haze])  # what is rare counts more in the names of stage C

@@ -198,11 +198,19 @@ class DataConfig:
     composite_share: float = 0.0  # of all samples: two or three degradations at once [ours]
     real_composites: float = 0.0  # of the composites: noise or low light on top of a real pair [ours]
     repeats: tuple[str, ...] = ()  # "NAME=N": how often a set, or every set of a task, counts; 1 without an entry
+    class_repeats: tuple[str, ...] = ()  # "CLASS=N": samples of a class for each one of a class without an entry [ours]
     protocol: str = "slerlib"  # slerlib: balanced over degradations | promptir: by repeats, cut as PromptIR cuts
 
     def __post_init__(self):
         check(self, "data", OPTIONS, RANGES["data"])
         self.repeat_counts()
+        if self.class_repeat_counts() and self.protocol == "promptir":
+            raise UserError(
+                f"data.protocol=promptir draws by data.repeats; got data.class_repeats={_commas(self.class_repeats)}. "
+                "Leave it empty, or use data.protocol=slerlib."
+            )
+        if "clean" in self.class_repeat_counts():
+            raise UserError("data.class_repeats does not name clean, whose samples are data.clean_share; set that.")
         if self.composite_share and self.protocol == "promptir":
             raise UserError(
                 f"data.protocol=promptir has no composites; got data.composite_share={self.composite_share}. "
@@ -217,13 +225,19 @@ class DataConfig:
 
     def repeat_counts(self) -> dict[str, int]:
         """`repeats` by name."""
-        parts = [text.rpartition("=") for text in self.repeats]
-        for name, _, count in parts:
-            if not name or not count.isdigit() or int(count) < 1:
-                raise UserError(
-                    f"data.repeats takes NAME=COUNT, separated by commas, such as rain=120,noise=3; got {self.repeats}."
-                )
-        return {name.strip(): int(count) for name, _, count in parts}
+        return _counts("repeats", self.repeats, "rain=120,noise=3")
+
+    def class_repeat_counts(self) -> dict[str, int]:
+        """`class_repeats` by class."""
+        return _counts("class_repeats", self.class_repeats, "haze=3,rain=2")
+
+
+def _counts(key: str, texts: tuple[str, ...], example: str) -> dict[str, int]:
+    parts = [text.rpartition("=") for text in texts]
+    for name, _, count in parts:
+        if not name or not count.isdigit() or int(count) < 1:
+            raise UserError(f"data.{key} takes NAME=COUNT, separated by commas, such as {example}; got {texts}.")
+    return {name.strip(): int(count) for name, _, count in parts}
 
 
 @dataclass(frozen=True)
@@ -303,6 +317,11 @@ class RunConfig:
                 f"data.crop must not exceed model.context, and must be a multiple of the token pitch of {pitch} pixels "
                 f"(product of model.strides); got crop {crop} and context {context}."
             )
+        for name in self.data.class_repeat_counts():
+            if name not in self.model.classes:
+                raise UserError(
+                    f"data.class_repeats names classes of the network ({', '.join(self.model.classes)}); got {name!r}."
+                )
 
 
 def _commas(values: Sequence) -> str:

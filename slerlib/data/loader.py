@@ -88,7 +88,7 @@ class Batches(Dataset):
         self.shares = {label: cfg.real_share if self.classes[label] in MADE else 1.0 for label in pools}
         self.real: dict[int, Pool] = {label: pool for label, pool in pools.items() if pool and self.shares[label]}
         self.labels = [label for label, name in enumerate(self.classes) if name in MADE or label in self.real]
-        self.cycle = [label for label in label_cycle(self.classes, cfg.clean_share) if label in self.labels]
+        self.cycle = [label for label in label_cycle(self.classes, cfg) if label in self.labels]
         self.only = tuple(only)
         if only:  # these classes without composites
             self.cycle = [label for label in self.cycle if self.classes[label] in only]
@@ -296,14 +296,20 @@ def _patch(image: Tensor, top: int, left: int, side: int) -> Tensor:
     return image[:, top : top + side, left : left + side].float() / 255
 
 
-def label_cycle(classes: tuple[str, ...], clean_share: float) -> list[int]:
-    """Labels of one balanced turn: `clean` takes its share, all other classes the same number of places."""
-    if "clean" not in classes or len(classes) == 1 or clean_share == 0:
-        return [k for k, name in enumerate(classes) if name != "clean" or len(classes) == 1]
-    others = len(classes) - 1
-    each = max(1, round((1 - clean_share) / clean_share / others)) if clean_share < 1 / (others + 1) else 1
-    clean = max(1, round(each * others * clean_share / (1 - clean_share)))
-    return [k for k, name in enumerate(classes) for _ in range(clean if name == "clean" else each)]
+def label_cycle(classes: tuple[str, ...], cfg: DataConfig) -> list[int]:
+    """Labels of one turn: `clean` takes data.clean_share, all other classes the same number of places, times their
+    data.class_repeats."""
+    repeats, share = cfg.class_repeat_counts(), cfg.clean_share
+    others = sum(repeats.get(name, 1) for name in classes if name != "clean")
+    if "clean" not in classes or len(classes) == 1 or share == 0:
+        each, clean = 1, int(len(classes) == 1)
+    else:
+        each = max(1, round((1 - share) / share / others)) if share < 1 / (others + 1) else 1
+        clean = max(1, round(each * others * share / (1 - share)))
+    return [
+        k for k, name in enumerate(classes)
+        for _ in range(clean if name == "clean" else each * repeats.get(name, 1))
+    ]  # fmt: skip
 
 
 def _at_least(image: Tensor, side: int) -> Tensor:

@@ -61,7 +61,7 @@ def class_weights(cfg: RunConfig) -> Tensor:
     classes = cfg.model.classes
     if cfg.data.protocol == "promptir":
         return torch.ones(len(classes))
-    cycle = label_cycle(classes, cfg.data.clean_share)
+    cycle = label_cycle(classes, cfg.data)
     return torch.tensor([len(cycle) / (len(classes) * max(cycle.count(k), 1)) for k in range(len(classes))])
 
 
