@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
+from trainings import make, records
 
 import slerlib
 from slerlib import UserError, config, sphere
@@ -13,7 +15,7 @@ from slerlib.data.masks import SHAPES, mask
 from slerlib.data.scenes import photographs
 from slerlib.data.sources import Sources
 from slerlib.model.pins import partitions
-from slerlib.train import held_out, losses
+from slerlib.train import held_out, loop, losses
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +171,30 @@ def test_without_local_damage_a_batch_is_as_before():
     same = [torch.equal(a, b) for a, b in zip(plain["degraded"], local["degraded"], strict=True)]
     assert 0 < sum(same) < 16 and torch.equal(plain["clean"], local["clean"])
     assert bool((plain["where"] == 1).all()) and torch.equal(plain["outside"], plain["parts"])
+
+
+def test_the_colour_of_a_place_is_that_of_the_clean_view_and_its_loss_what_is_wrong_there():
+    batch, pitch = batches(local_share=0.5)[1], 8
+    for row in range(16):
+        y, x = (batch["place"][row] // pitch).tolist()
+        own = F.avg_pool2d(batch["clean"][row], pitch)
+        torch.testing.assert_close(batch["colour"][row, :, y : y + 4, x : x + 4], own)
+    lacks = batch["colour"] - F.avg_pool2d(batch["context"], pitch)
+    dark = batch["label"] == config.CLASSES.index("lowlight")
+    assert lacks[dark].mean() > 0.05, "the dark lacks light"
+    assert losses.colour(lacks, batch["context"], batch["colour"]) == 0
+    off = losses.colour(lacks + 0.1, batch["context"], batch["colour"])
+    torch.testing.assert_close(off, torch.tensor(0.1))
+
+
+def test_the_encoder_learns_what_colour_places_lack(tmp_path):
+    """In stages A and C alone: in B the encoder stands still."""
+    asked = ["train.colour_weight=5", "train.steps=60", "train.stage_a=0.9", "train.stage_c=0.05"]
+    loop.train(make(*asked, "train.lr_encoder=3e-3"), bundled(), tmp_path / "run", progress=False)
+    log = records(tmp_path / "run")
+    assert {r["stage"] for r in log if "colour" in r and "stage" in r} == {"A", "C"}
+    said = [r["colour"] for r in log if r.get("stage") == "A"]
+    assert print(said) or sum(said[-10:]) < 0.8 * sum(said[:10])
 
 
 def test_places_are_right_where_they_lie_on_their_anchors():

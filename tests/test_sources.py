@@ -210,7 +210,7 @@ def test_promptir_crops_uniformly_in_the_centre_and_brings_a_view():
     image, seen = ramp(107, 83), set()  # centre crop 96 x 80, from row 5 and column 1
     for n in range(300):
         rng = np.random.default_rng(n)
-        x, y, view, (top, left) = promptir.sample(image, image, None, 32, 64, 8, 1.0, rng)
+        x, y, view, (top, left), whole = promptir.sample(image, image, None, 32, 64, 8, 1.0, rng)
         assert torch.equal(x, y) and x.shape == (3, 32, 32) and view.shape == (3, 64, 64)
         assert torch.equal(x, view[:, top : top + 32, left : left + 32]) and top % 8 == left % 8 == 0
         rows, columns = (x * 255).round().int()[:2]
@@ -231,7 +231,7 @@ def test_promptir_turns_in_all_eight_ways():
 
 def test_promptir_noise_is_clipped_and_floored_to_8_bits():
     white = flat(255, 256, 256)
-    x, y, view, _ = promptir.sample(None, white, 25.0, 128, 256, 8, 1.0, np.random.default_rng(0))
+    x, y, view, *_ = promptir.sample(None, white, 25.0, 128, 256, 8, 1.0, np.random.default_rng(0))
     levels = view * 255
     torch.testing.assert_close(levels, levels.round(), rtol=0, atol=1e-4)
     assert bool((y == 1).all()) and 0.48 < float((x == 1).float().mean()) < 0.52  # half is clipped

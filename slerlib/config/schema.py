@@ -51,7 +51,7 @@ _TRAIN = {
     f"[0, {2**63})": "seed",
     "(0, inf)": "lr_encoder lr clip tau",
     "[0, inf)": "lr_min warmup weight_decay margin fft_weight triplet_weight uniformity_weight consistency_weight "
-    "composite_weight place_weight balance_weight sude_weight",
+    "composite_weight place_weight colour_weight balance_weight sude_weight",
     "[0, 1]": "stage_a stage_c upcycle exploration context_share counterfactual triplet_start ema",
 }
 RANGES = {
@@ -271,6 +271,7 @@ class TrainConfig:
     exploration: float = 0.1  # random expert, falling to 0 over the first 20 % of stage B, heard once upcycling is over
     upcycle: float = 0.15  # share of stage B with one expert, copied to all afterwards
     place_weight: float = 0.0  # what each guide token says of its place; stage C: times sude_weight
+    colour_weight: float = 0.0  # what the guide map says of the clean colour of each place; stage C: times sude_weight
     balance_weight: float = 0.01  # stage C
     sude_weight: float = 0.1  # stage C
     counterfactual: float = 0.0  # share of stage C samples that also try the second expert of one layer

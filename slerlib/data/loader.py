@@ -38,6 +38,7 @@ class Sample(NamedTuple):
     real: bool  # from a real pair
     where: Tensor | None  # (C / pitch, C / pitch) share of each token of the view that is damaged
     outside: tuple[int, ...]  # labels of what was done where nothing else was: clean, or a second degradation
+    colour: Tensor | None  # (3, C / pitch, C / pitch) mean of the clean view over each token
 
 
 class Batches(Dataset):
@@ -45,7 +46,7 @@ class Batches(Dataset):
     context (N, 3, C, C) of images rows (N,), whose crops lie at place (N, 2), pixels from the top left of the view.
     parts (B, K) bool: the classes in each image. A composite has several, and the label K. where (N, h, w): share of
     each token of a view that is degraded so; outside (N, K) bool: the classes of the rest, where data.local_share of
-    the samples are degraded in a soft mask alone.
+    the samples are degraded in a soft mask alone. colour (N, 3, h, w): mean of the clean view over each token.
 
     grid_scenes = 0: restoration batches. Protocol `slerlib` takes labels in turn, so that classes stay balanced. Real
     pairs are data.real_share of their class; composites are data.composite_share of all samples, and of these
@@ -139,6 +140,7 @@ class Batches(Dataset):
             "real": torch.tensor([s.real for s in samples]),
             "context": torch.stack(views) if views else torch.empty(0, 3, self.context, self.context),
             "where": torch.stack([samples[n].where for n in rows]) if views else torch.empty(0, tokens, tokens),
+            "colour": torch.stack([samples[n].colour for n in rows]) if views else torch.empty(0, 3, tokens, tokens),
             "outside": torch.tensor(
                 [[k in samples[n].outside for k in range(len(self.classes))] for n in rows], dtype=torch.bool
             ).reshape(-1, len(self.classes)),
@@ -185,9 +187,9 @@ class Batches(Dataset):
         label, degraded, clean = self.entries.shuffled(number, self.seed, 8)
         rng, sigma = np.random.default_rng([self.seed, 9, number]), NOISE_CLASSES.get(self.classes[label])
         cut = (self.cfg.crop, self.context, self.stride, self.share)
-        x, y, view, place = promptir.sample(degraded, clean, sigma, *cut, rng)
+        x, y, view, place, whole = promptir.sample(degraded, clean, sigma, *cut, rng)
         where = None if view is None else torch.ones([n // self.stride for n in view.shape[1:]])
-        return Sample(x, y, (label,), view, place, degraded is not None, where, (label,))
+        return Sample(x, y, (label,), view, place, degraded is not None, where, (label,), self._colour(whole))
 
     def _grid(self, step: int) -> list[Sample]:
         samples, own_rows, width = [], self.own, len(self.labels)
@@ -260,7 +262,12 @@ class Batches(Dataset):
         view = degraded.contiguous() if wide else None
         where = torch.nn.functional.avg_pool2d(where[None, MARGIN:-MARGIN, MARGIN:-MARGIN], self.stride)[0]
         pair = degraded[inside].contiguous(), clean[inside].contiguous()
-        return Sample(*pair, parts, view, (y, x), real is not None, where, outside)
+        colour = self._colour(clean if wide else None)
+        return Sample(*pair, parts, view, (y, x), real is not None, where, outside, colour)
+
+    def _colour(self, view: Tensor | None) -> Tensor | None:
+        """Mean over each token."""
+        return None if view is None else torch.nn.functional.avg_pool2d(view, self.stride)
 
     def view(self, image: Tensor, *key: int) -> Tensor:
         """(3, C, C) a context view of an image (uint8) at a place that `key` decides, mirrored or not."""

@@ -53,8 +53,8 @@ def sample(
     stride: int,
     share: float,
     rng: np.random.Generator,
-) -> tuple[Tensor, Tensor, Tensor | None, tuple[int, int]]:
-    """(degraded crop, clean crop, context view or None, place of the crop in it), float32 in [0, 1].
+) -> tuple[Tensor, Tensor, Tensor | None, tuple[int, int], Tensor | None]:
+    """(degraded crop, clean crop, context view or None, place of the crop in it, clean view or None), float32 in 0..1.
 
     degraded, clean: uint8 (3, H, W); without `degraded` noise of `sigma` (of 255) is added. The place is a multiple of
     `stride`, which lines the crop up with the tokens of its view. share: probability of a view.
@@ -84,7 +84,8 @@ def sample(
         view = cut(degraded)
     view, clean = view.float() / 255, clean.float() / 255
     inside = (slice(None), slice(y, y + crop), slice(x, x + crop))
-    return view[inside].contiguous(), clean[inside].contiguous(), view.contiguous() if wide else None, (y, x)
+    views = (view.contiguous(), clean) if wide else (None, None)
+    return view[inside].contiguous(), clean[inside].contiguous(), views[0], (y, x), views[1]
 
 
 def _place(size: int, crop: int, side: int, stride: int, rng: np.random.Generator) -> tuple[int, int]:

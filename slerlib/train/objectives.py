@@ -35,6 +35,7 @@ def embedding_terms(
     classifier: nn.Module | None = None,
     part: Part | None = None,
     group: Group | None = None,
+    colour: nn.Module | None = None,
 ) -> dict[str, Tensor]:
     """SUDE of the context views; consistency pulls the embedding of a crop to that of its context view.
 
@@ -70,6 +71,9 @@ def embedding_terms(
     terms = {name: weight * term for name, term in terms.items()} | {"consistency": cfg.train.consistency_weight * pull}
     if cfg.train.place_weight:
         terms["places"] = part.share * cfg.train.place_weight * _places(net, cfg, batch, encoding)
+    if colour is not None:
+        lacks = losses.colour(colour(encoding.guide), batch["context"], batch["colour"])
+        terms["colour"] = part.share * cfg.train.colour_weight * lacks
     return terms
 
 
@@ -104,6 +108,7 @@ def restoration_terms(
     draws: Draws,
     part: Part | None = None,
     group: Group | None = None,
+    colour: nn.Module | None = None,
 ) -> tuple[dict[str, Tensor], Trace]:
     """(terms, trace). The trace is that of the router, before exploration."""
     part, group = part or Part.whole(batch), group or Group()
@@ -127,6 +132,9 @@ def restoration_terms(
         terms |= _anchor_terms(net, cfg, batch["label"], batch["parts"], encoding.embedding, part)
         if t.place_weight and len(batch["rows"]) == len(x):  # the maps are those of whole context views
             terms["places"] = t.sude_weight * part.share * t.place_weight * _places(net, cfg, batch, encoding)
+        if colour is not None:
+            lacks = losses.colour(colour(encoding.guide), x, batch["clean"])
+            terms["colour"] = t.sude_weight * part.share * t.colour_weight * lacks
         if t.learn_pins and net.cfg.experts > 1:
             used = group.sum(part.share * expert_shares(trace))  # of the global batch
             terms["balance"] = t.balance_weight * part.share * balance_loss(trace, used)

@@ -46,7 +46,7 @@ def pieces(batch: dict[str, Tensor], part: Part, count: int) -> list[tuple[Part,
         a, b = mine.start, mine.stop
         inside = (batch["rows"] >= a) & (batch["rows"] < b)
         piece = {key: batch[key][a:b] for key in ("degraded", "clean", "label", "parts", "real")}
-        piece |= {key: batch[key][inside] for key in ("context", "place", "where", "outside") if key in batch}
+        piece |= {key: batch[key][inside] for key in ("context", "place", "where", "outside", "colour") if key in batch}
         piece["rows"] = batch["rows"][inside] - a
         result.append((Part(part.start + a, part.start + b, part.total), piece))
     return result
@@ -58,5 +58,5 @@ def together(batches: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     for batch in batches:
         rows.append(batch["rows"] + first)
         first += len(batch["label"])
-    keys = ("degraded", "clean", "label", "parts", "real", "context", "place", "where", "outside")
+    keys = ("degraded", "clean", "label", "parts", "real", "context", "place", "where", "outside", "colour")
     return {key: torch.cat([batch[key] for batch in batches]) for key in keys} | {"rows": torch.cat(rows)}

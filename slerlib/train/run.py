@@ -44,12 +44,14 @@ class Run:
         torch.manual_seed(cfg.train.seed)
         self.net = SLERIR(cfg.model).to(device, memory_format=torch.channels_last).train()
         self.ema = copy.deepcopy(self.net).eval().requires_grad_(False)
-        # mode `ce` ends in a linear classifier, which training alone needs
+        # heads that training alone needs: the linear classifier of mode `ce`, and what the guide map says of the colour
         self.classifier = (
             nn.Linear(cfg.model.embedding, len(cfg.model.classes)).to(device) if cfg.model.sude == "ce" else None
         )
+        guided = cfg.train.colour_weight and self.net.glgf.guide is not None
+        self.colour = nn.Conv2d(cfg.model.guide_channels, 3, 1).to(device) if guided else None
         # optimiser
-        self.groups = stages.parameter_groups(self.net, self.classifier)
+        self.groups = stages.parameter_groups(self.net, self.classifier, self.colour)
         self.optimiser = torch.optim.AdamW(
             [{"params": p, "name": n} for n, p in self.groups.items() if p],
             weight_decay=cfg.train.weight_decay,
@@ -145,8 +147,13 @@ class Run:
     def _losses(self, step: int, stage: str, samples: dict[str, Tensor], draws: stages.Draws, part: Part):
         """(terms of the loss, numbers to watch), by name, each as this part's share of the global batch."""
         if stage == "A":
-            return objectives.embedding_terms(self.net, self.cfg, samples, step, self.classifier, part, self.group), {}
-        losses, trace = objectives.restoration_terms(self.net, self.cfg, samples, step, draws, part, self.group)
+            terms = objectives.embedding_terms(
+                self.net, self.cfg, samples, step, self.classifier, part, self.group, self.colour
+            )
+            return terms, {}
+        losses, trace = objectives.restoration_terms(
+            self.net, self.cfg, samples, step, draws, part, self.group, self.colour
+        )
         on_path = trace.path == self.net.router.label_paths(samples["parts"])
         return losses, {"class_path": part.share * on_path.float().mean()}
 
@@ -195,6 +202,7 @@ class Run:
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.precision.scaler.state_dict(),
             "classifier": None if self.classifier is None else self.classifier.state_dict(),
+            "colour": None if self.colour is None else self.colour.state_dict(),
             "rng": torch.get_rng_state(),
         }
 
@@ -207,6 +215,8 @@ class Run:
             self.precision.scaler.load_state_dict(state["scaler"])
         if self.classifier is not None:
             self.classifier.load_state_dict(state["classifier"])
+        if self.colour is not None:
+            self.colour.load_state_dict(state["colour"])
         torch.set_rng_state(state["rng"])
         self.step = self.resumed_at = self.saved_at = state["step"]
         self.anchored, self.seconds, self.averaged = state["anchored"], state["seconds"], state["averaged"]

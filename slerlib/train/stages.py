@@ -18,9 +18,9 @@ from ..data.loader import label_cycle
 from ..model.network import SLERIR
 
 
-def parameter_groups(net: SLERIR, classifier: nn.Module | None = None) -> dict[str, list[nn.Parameter]]:
-    """encoder (upstream of z), pins, guide (guide convolution, injections), experts (stages, shared convolutions), own
-    (experts of own classes)."""
+def parameter_groups(net: SLERIR, *heads: nn.Module | None) -> dict[str, list[nn.Parameter]]:
+    """encoder (upstream of z, with the `heads` that training alone needs), pins, guide (guide convolution, injections),
+    experts (stages, shared convolutions), own (experts of own classes)."""
     groups: dict[str, list[nn.Parameter]] = {"experts": [], "guide": [], "encoder": [], "pins": [], "own": []}
     for name, parameter in net.named_parameters():
         kind = "experts"
@@ -34,8 +34,8 @@ def parameter_groups(net: SLERIR, classifier: nn.Module | None = None) -> dict[s
             kind = "own"
         if not name.startswith("own."):
             groups[kind].append(parameter)
-    if classifier is not None:
-        groups["encoder"] += list(classifier.parameters())
+    for head in heads:
+        groups["encoder"] += [] if head is None else list(head.parameters())
     return groups
 
 
