@@ -134,6 +134,11 @@ def test_the_evaluation_report_takes_pairs_of_ones_own(ran, tmp_path):
 def test_the_first_lesson_runs_and_answers_its_claim(ran):
     text, alts = ran("00_start_here", images=2)
     assert len(alts) == 11, "six figures, and the still twins of two explorers"
+    assert (
+        len(re.findall(r"The clean cat, (as it is|at half its size): nearest is \w+, \d+ degrees; clean \d+", text))
+        == 2
+    )
+    assert text.count("Nothing was done to it, ") == 1
     assert "8 of 8 layers agree" in text and "possible paths: measured 6561 paths" in text and text.count("Yes: `") == 3
     assert "rain, n = 2 photographs" in text and re.search(r"The claim (holds|fails|is not decided)", text)
 

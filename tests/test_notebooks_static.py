@@ -16,6 +16,7 @@ NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("
 REPORTS = [path for path in NOTEBOOKS if path.stem.startswith("report_")]
 LESSONS = [path for path in NOTEBOOKS if path not in REPORTS]
 GALLERY = Path(__file__).resolve().parent.parent / "reports" / "gallery"
+GLOSSARY = Path(__file__).resolve().parent.parent / "docs" / "glossary.md"
 PACKAGES = {"slerlib", "torch", "numpy", "pandas", "matplotlib"}
 LONGEST, MOSTLY = 25, 12  # lines of a code cell; nine in ten keep to the second
 
@@ -134,6 +135,70 @@ def test_exercises_stand_in_the_lesson_as_the_package_has_them(path):
         assert cells[f"check-{key}"].startswith(f'{name} = lesson.check("{name}", {name})')
     assert len([key for key in cells if key.startswith("exercise-")]) == len(lesson.exercises)
     assert f"**Time.** {lesson.about.minutes} minutes" in cells["title"].replace("About ", "")
+
+
+def glossary() -> dict[str, tuple[str, str]]:
+    """Term -> (its place in the page, its meaning without emphasis)."""
+    found = re.findall(r'^\| <a id="([a-z-]+)"></a>([^|]+) \| ([^|]+) \|$', GLOSSARY.read_text(), flags=re.M)
+    return {term: (place, meaning.replace("*", "")) for place, term, meaning in found}
+
+
+def prose(part: str) -> str:
+    """Markdown without pictures and without code, as long as it was, so that places stay."""
+    return re.sub(r"!\[[^\]]*\]\([^)]*\)|```.*?```|`[^`\n]*`", lambda m: " " * len(m[0]), part, flags=re.S)
+
+
+def test_the_first_use_of_every_term_leads_to_the_glossary():
+    """In reading order. The words of the link are the term, its title is the meaning, which shows under the mouse."""
+    terms = glossary()
+    assert len(terms) >= 20
+    parts = [(path.stem, prose(part)) for path in LESSONS for part in text(path)]
+    link = re.compile(r'\[([^\]]+)\]\(\.\./docs/glossary\.md#([a-z-]+) "([^"]*)"\)')
+    for term, (place, meaning) in terms.items():
+        words = re.compile(rf"\b{term}(s|es)?\b".replace(" ", r"\s+"), re.I)
+        for lesson, part in parts:
+            plain = re.sub(r"(?<=\])\([^)]*\)", lambda m: " " * len(m[0]), part)  # targets and titles are no text
+            if use := words.search(plain):
+                links = [m for m in link.finditer(part) if m.start() < use.start() < m.end()]
+                assert links, (
+                    f"{lesson}: the first {use[0]!r} has no link: ...{plain[max(0, use.start() - 60) : use.end()]}"
+                )
+                assert links[0].group(2, 3) == (place, meaning), f"{lesson}: {term}"
+                break
+        else:
+            raise AssertionError(f"no lesson uses {term!r}")
+
+
+@every
+def test_links_to_the_glossary_say_what_it_says(path):
+    meanings = dict(glossary().values())
+    for place, meaning in re.findall(r'docs/glossary\.md#([a-z-]+) "([^"]*)"', "\n".join(text(path))):
+        assert meanings[place] == meaning, place
+
+
+def test_names_of_the_paper_are_explained():
+    everything = "\n".join(part for path in LESSONS for part in text(path))
+    first = everything.index("SUDE")
+    assert "*spherical uniform degradation embedding*" in everything[first : first + 80]
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_a_lesson_ends_with_five_lines_and_the_way_on(path):
+    cells = {cell.id: cell.source for cell in nbformat.read(path, 4).cells}
+    lines = re.findall(r"^- .+", cells["recap"].partition("## What you have seen")[2], re.M)
+    assert len(lines) == 5
+    number, last = int(path.stem[:2]), cells["next"].splitlines()[-1]
+    beside = [(word, LESSONS[n].name) for word, n in (("Before", number - 1), ("Next", number + 1)) if n in range(10)]
+    assert re.findall(r"(Before|Next): \[[^\]]+\]\(([^)]+)\)", last) == beside
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_formulas_are_typeset_and_balanced(path):
+    for part in text(path):
+        body = prose(part)
+        assert body.count("$$") % 2 == 0 and body.replace("$$", "").count("$") % 2 == 0, part
+        outside = re.sub(r"\$\$.+?\$\$|\$[^$\n]+\$", "", body, flags=re.S)
+        assert not re.search(r"\w\^\w|\bsqrt\(|\bexp\(|[αβγσωμΣ]|\w_\{", outside), outside
 
 
 @pytest.mark.parametrize("path", REPORTS, ids=lambda path: path.stem)
