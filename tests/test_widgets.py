@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from explorers import SIDE, crop, shaken
 from IPython.core.interactiveshell import InteractiveShell
+from ipywidgets import FloatSlider
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -18,21 +20,13 @@ from slerlib import SLERIR, UserError, config, widgets
 from slerlib.analysis import causal
 from slerlib.config import STAGE_NAMES
 from slerlib.data.scenes import photographs
-from slerlib.widgets import explorer
-
-SIDE = 64
+from slerlib.plots.style import attended
+from slerlib.widgets import Look
 
 
 @pytest.fixture(scope="module")
 def model():
-    """The recipe `tiny`, untrained; its stages start as the identity and are shaken so that paths differ."""
-    torch.manual_seed(0)
-    net = SLERIR(config.recipe("tiny").model).eval()
-    with torch.no_grad():
-        torch.nn.init.normal_(net.outro.weight, std=0.05)
-        for parameter in net.stages.parameters():
-            parameter += 0.1 * torch.randn_like(parameter)
-    return net
+    return shaken()
 
 
 @pytest.fixture(scope="module")
@@ -40,16 +34,19 @@ def clean():
     return photographs()[2].image
 
 
-def crop(clean):
-    top, left = (clean.shape[1] - SIDE) // 2, (clean.shape[2] - SIDE) // 2
-    return clean[:, top : top + SIDE, left : left + SIDE]
+def frame(shown) -> dict:
+    """What the browser has: a line, pictures and drawings."""
+    return shown._view.frame
 
 
-def pictures(shown) -> list[str]:
-    """Sources of the pictures on the screen; each has alt text."""
-    tags = re.findall(r"<img [^>]*>", shown.panel.children[-1].value)
-    assert all(re.search(r'alt="[^"]{40,}"', tag) for tag in tags)
-    return [re.search(r'src="([^"]*)"', tag)[1] for tag in tags]
+def pictures(shown) -> list:
+    """The pictures and drawings in the browser; each picture can be read and has a description."""
+    for picture in frame(shown)["pictures"]:
+        image = Image.open(io.BytesIO(picture["data"]))
+        assert image.size == (picture["width"], picture["height"]) and picture["title"] in picture["alt"]
+    drawings = re.findall(r"<svg.*?</svg>", frame(shown)["drawings"])
+    assert all(re.search(r'role="img" aria-label="[^"]{20,}"', drawing) for drawing in drawings)
+    return [picture["data"] for picture in frame(shown)["pictures"]] + drawings
 
 
 def explorers(model, clean):
@@ -57,10 +54,18 @@ def explorers(model, clean):
         "degrade_and_restore": widgets.degrade_and_restore(model, clean, side=SIDE),
         "route": widgets.route(model, clean, side=SIDE),
         "walk": widgets.walk(model),
+        "forbid": widgets.forbid(model, clean, side=SIDE),
+        "globe": widgets.globe(model, clean, side=SIDE),
+        "paint": widgets.paint(model, clean, side=SIDE),
+        "damage": widgets.damage(clean, side=SIDE),
+        "same_psnr": widgets.same_psnr(clean, side=SIDE),
+        "own_picture": widgets.own_picture(model),
     }
 
 
-NAMES = ("degrade_and_restore", "route", "walk")
+NAMES = (
+    "degrade_and_restore", "route", "walk", "forbid", "globe", "paint", "damage", "same_psnr", "own_picture",
+)  # fmt: skip
 
 
 # --- what they show ---------------------------------------------------------------------------------------------------
@@ -80,12 +85,12 @@ def test_degrading_and_restoring_is_what_the_library_does(model, clean):
         assert values["psnr"] == slerlib.psnr(restored, crop(clean))
         assert values["psnr_input"] == slerlib.psnr(degraded, crop(clean))
         assert torch.equal(values["trace"].path, trace.path)
-        line = shown.panel.children[-2].value
+        line = frame(shown)["line"]
         assert trace.path_strings()[0] in line and f"restored {values['psnr']:.2f} dB" in line
         assert ("noise 40" if name == "noise" else f"{name} 0.80") in line
-        assert len(pictures(shown)) == 2
-        seen |= set(pictures(shown))
-    assert len(seen) >= 7  # the angles of two settings may round to the same
+        assert len(pictures(shown)) == 5
+        seen |= set(pictures(shown)[1:3])
+    assert len(seen) == 8
 
 
 def test_every_degradation_can_be_chosen(model, clean):
@@ -126,7 +131,7 @@ def test_a_button_takes_a_whole_path_with_one_look(model, clean, monkeypatch):
     shown.refresh()
     own, buttons = shown.now.values["path"], {button.description: button for button in shown.panel.children[0].children}
     looks = []
-    monkeypatch.setattr(shown, "_look", lambda **values: looks.append(values) or explorer.Look("", (), values))
+    monkeypatch.setattr(shown, "_look", lambda **values: looks.append(values) or Look("", (), values))
     for name, path in zip(model.router.names, model.router.class_paths().tolist(), strict=True):
         buttons[f"path of {name}"].click()
         assert [shown.controls[stage].value for stage in STAGE_NAMES] == path
@@ -170,12 +175,15 @@ def test_the_routes_of_an_arc_are_those_of_its_points(model):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_control_is_described_and_waits_until_it_is_let_go(model, clean, name):
+def test_every_control_is_described_and_follows_while_it_is_dragged(model, clean, name):
     shown = explorers(model, clean)[name]
     for words, control in shown.controls.items():
-        assert control.description == words
-        assert not getattr(control, "continuous_update", False), words
-    for row in shown.panel.children[:-2]:
+        if control is shown.stage:  # a canvas, which describes itself
+            continue
+        assert control.description == words and len(control.tooltip) > 5
+        if isinstance(control, FloatSlider):
+            assert control.continuous_update, words
+    for row in shown.panel.children[:-1]:
         assert all(child.description for child in row.children)
 
 
@@ -188,6 +196,8 @@ def test_the_still_twin_is_made_of_figures_with_alt_text(model, clean, name):
     if name == "degrade_and_restore":
         score = slerlib.psnr(slerlib.degrade(crop(clean), "rain", 0.25, 0), crop(clean))
         assert f"rain 0.25: input {score:.1f} dB" in figures[0].alt_text
+    if name == "paint":
+        assert "noise25" in figures[0].alt_text or "nearest class" in figures[0].alt_text.lower()
     if name == "route":
         assert all(f"{anchor}: " in figures[1].alt_text for anchor in model.router.names)
 
@@ -205,20 +215,23 @@ def test_a_person_gets_controls_and_a_page_gets_pictures(model, clean, name, att
     shown = explorers(model, clean)[name]
     shown._ipython_display_()
     if attended:
-        assert displayed == [shown.panel] and pictures(shown)
+        still, panel = displayed
+        assert panel is shown.panel and pictures(shown)
+        assert still["text/plain"] == shown.now.line and "slerlib-still" in still["text/html"]
+        assert still["text/html"].count("<img ") == len(frame(shown)["pictures"])
     else:
         displayed[0]._ipython_display_()  # as Jupyter does
-        kind = "image/png" if name == "walk" else "image/jpeg"
+        kind = "image/png" if name in ("walk", "globe") else "image/jpeg"
         assert Image.open(io.BytesIO(displayed[-1][kind])).width > 700
 
 
 def test_without_a_front_end_nobody_is_there():
-    assert not explorer.attended()
+    assert not attended()
 
 
 def test_nothing_heavy_is_imported_before_it_is_needed():
     code = "import sys; from slerlib import widgets; "
-    code += "print([m for m in ('ipywidgets', 'matplotlib', 'pandas', 'IPython') if m in sys.modules])"
+    code += "print([m for m in ('ipywidgets', 'anywidget', 'matplotlib', 'pandas', 'IPython') if m in sys.modules])"
     root = Path(slerlib.__file__).parent.parent
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     assert out.stdout.strip() == "[]"
@@ -231,7 +244,7 @@ def test_an_error_is_one_line_in_place_and_goes_away(model, clean, monkeypatch):
     shown = widgets.walk(model, "rain", "blur")
     shown.set(end="rain")
     assert shown.now is None and "got 'rain' to 'rain'" in shown.error and pictures(shown) == []
-    assert "got &#x27;rain&#x27; to" in shown.panel.children[-2].value
+    assert frame(shown)["line"] == shown.error and frame(shown)["wrong"]
     shown.set(end="haze")
     assert shown.error == "" and shown.now is not None and len(pictures(shown)) == 1
 
@@ -252,6 +265,13 @@ def test_a_wrong_start_is_refused_at_once(model, clean):
         (lambda: widgets.route(model, 7), "got int"),
         (lambda: widgets.route(model, clean, side=0), "side is how many central pixels .* got 0"),
         (lambda: widgets.walk(model, "rain", "snow"), "got 'rain' to 'snow'"),
+        (lambda: widgets.paint("tiny", clean), "got str"),
+        (lambda: widgets.globe("tiny", clean), "got str"),
+        (lambda: widgets.own_picture("tiny"), "got str"),
+        (lambda: widgets.damage(clean, "fog"), "got 'fog'"),
+        (lambda: widgets.damage(7), "got int"),
+        (lambda: widgets.same_psnr(clean, "rain"), "got 'rain' and 25.0"),
+        (lambda: widgets.same_psnr(clean, decibel=90), "got 'noise' and 90"),
         (lambda: widgets.walk(model).set(x=1), "The controls are start, end, t; got x"),
         (lambda: widgets.walk(model).set(end="snow"), "end does not take 'snow'"),
         (lambda: widgets.walk(model, t=2.0), "got 2.0"),
@@ -278,7 +298,8 @@ def test_a_refused_setting_leaves_all_controls_as_they_were(model, clean):
     for name, value in (("severity", 2.0), ("seed", -1), ("seed", 2.5)):  # ipywidgets would round or cut these
         with pytest.raises(UserError, match=f"{name} does not take {value}"):
             shown.set(degradation="snow", **{name: value})
-    assert [control.value for control in shown.controls.values()] == ["rain", 0.5, 0] and shown.now is None
+    assert [control.value for control in shown.controls.values()] == ["as given", "rain", 0.5, 0]
+    assert shown.now is None
 
 
 def test_a_walk_tells_what_is_true_of_the_step_it_shows(model):
@@ -300,5 +321,9 @@ def test_a_network_without_routes_or_sphere_is_refused(clean):
     cfg = config.recipe("tiny").model
     with pytest.raises(UserError, match="has 1 and router"):
         widgets.route(SLERIR(replace(cfg, experts=1)), clean)
+    with pytest.raises(UserError, match="has 1 and router"):
+        widgets.forbid(SLERIR(replace(cfg, experts=1)), clean)
     with pytest.raises(UserError, match="needs a sphere"):
         widgets.walk(SLERIR(replace(cfg, sude="linear")))
+    with pytest.raises(UserError, match="needs a sphere"):
+        widgets.globe(SLERIR(replace(cfg, sude="linear")), clean)

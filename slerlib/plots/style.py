@@ -8,11 +8,14 @@ shown twice.
 
 from __future__ import annotations
 
+import base64
 import functools
 import io
 import itertools
+import os
 import threading
 from collections.abc import Sequence
+from html import escape
 from typing import TYPE_CHECKING
 
 from ..config import CLASSES
@@ -49,6 +52,12 @@ STYLE = {
     "legend.fontsize": 10,
 }
 SMALL = 9
+DARK, MIDDLE = ("#000000", "#333333"), "#787878"  # of words; a contrast of 4.4 to white and to the black of JupyterLab
+TURN = (
+    '[data-jp-theme-light="false"] img.slerlib-png '
+    "{ filter: invert(0.933) hue-rotate(180deg); } img.slerlib-png, img.slerlib-jpeg "
+    "{ max-width: 100%; height: auto; }"
+)
 _drawing = threading.RLock()  # the settings of matplotlib belong to all threads; JupyterLab runs widgets in their own
 
 
@@ -99,13 +108,64 @@ def encoded(fig: Figure) -> tuple[bytes, dict[str, str | int]]:
     return picture.getvalue(), {"alt": fig.alt_text, "width": round(100 * fig.get_size_inches()[0])}
 
 
+def on_any_page(fig: Figure) -> str:
+    """A finished figure as HTML that follows the theme of JupyterLab: no white slab in a dark one.
+
+    A chart keeps its white paper, and a dark theme turns it (hues stay). A figure of photographs has no paper, and its
+    words are of a grey that is read on white and on black.
+    """
+    if fig.kind == "png":
+        (file, notes), kind = encoded(fig), "png"
+    else:
+        kind, notes, picture = "webp", encoded(fig)[1], io.BytesIO()
+        before = _recoloured(fig, dict.fromkeys(DARK, MIDDLE))
+        fig.savefig(picture, format=kind, transparent=True, pil_kwargs={"quality": 85})
+        for text, colour in before:
+            text.set_color(colour)
+        file = picture.getvalue()
+    source = f"data:image/{kind};base64,{base64.b64encode(file).decode()}"
+    image = f'<img class="slerlib-{fig.kind}" src="{source}" alt="{escape(notes["alt"])}" width="{notes["width"]}">'
+    return f"<style>{TURN}</style>{image}"
+
+
+def _recoloured(fig: Figure, colours: dict[str, str]) -> list[tuple]:
+    """Give the words of a figure other colours -> (text, colour as it was)."""
+    from matplotlib.colors import to_hex
+    from matplotlib.text import Text
+
+    before = [(text, text.get_color()) for text in fig.findobj(Text) if to_hex(text.get_color()) in colours]
+    for text, colour in before:
+        text.set_color(colours[to_hex(colour)])
+    return before
+
+
 def show_figure(fig: Figure, **options) -> None:
     """Show a finished figure in a notebook; options: of `IPython.display.display`, such as display_id."""
     from IPython.display import display
 
+    if attended():
+        with _drawing:
+            display({"text/html": on_any_page(fig), "text/plain": fig.alt_text}, raw=True, **options)
+        return
     picture, notes = encoded(fig)
     name = f"image/{fig.kind}"
     display({name: picture, "text/plain": fig.alt_text}, metadata={name: notes}, raw=True, **options)
+
+
+def attended() -> bool:
+    """Whether a person can answer at the front end that runs this cell, and so move a control.
+
+    The request that runs a cell shows it: its field `allow_stdin` is true where the front end can answer `input()`.
+    JupyterLab, Jupyter Notebook and VS Code can; nbclient, which runs notebooks for papermill, nbconvert and reports,
+    cannot. Voila runs them in that way too, but for a person, and says who it is.
+    """
+    if os.environ.get("SERVER_SOFTWARE", "").startswith("voila/"):
+        return True
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    request = shell.get_parent() if hasattr(shell, "get_parent") else {}  # a terminal has no front end
+    return bool(request.get("content", {}).get("allow_stdin"))
 
 
 def class_looks(names: Sequence[str], labels: Sequence[str]) -> dict[str, dict[str, str]]:

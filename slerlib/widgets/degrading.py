@@ -13,7 +13,10 @@ from ..errors import UserError
 from ..evaluation.metrics import psnr
 from ..inference.restore import restore
 from ..plots.pictures import decibels
-from .explorer import SIDE, Explorer, Look, Photograph, central, dropdown, network, slider
+from . import drawing
+from .album import GIVEN, SIDE, Album, Photograph
+from .explorer import Explorer, dropdown, network, number, slider
+from .frames import Look, Picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,23 +35,26 @@ def degrade_and_restore(
         pixels are used. degradation, severity, seed: where to start, as in `slerlib.degrade`, but one degradation. The
         noise levels of the training are severities of noise here: noise15 is 0.3, noise25 0.5, noise50 1; clean is
         severity 0 of any.
-    Controls: degradation, severity, seed. Values: degraded, restored, psnr_input, psnr, trace.
+    Controls: picture, degradation, severity, seed, and an own picture. Values: degraded, restored, psnr_input, psnr,
+    trace.
     Raises UserError without a photograph or a network, and for a start that `slerlib.degrade` does not take.
     """
     network(model)
-    clean_CHW = central(image, side)
+    album = Album(image, side)
     degradation, severity = kind_and_severity(degradation, severity)
-    degrade(clean_CHW, degradation, severity, seed)  # refuses a wrong start now, not in the widget
+    degrade(album[GIVEN], degradation, severity, seed)  # refuses a wrong start now, not in the widget
+    start = partial(damage_controls, degradation, severity, seed)
+    still = partial(_still, model, album[GIVEN], degradation, seed)
+    return Explorer("Degrade and restore", start, partial(_look, model, album), still, album=album)
 
-    def make_controls():
-        from ipywidgets import BoundedIntText
 
-        number = BoundedIntText(seed, min=0, max=max(seed, 2**31 - 1), description="seed", layout={"width": "11em"})
-        lists = {"degradation": dropdown("degradation", DEGRADATIONS, degradation)}
-        return lists | {"severity": slider("severity", severity, 0.05), "seed": number}
-
-    still = partial(_still, model, clean_CHW, degradation, seed)
-    return Explorer(make_controls, partial(_look, model, clean_CHW), still)
+def damage_controls(degradation: str, severity: float, seed: int) -> dict:
+    """degradation, severity and seed as controls."""
+    return {
+        "degradation": dropdown("degradation", DEGRADATIONS, degradation, tip="What damages the photograph"),
+        "severity": slider("severity", severity, tip="How strong the damage is: 0 nothing, 1 worst"),
+        "seed": number("seed", seed, "Another seed draws other rain, other haze"),
+    }
 
 
 def kind_and_severity(degradation: str, severity: float) -> tuple[str, float]:
@@ -74,7 +80,17 @@ def scores(model: SLERIR, clean_CHW: Tensor, degraded_CHW: Tensor) -> dict[str, 
     return {"degraded": degraded_CHW, "restored": restored_CHW, "trace": trace} | values
 
 
-def _look(model: SLERIR, clean_CHW: Tensor, degradation: str, severity: float, seed: int) -> Look:
+def triple(clean_CHW: Tensor, seen: dict, name: str) -> tuple[Picture, ...]:
+    """Clean, degraded and restored side by side, with their PSNR."""
+    return (
+        Picture("clean", clean_CHW),
+        Picture(name, seen["degraded"], decibels(seen["psnr_input"])),
+        Picture("restored", seen["restored"], decibels(seen["psnr"])),
+    )
+
+
+def _look(model: SLERIR, album: Album, picture: str, degradation: str, severity: float, seed: int) -> Look:
+    clean_CHW = album[picture]
     seen = scores(model, clean_CHW, degrade(clean_CHW, degradation, severity, seed))
     trace, name = seen["trace"], label(degradation, severity)
     line = f"{name}: input {decibels(seen['psnr_input'], 2)}, restored {decibels(seen['psnr'], 2)}; "
@@ -82,8 +98,11 @@ def _look(model: SLERIR, clean_CHW: Tensor, degradation: str, severity: float, s
     line += f"{trace.anchor_angle.min():.0f} degrees away"
     if flags := trace.flags()[0]:
         line += f"; speaks against this route: {', '.join(flags)}"
-    grid = plots.picture_grid([(name, clean_CHW, seen["degraded"], seen["restored"])])
-    return Look(line + ".", (grid, plots.angle_bars(trace.anchor_angle[0], trace.anchor_names)), seen)
+    drawings = (
+        drawing.angles(trace.anchor_angle[0].tolist(), trace.anchor_names),
+        drawing.path(trace.path[0].tolist(), trace.similarity.shape[-1]),
+    )
+    return Look(line + ".", triple(clean_CHW, seen, name), seen, drawings)
 
 
 def _still(model: SLERIR, clean_CHW: Tensor, degradation: str, seed: int) -> list[Figure]:

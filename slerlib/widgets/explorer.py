@@ -1,66 +1,53 @@
-"""What every explorer is: controls, a line of numbers, figures below, and a still twin for pages without a person.
+"""What every explorer is: controls, a line of numbers, pictures below, and a still twin for pages without a person.
 
     explorer.set(severity=0.8)      # as if a person had moved the slider
     explorer.now.values["psnr"]     # the numbers that are shown
     explorer.static()               # figures for a few fixed values
 
-Live controls need someone who moves them. The request that runs the cell shows whether there is someone: its field
-`allow_stdin` is true where the front end can answer `input()`. JupyterLab, Jupyter Notebook and VS Code can; nbclient,
-which runs notebooks for papermill, nbconvert and the reports of this package, cannot.
+A slider reports while it is dragged. ipywidgets keeps one message on its way for each control and, while the kernel
+works on it, only the newest of those that follow; so a look that comes too late is never made, and the last one is.
 """
 
 from __future__ import annotations
 
-import base64
-import os
-import warnings
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from html import escape
 from typing import TYPE_CHECKING
 
-from PIL import Image
-from torch import Tensor
-
 from ..errors import UserError
-from ..images.files import read_image
-from ..plots.style import VERMILLION, encoded
+from ..plots.style import attended
+from . import frames
+from .album import Album
+from .frames import Look
 
 if TYPE_CHECKING:
-    from ipywidgets import ValueWidget, VBox
+    from ipywidgets import DOMWidget, ValueWidget, VBox
     from matplotlib.figure import Figure
 
     from ..model.network import SLERIR
-
-Photograph = str | os.PathLike | Image.Image | Tensor
-SIDE = 256  # central pixels of a photograph that are shown and restored: an answer within a second on a laptop
-
-
-@dataclass(frozen=True)
-class Look:
-    """What an explorer shows for one setting of its controls."""
-
-    line: str  # the numbers, in words
-    figures: tuple[Figure, ...]
-    values: dict[str, object]  # the same as data: pictures, scores, traces, tables
 
 
 class Explorer:
     """Shows itself as the last line of a cell: live controls for a person, else the figures of `static`.
 
-    make_controls: () -> ipywidgets by name, each with a description and a `value`; called when they are first needed.
-    look: called with the controls' values by name. still: () -> figures for a few fixed values. buttons: settings by
-        the words on the button, as `set` takes them.
+    name: of the explorer, for a person. make_controls: () -> ipywidgets by name, each with a description and a `value`;
+    called when they are first needed. look: called with the controls' values by name. still: () -> figures for a few
+    fixed values. buttons: by the words on them what they do. album: photographs for the control `picture`, to which the
+    reader may add one. stage: () -> the widget beside the pictures, a globe or a canvas.
     Attributes: `controls`, by name; `now`, the `Look` that is shown, None before the first and after an error; `error`,
     the line that is shown instead, or "".
     """
 
-    def __init__(self, make_controls: Callable, look: Callable[..., Look], still: Callable, buttons: Mapping = None):
-        self._make_controls, self._look, self._still, self._buttons = make_controls, look, still, buttons or {}
+    def __init__(
+        self, name: str, make_controls: Callable, look: Callable[..., Look], still: Callable,
+        buttons: Mapping | None = None, album: Album | None = None, stage: Callable | None = None,
+    ):  # fmt: skip
+        self.name, self._make_controls, self._look, self._still = name, make_controls, look, still
+        self._buttons, self._album, self._make_stage = buttons or {}, album, stage
         self.now: Look | None = None
-        self.error = ""
-        self._held = False
+        self.error, self._number, self._held = "", 0, False
+        self._lock = threading.RLock()  # JupyterLab runs widgets in a thread of their own
 
     def static(self) -> list[Figure]:
         """The same at a few fixed values, as figures with alt text."""
@@ -69,23 +56,40 @@ class Explorer:
     @cached_property
     def controls(self) -> dict[str, ValueWidget]:
         controls = self._make_controls()
+        if self._album is not None:
+            first = dropdown("picture", self._album.names, self._album.names[0], tip="Photograph that is shown")
+            controls = {"picture": first} | controls
         for control in controls.values():
             control.observe(lambda change: self.refresh(), "value")
         return controls
 
     @cached_property
-    def panel(self) -> VBox:
-        """Everything on the screen: buttons, controls, the line, the figures."""
-        from ipywidgets import HTML, Box, Button, VBox
+    def stage(self) -> DOMWidget | None:
+        return self._make_stage() if self._make_stage else None
 
-        self._line, self._figures = HTML(), HTML()
-        buttons = [Button(description=words) for words in self._buttons]
+    @cached_property
+    def _view(self):
+        from .parts import View
+
+        return View()
+
+    @cached_property
+    def panel(self) -> VBox:
+        """Everything on the screen: buttons, controls, the line, the pictures."""
+        from ipywidgets import Box, Button, VBox
+
+        from .parts import Upload
+
+        buttons = [Button(description=words, tooltip=f"Set the controls: {words}") for words in self._buttons]
         for button, settings in zip(buttons, self._buttons.values(), strict=True):
-            button.on_click(lambda button, settings=settings: self.set(**settings))
+            button.on_click(lambda button, settings=settings: self.set(**settings()))
             button.layout.width = "auto"
-        in_a_row = {"flex_flow": "row wrap", "grid_gap": "0 14px"}
-        rows = [Box(row, layout=in_a_row) for row in (buttons, list(self.controls.values())) if row]
-        return VBox([*rows, self._line, self._figures])
+        shown = [control for control in self.controls.values() if control is not self.stage]
+        shown += [Upload(self.take, self.complain)] if self._album is not None else []
+        wrap = {"flex_flow": "row wrap", "grid_gap": "0 14px"}
+        parts = [part for part in (self.stage, self._view) if part is not None]
+        rows = [Box(row, layout=wrap) for row in (buttons, shown, parts) if row]
+        return VBox(rows, layout={"max_width": "100%"})
 
     def set(self, **settings) -> None:
         """Set controls by name and look once, however many they are.
@@ -96,35 +100,60 @@ class Explorer:
 
         if unknown := settings.keys() - self.controls.keys():
             raise UserError(f"The controls are {', '.join(self.controls)}; got {', '.join(unknown)}. Correct the name.")
-        before = {name: self.controls[name].value for name in settings}
-        self._held = True
-        try:
-            for name, value in settings.items():
-                self.controls[name].value = value
-                if self.controls[name].value != value:  # a number out of range is moved into it, without an error
-                    raise TraitError(f"it would become {self.controls[name].value!r}")
-        except TraitError as error:
-            for earlier, old in before.items():
-                self.controls[earlier].value = old
-            raise UserError(f"{name} does not take {value!r} ({error}). Choose what the control offers.") from None
-        finally:
-            self._held = False
-        self.refresh()
+        with self._lock:
+            before = {name: self.controls[name].value for name in settings}
+            self._held = True
+            try:
+                for name, value in settings.items():
+                    self.controls[name].value = value
+                    if self.controls[name].value != value:  # a number out of range is moved into it, without an error
+                        raise TraitError(f"it would become {self.controls[name].value!r}")
+            except TraitError as error:
+                for earlier, old in before.items():
+                    self.controls[earlier].value = old
+                raise UserError(f"{name} does not take {value!r} ({error}). Choose what the control offers.") from None
+            finally:
+                self._held = False
+            self.refresh()
 
     def refresh(self) -> None:
-        """Look again, unless `set` is still at work. An error is shown as one line in the same place."""
-        if self._held:
-            return
-        self.panel  # noqa: B018 - made now if it was not yet
-        self._line.value = _line("working ...")
-        try:
-            self.now, self.error = self._look(**{name: c.value for name, c in self.controls.items()}), ""
-            shown = "".join(map(_picture, self.now.figures))
-        except Exception as error:  # of a callback: a traceback would land in a log that nobody sees
-            self.now, shown = None, ""
-            self.error = " ".join(str(error).split()) or type(error).__name__
-        self._line.value = _line(self.now.line) if self.now else _line(self.error, VERMILLION)
-        self._figures.value = shown
+        """Look again, unless `set` is still at work. An error is shown as one line, the pictures stay."""
+        with self._lock:
+            if self._held:
+                return
+            try:
+                self.now, self.error = self._look(**{name: c.value for name, c in self.controls.items()}), ""
+                self._number += 1
+                self._view.frame = self.now.message(self._number)
+                if self.stage is not None:
+                    with self.stage.hold_sync():
+                        for trait, value in self.now.stage.items():
+                            setattr(self.stage, trait, value)
+            except Exception as error:  # of a callback: a traceback would land in a log that nobody sees
+                self.complain(error)
+
+    def complain(self, error: Exception) -> None:
+        """Show an error as one line."""
+        with self._lock:
+            self.now, self.error = None, " ".join(str(error).split()) or type(error).__name__
+            self._number += 1
+            self._view.frame = frames.error(self._number, self.error)
+
+    def take(self, name: str, data: bytes) -> None:
+        """Show a picture of the reader, a file of that name; what is no picture becomes the line of an error."""
+        with self._lock:
+            try:
+                name = self._album.add(name, data)
+            except UserError as error:
+                self.complain(error)
+                return
+            self._held = True  # new options would set the first one for a moment
+            try:
+                self.controls["picture"].options = self._album.names
+                self.controls["picture"].value = name
+            finally:
+                self._held = False
+            self.refresh()
 
     def _ipython_display_(self) -> None:
         from IPython.display import display
@@ -135,32 +164,36 @@ class Explorer:
             return
         if self.now is None:
             self.refresh()
+        if self.now is not None:
+            display({"text/html": self.now.still(self.name), "text/plain": self.now.line}, raw=True)
         display(self.panel)
 
 
-def attended() -> bool:
-    """Whether a person can answer at the front end that runs this cell, and so move a control."""
-    from IPython import get_ipython
-
-    shell = get_ipython()
-    request = shell.get_parent() if hasattr(shell, "get_parent") else {}  # a terminal has no front end
-    return bool(request.get("content", {}).get("allow_stdin"))
-
-
-def dropdown(name: str, options: Sequence, value, width: str = "13em"):
-    """A list to choose from, with its name before it."""
+def dropdown(name: str, options: Sequence, value, width: str = "13em", tip: str = ""):
+    """A list to choose from, with its name before it. tip: what it does, for the pointer and for screen readers."""
     from ipywidgets import Dropdown
 
-    style = {"description_width": "initial"}
-    return Dropdown(description=name, options=options, value=value, style=style, layout={"width": width})
+    style, tip = {"description_width": "initial"}, tip or f"Choose: {name}"
+    return Dropdown(description=name, options=options, value=value, style=style, layout={"width": width}, tooltip=tip)
 
 
-def slider(name: str, value: float, step: float):
-    """From 0 to 1; it reports when it is let go, so that the places on the way are not looked at."""
+def slider(name: str, value: float, step: float = 0.05, low: float = 0.0, high: float = 1.0, tip: str = ""):
+    """From `low` to `high`; it reports while it is dragged, and its keys are the arrows."""
     from ipywidgets import FloatSlider
 
-    options = {"min": 0.0, "max": 1.0, "step": step, "continuous_update": False}
+    options = {"min": low, "max": high, "step": step, "continuous_update": True, "tooltip": tip or f"{name}, a slider"}
     return FloatSlider(description=name, value=value, style={"description_width": "initial"}, **options)
+
+
+def number(name: str, value: int, tip: str = ""):
+    """A whole number from 0 on, such as a seed."""
+    from ipywidgets import BoundedIntText
+
+    most = max(value, 2**31 - 1)
+    return BoundedIntText(
+        value, min=0, max=most, description=name, layout={"width": "11em"}, style={"description_width": "initial"},
+        continuous_update=False, tooltip=tip or f"{name}: another number draws another case",
+    )  # fmt: skip
 
 
 def network(model: SLERIR) -> SLERIR:
@@ -170,33 +203,3 @@ def network(model: SLERIR) -> SLERIR:
     if not isinstance(model, SLERIR):
         raise UserError(f"The model must be a SLERIR network; got {type(model).__name__}. Try slerlib.load('tiny').")
     return model
-
-
-def central(image: Photograph, side: int) -> Tensor:
-    """(3, H, W) of at most side x side pixels, from the middle of a photograph. Raises UserError for no photograph."""
-    from ..evaluation.cases import centre
-
-    if side < 1:
-        raise UserError(f"side is how many central pixels are used, 1 or more; got {side!r}. Leave it out for {SIDE}.")
-    if isinstance(image, (str, os.PathLike, Image.Image)):
-        image, meta = read_image(image)
-        for note in meta.notes:  # of an animation, for example
-            warnings.warn(note, stacklevel=3)
-    if not isinstance(image, Tensor) or image.ndim != 3:
-        raise UserError(
-            "An explorer needs a clean photograph: a (3, H, W) tensor in [0, 1], a PIL image or the path of a file; "
-            f"got {(*image.shape,) if isinstance(image, Tensor) else type(image).__name__}. Pass one photograph."
-        )
-    return centre(image, side)
-
-
-def _line(words: str, colour: str = "inherit") -> str:
-    """Marked as a status, which screen readers may read out when it changes."""
-    return f'<div role="status" style="color: {colour}; line-height: 1.4">{escape(words)}</div>'
-
-
-def _picture(fig: Figure) -> str:
-    """The figure as HTML: an Image of ipywidgets has no place for alt text."""
-    file, notes = encoded(fig)
-    data = f"data:image/{fig.kind};base64,{base64.b64encode(file).decode()}"
-    return f'<img src="{data}" alt="{escape(notes["alt"])}" width="{notes["width"]}" style="max-width: 100%">'

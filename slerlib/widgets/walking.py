@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from .. import plots
 from ..analysis.causal import arc_routes
 from ..config import STAGE_NAMES
 from ..errors import UserError
-from .explorer import Explorer, Look, dropdown, network, slider
+from . import drawing
+from .explorer import Explorer, dropdown, network, slider
+from .frames import Look
 
 if TYPE_CHECKING:
     from ..model.network import SLERIR
-    from ..model.router import Router
 
 STEPS = 100  # of the slider, from anchor to anchor
 
@@ -33,13 +34,18 @@ def walk(model: SLERIR, start: str = "rain", end: str = "blur", t: float = 0.0) 
     def make_controls():
         ends = {"start": start, "end": end}
         lists = {words: dropdown(words, router.names, name) for words, name in ends.items()}
-        return lists | {"t": slider("t", t, 1 / STEPS)}
+        return lists | {"t": slider("t", t, 1 / STEPS, tip="Part of the way from start to end")}
 
-    return Explorer(make_controls, partial(_look, router), lambda: _look(router, start, end, 0.5).figures)
+    table_of = lru_cache(maxsize=64)(lambda start, end: arc_routes(router, start, end, STEPS + 1))
+
+    def still():
+        return [plots.arc_chart(table_of(start, end), start, end, 0.5)]
+
+    return Explorer("Walk", make_controls, partial(_look, table_of), still)
 
 
-def _look(router: Router, start: str, end: str, t: float) -> Look:
-    table = arc_routes(router, start, end, STEPS + 1)
+def _look(table_of, start: str, end: str, t: float) -> Look:
+    table = table_of(start, end)
     here = table.iloc[round(t * STEPS)]
     t = float(here.t)  # the numbers are those of this step
     first, last = table.path.iloc[0], table.path.iloc[-1]
@@ -49,4 +55,5 @@ def _look(router: Router, start: str, end: str, t: float) -> Look:
     line = f"t = {t:.2f}: {here.angle_start:.0f} degrees from {start}, {here.angle_end:.0f} from {end}; "
     line += f"path {here.path}; of {len(STAGE_NAMES)} layers {as_start} go as {start} alone, {as_end} as {end} alone, "
     line += f"{both} as both, {len(STAGE_NAMES) - as_start - as_end - both} as neither."
-    return Look(line, (plots.arc_chart(table, start, end, t),), here.to_dict() | {"table": table})
+    steps = tuple(zip(table.t.tolist(), table.path, strict=True))
+    return Look(line, (), here.to_dict() | {"table": table}, (drawing.arc(steps, start, end, t),))
