@@ -133,7 +133,7 @@ function render({ model, el }) {
       const size = point.size * (1 + 0.25 * point.z);
       mark(point.kind, point.x, point.y, size);
       context.lineWidth = point.kind === "anchor" ? 5 : 2;
-      context.strokeStyle = paper;
+      context.strokeStyle = point.kind === "anchor" ? ink : paper; // a dark ring is seen on a dark page
       context.stroke();
       context.lineWidth = point.kind === "anchor" ? 3 : 1.2;
       context.strokeStyle = point.kind === "anchor" ? point.colour : ink;
