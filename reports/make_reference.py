@@ -24,6 +24,7 @@ from slerlib.report.plan import available, first_record, make_plans
 from slerlib.report.reference import band, device, reference_file, weights
 
 SEEDS = range(5)
+APART = ("compare", "training")  # reports of two checkpoints, and of none: once
 VALUES = ({}, {"images": 2})  # a report's own values, and those of continuous integration
 
 
@@ -55,7 +56,7 @@ def numbers_of(plan: dict) -> dict[str, float]:
 
 def entry_of(name: str, checkpoint: str, values: dict) -> dict:
     """The bands of a report's numbers over the seeds."""
-    chosen = values if name == "compare" else values | {"checkpoint": checkpoint}
+    chosen = values if name in APART else values | {"checkpoint": checkpoint}
     plans = [make_plans({name: available()[name]}, chosen | {"seed": seed})[0] for seed in SEEDS]
     rows = [numbers_of(plan) for plan in plans]
     record = first_record(plans[0])
@@ -78,6 +79,11 @@ def key_of(entry: dict) -> tuple:
     return entry["report"], entry["weights"], entry["changed"], entry["device"]
 
 
+def _values(name: str, quick: bool) -> tuple[dict, ...]:
+    """The values that a report is run with; the one about a training has no number of images."""
+    return ({},) if name == "training" else VALUES[quick:]
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoints", nargs="*", default=["tiny"], metavar="CHECKPOINT")
@@ -90,7 +96,7 @@ if __name__ == "__main__":
     included = [sha256_file(weights_file(path.name)) for path in (clone_root() / "data" / "checkpoints").iterdir()]
     entries = [entry for entry in entries if set(entry["weights"]) - {None} <= set(included)]
     wanted = [(name, checkpoint, values) for checkpoint in args.checkpoints for name in args.reports
-              for values in VALUES[args.quick :] if name != "compare" or checkpoint == "tiny"]  # fmt: skip
+              for values in _values(name, args.quick) if name not in APART or checkpoint == "tiny"]  # fmt: skip
     for name, checkpoint, values in wanted:
         begin = time.perf_counter()
         made = entry_of(name, checkpoint, values)

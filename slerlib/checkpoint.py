@@ -4,6 +4,7 @@
     folder/card.json           configuration, data, steps, machine, scores, sha256 of the weights
     folder/state.pt            everything needed to resume; loads with weights_only=True
     folder/log.jsonl           one line per step, and notes between steps
+    folder/config.json         the configuration of a training
 
 Weights of other programs (a state dict in a .pt, .pth or .safetensors file) come in beside a card, or with a recipe.
 """
@@ -27,7 +28,7 @@ from .errors import UserError
 from .files import PACKAGE, read_json, renamed_together, unwritable, write_atomic
 from .model.network import SLERIR
 
-WEIGHTS, CARD, STATE, LOG = "model.safetensors", "card.json", "state.pt", "log.jsonl"
+WEIGHTS, CARD, STATE, LOG, CONFIG = "model.safetensors", "card.json", "state.pt", "log.jsonl", "config.json"
 STATE_KEYS = ("config", "step", "anchored", "seconds", "averaged", "net", "ema", "optimiser", "rng")
 FOREIGN = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")  # suffixes of state dicts
 NESTED = ("params_ema", "params", "state_dict", "model")  # keys under which training programs keep theirs

@@ -85,6 +85,9 @@ def test_parameters_are_typed_and_explained(path):
     for line, node in zip(tagged[0].source.splitlines(), ast.parse(tagged[0].source).body, strict=True):
         assert isinstance(node, ast.AnnAssign), f"no type: {line}"
         assert re.search(r"  # \w", line), f"not explained: {line}"
+    if path.stem == "report_training":  # it reads the folder of a training, or trains
+        assert report_plan.declared(path)["training"] == {"type": "str", "default": "demo"}
+        return
     default = "small" if path.stem == "report_compare" else "tiny"  # there the larger one is in question
     assert report_plan.declared(path)["checkpoint"] == {"type": "str", "default": default}
 

@@ -6,6 +6,7 @@ Read in this order:
     store.py         the table of traces, saved and loaded
     routing.py       which expert serves which degradation
     geometry.py      how the classes lie on the sphere
+    forming.py       the sphere while a training forms it
     embedding.py     maps: UMAP on a sphere or a plane, PCA
     partitions.py    two groupings of the same images compared
     chance.py        the same numbers for random routes and shuffled labels

@@ -1,4 +1,4 @@
-"""Figures of scores: before and after, two runs, variants of the network, the course of a training."""
+"""Figures of scores: before and after, two runs, variants of the network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..evaluation.metrics import bootstrap_interval
 from . import style
 from .marks import labels_of, mean_marks, number, row_labels, with_rows
 from .pictures import decibels
-from .style import canvas, class_looks, finished, styled
+from .style import canvas, finished, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -186,63 +186,3 @@ def ablation_gaps(rows: DataFrame) -> Figure:
              + (f"({row.low:.2f} to {row.high:.2f})" if np.isfinite(row.low) else "(one seed)")
              for row in table.itertuples())  # fmt: skip
     return finished(ax.figure, f"SLER-IR minus each variant, average PSNR over the degradations: {'; '.join(words)}.")
-
-
-@styled
-def training_curves(log: DataFrame, validation: DataFrame | None = None) -> Figure:
-    """Loss over steps (thin: each step, thick: running mean) with its stages, and PSNR of held-out scenes per class.
-
-    log: from `slerlib.train.background.read_log`; validation: from `read_validation`, drawn where it has rows.
-    """
-    import seaborn
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator
-
-    if not len(log):
-        raise UserError("A training curve needs a log with steps; got none. Wait for the first step.")
-    validated = validation is not None and len(validation) > 0
-    fig = Figure((style.WIDTH, 5.2 if validated else 2.8), dpi=style.DPI, layout="constrained")
-    top, *below = fig.subplots(1 + validated, 1, sharex=True, squeeze=False)[:, 0]
-    window = max(1, len(log) // 40)
-    # within a stage: a mean over the change of stages would mix two losses
-    smooth = log.groupby("stage", sort=False).loss.transform(lambda part: part.rolling(window, min_periods=1).mean())
-    top.plot(log.step, log.loss, color=style.GREY, lw=0.6, alpha=0.5)
-    seaborn.lineplot(x=log.step, y=smooth, units=log.stage, estimator=None, color=style.BLUE, lw=1.8, ax=top)
-    top.set(yscale="log", ylabel="loss (logarithmic scale)")
-    top.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
-    top.yaxis.set_major_formatter("{x:g}")
-    top.yaxis.set_minor_formatter("{x:g}")
-    starts = log.groupby("stage", sort=False).step.min()
-    for stage, first in starts.items():
-        for ax in (top, *below):
-            ax.axvline(first, color=style.GREY, lw=0.8, ls=":")
-        top.annotate(f"stage {stage}", (first, 1), xytext=(0, 3), xycoords=("data", "axes fraction"),
-                     textcoords="offset points", fontsize=style.SMALL, color="#333333")  # fmt: skip
-    fig.axes[-1].set_xlabel("step")
-    last = f"on average {log.loss.tail(window).mean():.3g} at the end"
-    stages = ", ".join(f"{stage} from step {int(first)}" for stage, first in starts.items())
-    text = f"Loss over {len(log)} steps, {last}; stages {stages}."
-    if validated:
-        text += _held_out(below[0], validation)
-    return finished(fig, text)
-
-
-def _held_out(ax: Axes, validation: DataFrame) -> str:
-    """Draw the PSNR of held-out views, real pairs dashed; the last values in words."""
-    import seaborn
-
-    names = [column for column in validation if column != "step"]
-    kinds = [name.removesuffix(" (real)") for name in names]
-    looks = class_looks(list(dict.fromkeys(kinds)), kinds)
-    styles = {key: {name: looks[kind][value] for name, kind in zip(names, kinds, strict=True)}
-              for key, value in (("palette", "color"), ("markers", "marker"))}  # fmt: skip
-    dashes = {name: (4, 2) if name.endswith("(real)") else "" for name in names}
-    long = validation.melt("step", var_name="class", value_name="psnr")
-    seaborn.lineplot(
-        long, x="step", y="psnr", hue="class", style="class", dashes=dashes, **styles, lw=1.2, mew=0, ax=ax
-    )
-    ax.set(xlabel="step", ylabel="PSNR of held-out\nviews (dB)")
-    ax.legend(ncols=4, fontsize=style.SMALL, loc="upper center", bbox_to_anchor=(0.5, -0.25))
-    final = validation.iloc[-1]
-    ends = ", ".join(f"{name} {final[name]:.1f} dB" for name in names if np.isfinite(final[name]))
-    return f" PSNR of held-out views at step {int(final.step)}: {ends}."

@@ -13,13 +13,14 @@ from datetime import datetime
 from pathlib import Path
 
 from .. import provenance
-from ..checkpoint import weights_file
+from ..checkpoint import CARD, CONFIG, LOG, weights_file
 from ..config.values import as_float, as_int, as_list, as_str, literal
 from ..errors import UserError
 from ..evaluation.results import results_file
 from ..files import PACKAGE, clone_root, sha256_file, sha256_folder, sha256_of
 
 CHECKPOINTS, RUNS = ("checkpoint", "against"), ("run_a", "run_b")  # parameters that are names or paths of such
+TRAININGS = ("training", "beside")  # folders of trainings, which may still run
 _EXAMPLES = {"int": "2", "float": "0.5", "bool": "true", "str": "text", "list": "'[1, 2]'", "tuple": "'(1, 2)'"}
 _EXAMPLES |= {"dict": "'{\"a\": 1}'", "any": "value"}
 
@@ -189,6 +190,17 @@ def _resolve_paths(values: dict) -> dict:
             if Path(value).resolve() in (weights, weights.parent):
                 values[name] = str(weights.parent)  # a path, not a shipped name
             hashes[f"{name}_sha256"] = sha256_file(weights)
+    for name in TRAININGS:
+        if values.get(name) not in (None, "", "demo"):
+            folder = Path(values[name]).resolve()
+            files = [folder / part for part in (LOG, CARD, CONFIG) if (folder / part).is_file()]
+            if not files:
+                raise UserError(
+                    f"Report parameter {name} is the folder of a training, with {LOG} or {CONFIG}; {folder} has none "
+                    "of them. Name the --out of `slerlib train`."
+                )
+            values[name], text = str(folder), "".join(map(sha256_file, files))
+            hashes[f"{name}_sha256"] = hashlib.sha256(text.encode()).hexdigest()
     data = values.get("data")
     if isinstance(data, str) and data != "demo" and (data or len(runs) < 2):
         if not os.path.exists(data):

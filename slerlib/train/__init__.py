@@ -4,6 +4,7 @@ Read in this order:
 
     loop.py           train(...): evaluate, save, one step, log
     background.py     a training that a notebook starts and looks at
+    history.py        what a training did so far, read from its folder
     own_classes.py    pairs of an unknown task become a class
     transitions.py    between stages: anchors after stage A, copies of the first expert
     resuming.py       save, and go on with the same bits; the log

@@ -19,7 +19,7 @@ from ..files import write_atomic
 from .lock import sweep, writing
 from .run import NONFINITE, Run
 
-CONFIG = "config.json"
+CONFIG = checkpoint.CONFIG
 SAVED = (checkpoint.STATE, checkpoint.WEIGHTS, checkpoint.CARD)
 
 
