@@ -1,6 +1,6 @@
 # make report    set up .venv and run every report notebook (bundled photographs, shipped checkpoint); prints the pages
 # make test      set up what tests need and run the fast full suite; make test-all adds the long tests
-# make gallery   run the reports and keep executed copies in reports/gallery
+# make gallery   run the reports and the lessons and keep executed copies in reports/gallery
 # make lab       open the notebooks in JupyterLab
 # make lint      ruff, and import-linter for the layers of the package
 # make clean     remove .venv
@@ -37,7 +37,7 @@ CONSTRAINTS := $(if $(TORCH),$(VENV)/constraints.txt,constraints.txt)
 report: $(VENV)/.installed
 	$(BIN)/python -m slerlib report all $(REPORT_ARGS)
 
-gallery: $(VENV)/.installed
+gallery: $(VENV)/.installed-dev
 	$(BIN)/python reports/make_gallery.py
 
 test: $(VENV)/.installed-dev

@@ -1,13 +1,19 @@
-"""Keep executed copies of all reports in reports/gallery, which can be read without running anything: `make gallery`.
+"""Keep executed copies of all reports and lessons in reports/gallery, to be read without running anything.
 
-What ran before with the same code, checkpoint and values is not run again. A copy is the executed notebook without
-times and paths, its figures in 256 colours; its metadata say which code, checkpoint and versions made it.
+    python reports/make_gallery.py              all of them, as `make gallery`
+    python reports/make_gallery.py reports      the reports alone; or lessons, or some: 00 04
+
+A report that ran before with the same code, checkpoint and values is not run again. Its copy is the executed notebook
+without times and paths, its figures in 256 colours; its metadata say which code, checkpoint and versions made it.
+Lessons (lesson_copies.py) run anew and become pages.
 """
 
 import base64
 import io
+import sys
 from pathlib import Path
 
+import lesson_copies
 import nbformat
 from PIL import Image
 
@@ -46,9 +52,18 @@ def _smaller(png: str) -> str:
     return base64.b64encode(smaller.getvalue()).decode()
 
 
-if __name__ == "__main__":
+def keep_reports() -> None:
+    """Run all reports and keep their copies; none is replaced where one fails."""
     records = report.run("all")
     if failed := [f"{record['name']} ({record['page']})" for record in records if record["state"] != "done"]:
         raise SystemExit(f"The gallery is left as it is: a report is not done: {', '.join(failed)}")
     for finished in records:
         print(keep(finished))
+
+
+if __name__ == "__main__":
+    asked = sys.argv[1:] or ["reports", "lessons"]
+    if "reports" in asked:
+        keep_reports()
+    for lesson in lesson_copies.chosen(asked):
+        print(lesson_copies.keep(lesson, GALLERY / "lessons"), flush=True)

@@ -22,13 +22,13 @@ def part(name: str) -> str:
     return (HERE / name).read_text(encoding="utf-8")
 
 
-def head(title: str, script: str = "") -> str:
-    """Everything before <body>. script: the only one that may run on this page."""
+def head(title: str, script: str = "", of: str = "slerlib report") -> str:
+    """Everything before <body>. script: the only one that may run on this page. of: the second half of the title."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = _POLICY + (f"; script-src 'sha256-{digest}'" if script else "")
     meta = f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">'
     meta += '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    title = f"<title>{escape(title)} - slerlib report</title>"
+    title = f"<title>{escape(title)} - {escape(of)}</title>"
     return f'<!DOCTYPE html>\n<html lang="en"><head>{meta}{title}<style>{part("page.css")}</style></head>'
 
 

@@ -1,0 +1,135 @@
+"""An executed lesson as one page that loads nothing: code, results, formulas as MathML, pictures as WebP.
+
+The exercises stand as they are in the notebook, without an answer, and the lesson goes on with the solutions.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import os
+import re
+import tempfile
+from html import escape
+from pathlib import Path
+from unittest.mock import patch
+
+import nbformat
+from jinja2 import DictLoader
+from markupsafe import Markup
+from nbconvert import HTMLExporter
+from PIL import Image
+
+from slerlib import provenance
+from slerlib.report import kernel, plan
+from slerlib.report.frame import head, part, write_html
+
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+TEMPLATE = """{%- extends 'report.html.j2' -%}
+{%- block input_group -%}{{ cell.source | highlight_code(metadata=cell.metadata) }}{%- endblock -%}"""
+STYLE = """<style>.math { text-align: center; margin: 1rem 0; overflow-x: auto; } math { font-size: 1.1em; }
+.highlight + .jp-Cell-outputWrapper { border-left: 3px solid var(--line); padding-left: 0.9rem; }
+nav { font-size: 0.9rem; color: var(--soft); }</style>"""
+#: A formula between dollars, or code, in which a dollar is a letter
+_MATH = re.compile(r"(```.*?```|`[^`\n]*`)|\$\$(.+?)\$\$|\$([^$\n]+)\$", re.S)
+_PICTURE = re.compile(r'src="data:image/(png|jpeg);base64,([^"]+)"')
+
+
+def chosen(asked: list[str]) -> list[Path]:
+    """The notebooks of the lessons with these numbers, or all where "lessons" is asked."""
+    every = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
+    return [path for path in every if "lessons" in asked or path.stem[:2] in asked]
+
+
+def source_hash(book) -> str:
+    """SHA-256 of the kinds and sources of all cells of a notebook."""
+    cells = [[cell.cell_type, cell.source] for cell in book.cells]
+    return hashlib.sha256(json.dumps(cells).encode()).hexdigest()
+
+
+def keep(notebook: Path, folder: Path) -> Path:
+    """Run a lesson with its own values and write its page. Ends the program where the lesson fails."""
+    with tempfile.TemporaryDirectory() as scratch, patch.dict(os.environ, SLERLIB_COURSE=f"{scratch}/course"):
+        executed, log = Path(scratch) / "lesson.ipynb", Path(scratch) / "log.txt"
+        outcome = kernel.execute(notebook, executed, {}, log)
+        if outcome.state != "done":
+            raise SystemExit(f"{notebook.name} is not done: {outcome.error}\n{log.read_text()[-2000:]}")
+        html = page(nbformat.read(executed, 4), notebook).replace(scratch, ".")
+    folder.mkdir(parents=True, exist_ok=True)
+    return write_html(folder / f"{notebook.stem}.html", html)
+
+
+def page(executed, notebook: Path) -> str:
+    """The page of an executed lesson."""
+    source = nbformat.read(notebook, 4)
+    title = source.cells[0].source.splitlines()[0].removeprefix("# ")
+    executed.metadata.pop("widgets", None)
+    for cell in executed.cells:
+        if cell.cell_type == "markdown":
+            cell.source = _moved(_typeset(cell.source))
+    templates = {"report.html.j2": part("page.html.j2"), "lesson.html.j2": TEMPLATE}
+    exporter = HTMLExporter(embed_images=True, template_file="lesson.html.j2", extra_loaders=[DictLoader(templates)])
+    mark = f'<meta name="slerlib-source" content="{source_hash(source)}">'
+    top = head(title, of="slerlib lesson").replace("</head>", f"{mark}{STYLE}</head>")
+    about = f"<nav>Executed copy of <code>notebooks/{notebook.name}</code>. {_beside(notebook)}</nav>"
+    parts = {"head": Markup(top), "top": Markup(about), "bottom": Markup(_origin(notebook))}
+    resources = {"page": parts, "metadata": {"path": str(notebook.parent.parent)}}
+    html, _ = exporter.from_notebook_node(executed, resources=resources)
+    return _PICTURE.sub(lambda found: f'src="{_smaller(*found.groups())}"', html.rstrip()) + "\n"
+
+
+def _typeset(text: str) -> str:
+    """Formulas in dollars as MathML, which browsers draw without a script."""
+    from latex2mathml.converter import convert
+
+    def formula(found: re.Match) -> str:
+        code, block, line = found.groups()
+        if code:
+            return code
+        return f'<div class="math">{convert(block, display="block")}</div>' if block else convert(line)
+
+    return _MATH.sub(formula, text)
+
+
+def _moved(text: str) -> str:
+    """Links as they are from reports/gallery/lessons, to copies and to files of the clone.
+
+    Drawings, which are embedded, have their path from the root of the clone.
+    """
+    text = re.sub(r"(?<!!)(\[[^\]]*\])\(\.\./", r"\1(../../../", text)
+    text = re.sub(r"(!\[[^\]]*\])\(\.\./", r"\1(", text)
+    return re.sub(r"\]\((\d\d_\w+)\.ipynb\)", r"](\1.html)", text)
+
+
+def _beside(notebook: Path) -> str:
+    """Links to the copies of all lessons."""
+    names = [path.stem for path in chosen(["lessons"])]
+    return "Lessons: " + " ".join(
+        f"<strong>{name[:2]}</strong>" if name == notebook.stem else f'<a href="{name}.html">{name[:2]}</a>'
+        for name in names
+    )
+
+
+def _smaller(kind: str, data: str) -> str:
+    """A picture as WebP: a chart without loss, a photograph with little."""
+    picture, smaller = Image.open(io.BytesIO(base64.b64decode(data))), io.BytesIO()
+    lossless = kind == "png"
+    picture.convert("RGB").save(smaller, "webp", lossless=lossless, quality=100 if lossless else 80, method=6)
+    return f"data:image/webp;base64,{base64.b64encode(smaller.getvalue()).decode()}"
+
+
+def _origin(notebook: Path) -> str:
+    """What made the page: code, checkpoint, versions, machine."""
+    checkpoint = plan.declared(notebook)["checkpoint"]["default"]
+    made = provenance.collect(checkpoint=checkpoint)
+    git, weights, machine = made["git"], made["checkpoint"], made["hardware"]
+    rows = {
+        "code": git and git["sha"][:12],
+        "checkpoint": f"{weights['name']} (sha256 {weights['sha256'][:16]})",
+        "processor": f"{machine['processor']}, {machine['cores']} cores",
+        "versions": ", ".join(f"{name} {version}" for name, version in made["versions"].items() if version),
+    }
+    lines = "".join(f"<tr><th>{name}</th><td>{escape(str(value))}</td></tr>" for name, value in rows.items() if value)
+    return f'<section class="run done"><h2>This copy</h2><table class="facts">{lines}</table></section>'
