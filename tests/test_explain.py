@@ -13,7 +13,7 @@ from skimage import data
 from slerlib import SLERIR, UserError, config, load, restore
 from slerlib.explain import explain, write_page
 from slerlib.explain.look import middle
-from slerlib.inference.restore import restore_part
+from slerlib.inference.parts import restore_part
 
 NAME = "<img src=x onerror=alert(1)> $_{ [l](javascript:1).png"
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 import slerlib
 from slerlib.images import SUFFIXES, read_image, write_image
-from slerlib.inference import jobs, restore
+from slerlib.inference import jobs, parts
 
 ROOT = Path(__file__).resolve().parent.parent
 HEIC = b"\0\0\0\x18ftypheic" + bytes(500)
@@ -219,12 +219,12 @@ def test_the_common_path_is_that_of_most_pictures(untrained, folder, monkeypatch
     model = slerlib.load(untrained, "cpu")
     pictures = [read_image(file)[0] for file in sorted(folder.rglob("*.png"))]
     own = [tuple(slerlib.restore(model, x_CHW, return_trace=True)[1].path[0].tolist()) for x_CHW in pictures]
-    assert [restore.own_path(model, x_CHW) for x_CHW in pictures] == own
+    assert [parts.own_path(model, x_CHW) for x_CHW in pictures] == own
     (folder / "broken.png").write_bytes(b"")
     files = [folder / name for name in ("a.png", "b.png", "broken.png", "deep/c.png")]
     for chosen, most in (("001", 0), ("010", 0), ("011", 1), ("210", 2)):
         paths = iter(chosen)
-        monkeypatch.setattr(restore, "own_path", lambda *_, paths=paths: (int(next(paths)),) * 8)
+        monkeypatch.setattr(parts, "own_path", lambda *_, paths=paths: (int(next(paths)),) * 8)
         assert common_path(model, files) == (most,) * 8
     assert common_path(model, [folder / "broken.png"]) is None
 

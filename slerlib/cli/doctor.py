@@ -26,6 +26,7 @@ def examine(checkpoint: str = "tiny", say=print) -> int:
     checks = {
         "python": _python, "torch": _torch, "device": _device, "dtype": _dtype, "threads": _threads,
         "packages": _packages, "checkpoint": lambda: _checkpoint(checkpoint), "restore": lambda: _example(checkpoint),
+        "largest": lambda: _largest(checkpoint),
         "disk": _disk,
     }  # fmt: skip
     faults = []
@@ -122,6 +123,19 @@ def _example(name: str) -> str:
     _, trace = restore(model, x_CHW, return_trace=True)
     took = time.perf_counter() - begin
     return f"256 x 256 pixels of the bundled `{scene.name}` in {took:.2f} s, experts {trace.path_strings()[0]}"
+
+
+def _largest(name: str) -> str:
+    from ..inference.load import load
+    from ..inference.memory import free_memory, largest
+    from ..inference.restore import AUTO_TILE
+
+    pixels, other, limit = largest(load(name), AUTO_TILE, Path.cwd())
+    free = free_memory() / 1e9
+    return (
+        f"{pixels / 1e6:,.0f} megapixels of PNG or TIFF, by the {limit} ({free:.1f} GB of memory are free); "
+        f"{other / 1e6:,.0f} of JPEG and others, which are decoded as a whole"
+    )
 
 
 def _disk() -> str:

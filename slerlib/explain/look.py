@@ -15,7 +15,8 @@ from torch import Tensor
 
 from ..config import STAGE_NAMES
 from ..images.files import read_image
-from ..inference.restore import restore, restore_part
+from ..inference.parts import restore_part
+from ..inference.restore import restore
 from ..model.network import SLERIR
 from ..model.paths import path_digits
 from ..model.router import Trace

@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import os
 import struct
-import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from ..errors import UserError
 from ..files import unwritable, write_atomic
-from . import formats
+from .faults import check_file, explained
 from .formats import FORMATS, KINDS, SUFFIXES, Meta, arguments, carried
 from .orientation import orientation, upright
 from .sixteen_bit import png16, read_samples16, tiff, tiff_profile
@@ -50,7 +49,8 @@ def read_image(source: str | os.PathLike | Image.Image) -> tuple[torch.Tensor, M
     if isinstance(source, Image.Image):
         return from_pil(source)
     path = Path(source)
-    return read_bytes(_file_bytes(path), path)
+    check_file(path)
+    return read_bytes(path.read_bytes(), path)
 
 
 def read_bytes(data: bytes, name: str | os.PathLike) -> tuple[torch.Tensor, Meta]:
@@ -61,64 +61,22 @@ def read_bytes(data: bytes, name: str | os.PathLike) -> tuple[torch.Tensor, Meta
     path = Path(name)
     if not data:
         raise UserError(f"An image file is needed; {path} is empty (0 bytes). Copy or download it again.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns about odd but readable files; unreadable ones raise
-            return _decode(data)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    except UnidentifiedImageError:
-        step = "Convert it to PNG, JPEG, WebP or TIFF."
-        if path.suffix.lower() in (".heic", ".heif", ".hif") and formats.pillow_heif is None:
-            step = "Install pillow-heif (python -m pip install pillow-heif), or convert it to JPEG."
-        raise UserError(
-            f"A picture must be of a kind that Pillow reads here; {path} is not ({len(data)} bytes, starting with "
-            f"{data[:8]!r}). {step}"
-        ) from None
-    except Image.DecompressionBombError as error:
-        raise UserError(
-            f"An image may have at most {2 * Image.MAX_IMAGE_PIXELS:,} pixels; {path} claims more ({error}) "
-            "If you trust the file, raise PIL.Image.MAX_IMAGE_PIXELS or cut it into parts."
-        ) from None
-    except Exception as error:  # damaged files make Pillow raise OSError, SyntaxError, struct.error, zlib.error, ...
-        raise UserError(
-            f"An image file must be complete; {path} starts like one but is truncated or damaged "
-            f"({type(error).__name__}: {error}). Copy or download it again."
-        ) from error
+    with explained(path, data):
+        return decoded(data)
 
 
-def _file_bytes(path: Path) -> bytes:
-    need = "An image file is needed"
-    try:
-        if path.is_dir():
-            raise UserError(f"{need}; {path} is a folder. Give a file, or run `slerlib restore IN OUT` on the folder.")
-        if not path.exists():
-            raise UserError(f"{need}; {path} does not exist. Check the spelling; the current folder is {Path.cwd()}.")
-        if not path.is_file():
-            raise UserError(f"{need}; {path} is a device or a pipe. Save its bytes to a file first.")
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{need} that can be read; {path} cannot: {error.strerror}. Check the permissions.") from None
-    return data
-
-
-def _decode(data: bytes) -> tuple[torch.Tensor, Meta]:
+def decoded(data: bytes) -> tuple[torch.Tensor, Meta]:
+    """The bytes of a file as `read_image` gives them, errors of the decoders as they are."""
     try:
         im = Image.open(io.BytesIO(data))
     except UnidentifiedImageError:
         wide_HWN, notes = read_samples16(data)  # Pillow knows no TIFF with 16-bit grey and alpha
         if wide_HWN is None:
             raise
-        return _deep(wide_HWN, Meta(format="TIFF", icc=tiff_profile(data), notes=tuple(notes)))
+        return deep(wide_HWN, Meta(format="TIFF", icc=tiff_profile(data), notes=tuple(notes)))
     wide_HWN, notes = read_samples16(data)  # None for the usual 8-bit file
-    kind, turned, frames = im.format, orientation(im), getattr(im, "n_frames", 1)
-    if frames > 1:
-        more = "pictures (a preview, a gain map or another view)" if kind == "MPO" else "frames or pages"
-        notes.append(f"The file has {frames} {more}; only the first is used.")
-    if im.info.get("photoshop"):
-        notes.append("Its Photoshop and IPTC data are left out.")
-    if wide_HWN is None and kind in ("HEIF", "AVIF") and im.info.get("bit_depth", 8) > 8:
-        notes.append(f"Only 8 of its {im.info['bit_depth']} bits per channel are read.")
+    kind, turned = im.format, orientation(im)
+    notes += left_out(im, wide_HWN is not None)
     parts = carried(im)  # now: a TIFF closes its file with the pixels
     im.load()
     if turned != 1 and kind != "TIFF":  # Pillow turns a TIFF itself
@@ -126,12 +84,26 @@ def _decode(data: bytes) -> tuple[torch.Tensor, Meta]:
         parts |= {name: value for name, value in carried(im).items() if name in ("exif", "xmp")}
         wide_HWN = None if wide_HWN is None else upright(wide_HWN, turned)
     if wide_HWN is not None:
-        return _deep(wide_HWN, Meta(**parts, notes=tuple(notes)))
+        return deep(wide_HWN, Meta(**parts, notes=tuple(notes)))
     x_CHW, meta = from_pil(im)
     return x_CHW, replace(meta, **parts, notes=tuple(notes))
 
 
-def _deep(wide_HWN: np.ndarray, meta: Meta) -> tuple[torch.Tensor, Meta]:
+def left_out(im: Image.Image, deep: bool = False) -> list[str]:
+    """A sentence for each thing of an opened file that its pixels leave out."""
+    notes, frames = [], getattr(im, "n_frames", 1)
+    if frames > 1:
+        more = "pictures (a preview, a gain map or another view)" if im.format == "MPO" else "frames or pages"
+        notes.append(f"The file has {frames} {more}; only the first is used.")
+    if im.info.get("photoshop"):
+        notes.append("Its Photoshop and IPTC data are left out.")
+    if not deep and im.format in ("HEIF", "AVIF") and im.info.get("bit_depth", 8) > 8:
+        notes.append(f"Only 8 of its {im.info['bit_depth']} bits per channel are read.")
+    return notes
+
+
+def deep(wide_HWN: np.ndarray, meta: Meta) -> tuple[torch.Tensor, Meta]:
+    """(H, W, N) uint16, as of `sixteen_bit` -> as `read_image` gives it."""
     colours, n = 3 if wide_HWN.shape[2] >= 3 else 1, wide_HWN.shape[2]
     alpha = wide_HWN[..., colours].copy() if n > colours else None
     mode = "RGB" if colours == 3 else "I;16" if alpha is None else "L"
@@ -229,17 +201,22 @@ def write_image(path: str | os.PathLike, x_CHW: torch.Tensor, meta: Meta | None 
     """
     meta, kind = _checked(x_CHW, meta), check_output(path)
     path = Path(os.path.realpath(path))  # write through a link, which the rename would otherwise replace
-    if meta.alpha is not None and "alpha" not in FORMATS[kind].holds:
-        raise UserError(
-            f"A picture with transparency needs PNG, WebP or TIFF; {path.name} is {kind}, which would lose it. "
-            f"Write {path.stem}.png instead."
-        )
+    check_alpha(path, kind, meta.alpha is not None)
     data, notes = _encoded(x_CHW, meta, kind, path.suffix.lower())
     try:
         write_atomic(path, data)
     except OSError as error:
         raise unwritable("A picture is written to a folder", path, error) from error
     return notes
+
+
+def check_alpha(path: Path, kind: str, alpha: bool) -> None:
+    """Raise UserError where a format would lose the transparency of a picture."""
+    if alpha and "alpha" not in FORMATS[kind].holds:
+        raise UserError(
+            f"A picture with transparency needs PNG, WebP or TIFF; {path.name} is {kind}, which would lose it. "
+            f"Write {path.stem}.png instead."
+        )
 
 
 def check_output(path: str | os.PathLike) -> str:
@@ -256,8 +233,8 @@ def check_output(path: str | os.PathLike) -> str:
     return KINDS[path.suffix.lower()]
 
 
-def _encoded(x_CHW: torch.Tensor, meta: Meta, kind: str, suffix: str) -> tuple[bytes, tuple[str, ...]]:
-    """(bytes of the file, what it cannot hold)."""
+def form(meta: Meta, kind: str) -> tuple[Meta, bool, list[str]]:
+    """(the picture as its format holds it, whether with 16 bits, what it cannot hold)."""
     held, notes = FORMATS[kind].holds.split(), []
     if meta.mode == "CMYK" and "cmyk" not in held:  # the profile of a press does not describe the values as sRGB
         meta = replace(meta, mode="RGB", icc=None)
@@ -265,31 +242,53 @@ def _encoded(x_CHW: torch.Tensor, meta: Meta, kind: str, suffix: str) -> tuple[b
     meta = replace(meta, mode="RGB") if meta.mode in ("YCbCr", "LAB", "HSV") else meta
     grey = meta.mode in ("L", "F") or meta.mode.startswith("I")
     whole = meta.mode == "F" and kind == "TIFF"  # the one format here for floating-point values
-    if meta.depth == 16 and "deep" in held and not whole:
-        samples_HWN = _quantised(x_CHW.mean(0, keepdim=True) if grey else x_CHW, 16).transpose(1, 2, 0)
-        if meta.alpha is not None:
-            alpha_HW = meta.alpha if meta.alpha.dtype == np.uint16 else meta.alpha.astype(np.uint16) * 257
-            samples_HWN = np.concatenate([samples_HWN, alpha_HW[..., None]], axis=2)
-        pixels = np.ascontiguousarray(samples_HWN)
-    else:
-        pixels = _pixels(x_CHW, replace(meta, mode="L" if grey and not whole else meta.mode))
+    deep = meta.depth == 16 and "deep" in held and not whole
+    if not deep:
         notes += [f"{kind} holds 8 bits per channel; the picture had 16."] if meta.depth == 16 and not whole else []
+    return replace(meta, mode="L" if grey and not whole else meta.mode), deep, notes
+
+
+def pixels_of(x_CHW: torch.Tensor, meta: Meta, deep: bool) -> Image.Image | np.ndarray:
+    """A PIL image, or (H, W, N) uint16, of what `form` gave."""
+    if not deep:
+        return _pixels(x_CHW, meta)
+    samples_HWN = _quantised(x_CHW.mean(0, keepdim=True) if meta.mode == "L" else x_CHW, 16).transpose(1, 2, 0)
+    if meta.alpha is not None:
+        alpha_HW = meta.alpha if meta.alpha.dtype == np.uint16 else meta.alpha.astype(np.uint16) * 257
+        samples_HWN = np.concatenate([samples_HWN, alpha_HW[..., None]], axis=2)
+    return np.ascontiguousarray(samples_HWN)
+
+
+def _encoded(x_CHW: torch.Tensor, meta: Meta, kind: str, suffix: str) -> tuple[bytes, tuple[str, ...]]:
+    """(bytes of the file, what it cannot hold)."""
+    meta, deep_, notes = form(meta, kind)
+    pixels = pixels_of(x_CHW, meta, deep_)
     try:
         extra, lost = arguments(kind, meta)
-        return _file(pixels, kind, suffix, meta, extra), (*notes, *lost)
+        return encode(pixels, kind, suffix, meta, extra), (*notes, *lost)
     except Exception as error:  # odd camera data, or a picture too large: the second try tells which
-        plain = replace(meta, exif=None, xmp=None, dpi=None, text={}, gamma={})
+        meta = plain(meta)
         notes.append(f"What travels with the pixels is damaged and left out ({type(error).__name__}: {error}).")
     try:
-        return _file(pixels, kind, suffix, meta, arguments(kind, plain)[0]), tuple(notes)
+        return encode(pixels, kind, suffix, meta, arguments(kind, meta)[0]), tuple(notes)
     except (OSError, ValueError, RuntimeError, struct.error) as error:
-        raise UserError(
-            f"The format must be able to hold the picture; {kind} refused {x_CHW.shape[2]} x {x_CHW.shape[1]} pixels "
-            f"({error}). Write a .png or .tiff file instead."
-        ) from error
+        raise refused(kind, x_CHW.shape[2], x_CHW.shape[1], error) from error
 
 
-def _file(pixels: Image.Image | np.ndarray, kind: str, suffix: str, meta: Meta, extra: dict) -> bytes:
+def plain(meta: Meta) -> Meta:
+    """Without what travels beside the pixels, but for the colour profile."""
+    return replace(meta, exif=None, xmp=None, dpi=None, text={}, gamma={})
+
+
+def refused(kind: str, width: int, height: int, error: Exception) -> UserError:
+    """The error to raise where a format does not take a picture."""
+    return UserError(
+        f"The format must be able to hold the picture; {kind} refused {width} x {height} pixels ({error}). "
+        "Write a .png or .tiff file instead."
+    )
+
+
+def encode(pixels: Image.Image | np.ndarray, kind: str, suffix: str, meta: Meta, extra: dict) -> bytes:
     """A PIL image, or (H, W, N) uint16 for PNG and TIFF, as the bytes of a file."""
     if kind == "TIFF":
         return tiff(np.atleast_3d(np.asarray(pixels)), extra, meta.alpha is not None, meta.mode == "CMYK")

@@ -5,6 +5,17 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+#: EXIF orientation -> what turns the picture upright, as Pillow has it.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
 
 def orientation(im: Image.Image) -> int:
     """How an image is turned, by its EXIF tag: 1 (upright) to 8; 1 where the camera data are damaged."""

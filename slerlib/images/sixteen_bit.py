@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import io
 import struct
+from typing import IO
 
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
+from ..errors import UserError
 from .formats import CAMERA_FOLDERS, CAMERA_TAGS, camera_data
 from .orientation import upright
 
 _TOP_BITS_CMYK = "Only the top 8 bits of this 16-bit CMYK file are read."
+_LARGEST_TILE = 64 << 20  # bytes
 _EXTRA = "This TIFF does not state what its further samples are; they are left out."
 PNG, TIFF = b"\x89PNG\r\n\x1a\n", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -35,6 +38,7 @@ def _read_tiff(data: bytes) -> tuple[np.ndarray | None, list[str]]:
 
     try:
         page = tifffile.TiffFile(io.BytesIO(data)).pages[0]
+        _check_tiles(page)
         if page.imagewidth * page.imagelength > 2 * (Image.MAX_IMAGE_PIXELS or 1 << 60):
             return None, []
         kind, n = getattr(page.photometric, "name", ""), page.samplesperpixel
@@ -45,6 +49,8 @@ def _read_tiff(data: bytes) -> tuple[np.ndarray | None, list[str]]:
             wide = page.bitspersample == 16 and kind == "SEPARATED"
             return None, [_TOP_BITS_CMYK] if wide else notes
         turned = page.tags.valueof(274, 1)
+    except UserError:
+        raise
     except Exception:  # Pillow names the damage
         return None, []
     samples = page.asarray()
@@ -59,6 +65,29 @@ def _read_tiff(data: bytes) -> tuple[np.ndarray | None, list[str]]:
     return samples_HWN, notes
 
 
+def check_tiles(path) -> None:
+    """Raise UserError where a TIFF claims tiles far larger than its picture: a decoder would unpack them."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            page = file.pages[0]
+    except Exception:  # Pillow names the damage
+        return
+    _check_tiles(page)
+
+
+def _check_tiles(page) -> None:
+    tile_bytes = page.tilewidth * page.tilelength * page.samplesperpixel * max(page.bitspersample, 8) // 8
+    picture = page.imagewidth * page.imagelength * page.samplesperpixel * max(page.bitspersample, 8) // 8
+    if page.is_tiled and tile_bytes > max(_LARGEST_TILE, 4 * picture):
+        raise UserError(
+            f"The tiles of a TIFF may have {_LARGEST_TILE >> 20} MiB, or four times its pixels; this file claims "
+            f"tiles of {page.tilewidth} x {page.tilelength} for {page.imagewidth} x {page.imagelength} pixels. Save "
+            "it again with smaller tiles."
+        )
+
+
 def tiff_profile(data: bytes) -> bytes | None:
     """Colour profile of a TIFF."""
     import tifffile
@@ -71,17 +100,32 @@ def png16(samples_HWN: np.ndarray, extra: dict) -> bytes:
     import imagecodecs
 
     data = imagecodecs.png_encode(samples_HWN if samples_HWN.shape[2] > 1 else samples_HWN[..., 0])
+    return data[:33] + png_extras(extra) + data[33:]
+
+
+def png_extras(extra: dict) -> bytes:
+    """The chunks of a PNG file between header and pixels, as Pillow makes them."""
     out = io.BytesIO()
-    Image.new("L", (1, 1)).save(out, "PNG", **extra)  # Pillow makes the parts between header and pixels
+    Image.new("L", (1, 1)).save(out, "PNG", **extra)
     other = out.getvalue()
-    return data[:33] + other[33 : other.rindex(b"IDAT") - 4] + data[33:]
+    return other[33 : other.rindex(b"IDAT") - 4]
 
 
 def tiff(samples_HWN: np.ndarray, extra: dict, alpha: bool, cmyk: bool = False) -> bytes:
     """(H, W, N) uint8, uint16 or float32 -> a TIFF file; `extra` as for `Image.save`."""
+    out = io.BytesIO()
+    samples = samples_HWN if samples_HWN.shape[2] > 1 else samples_HWN[..., 0]
+    write_tiff(out, samples, samples_HWN.shape[2], extra, alpha, cmyk)
+    return out.getvalue()
+
+
+def write_tiff(out: IO[bytes], data, n: int, extra: dict, alpha: bool, cmyk: bool = False, **layout) -> None:
+    """Write what `tifffile.imwrite` takes, of n samples per pixel, into a file that is open to read and write.
+
+    layout: `shape`, `dtype` and `rowsperstrip`, where `data` are compressed strips.
+    """
     import tifffile
 
-    n = samples_HWN.shape[2]
     exif = Image.Exif()
     exif.load(extra.get("exif"))
     exif = camera_data(exif)
@@ -91,10 +135,9 @@ def tiff(samples_HWN: np.ndarray, extra: dict, alpha: bool, cmyk: bool = False) 
         (tag - 1, "I", 1, 0, True) for tag in folders
     ]  # a place for each, which tifffile refuses by its own number
     tags += [(700, "B", len(extra["xmp"]), extra["xmp"], True)] if "xmp" in extra else []
-    out = io.BytesIO()
     tifffile.imwrite(
         out,
-        samples_HWN if n > 1 else samples_HWN[..., 0],
+        data,
         photometric="separated" if cmyk else "rgb" if n >= 3 else "minisblack",
         planarconfig="contig" if n > 1 else None,
         extrasamples=["unassalpha"] if alpha else None,
@@ -107,17 +150,22 @@ def tiff(samples_HWN: np.ndarray, extra: dict, alpha: bool, cmyk: bool = False) 
         software=_text(exif.get(305, "")),
         metadata=None,
         extratags=tags,
+        **layout,
     )
-    data = bytearray(out.getvalue())
-    page = tifffile.TiffFile(io.BytesIO(data)).pages[0]
+    if not folders:
+        return
+    out.seek(0)
+    page = tifffile.TiffFile(out).pages[0]
+    places = {tag: (page.tags[tag - 1].offset, page.tags[tag - 1].valueoffset) for tag in folders}
     for tag, values in folders.items():
-        data += b"\0" * (len(data) % 2)
-        struct.pack_into("<H", data, page.tags[tag - 1].offset, tag)
-        struct.pack_into("<I", data, page.tags[tag - 1].valueoffset, len(data))
+        end = out.seek(0, 2)
+        end += out.write(b"\0" * (end % 2))
         folder = TiffImagePlugin.ImageFileDirectory_v2(group=tag)
         folder.update(values)
-        data += folder.tobytes(len(data))
-    return bytes(data)
+        out.write(folder.tobytes(end))
+        for place, packed in zip(places[tag], (struct.pack("<H", tag), struct.pack("<I", end)), strict=True):
+            out.seek(place)
+            out.write(packed)
 
 
 def _text(value) -> bytes:

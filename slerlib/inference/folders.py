@@ -15,6 +15,8 @@ from ..errors import UserError
 from ..files import sha256_file, unwritable, write_atomic
 from ..images.files import read_image, write_image
 from ..images.formats import KINDS
+from ..images.strips import Picture, header, read_strips
+from ..images.writers import encoded_bytes
 from ..model.network import SLERIR
 from ..model.paths import path_digits, read_path
 from ..model.router import Trace
@@ -85,12 +87,15 @@ def common_path(model: SLERIR, files: list[Path]) -> tuple[int, ...] | None:
     with rising noise it restored 0.5 dB less than each frame's own path, the path of the first frame 1.0 dB less and
     that of the mean embedding, which no frame takes, 1.2 dB less. [ours]
     """
-    from .restore import own_path
+    from .parts import own_path
+    from .restore import WHOLE_PIXELS
 
     paths = Counter()
     for file in _with_bar(files, "looking"):
         try:
-            paths[own_path(model, read_image(file)[0])] += 1
+            width, height, _ = header(file) or (0, 0, 0)
+            large = width * height > WHOLE_PIXELS
+            paths[own_path(model, read_strips(file).rows if large else read_image(file)[0])] += 1
         except (UserError, MemoryError, RuntimeError):
             pass  # named when its turn to be restored comes
     return max(paths, key=paths.get, default=None)
@@ -126,28 +131,44 @@ def _fault(read: Path, error: Exception) -> str:
 
 def _restore_one(model, work: Plan, read: Path, write: Path, options: dict, overwrite: bool) -> dict | Path:
     """The record of a restored picture, or the place of a result that exists."""
-    from .restore import restore
+    from .restore import WHOLE_PIXELS, restore, rows_options
+    from .stream import restore_to_file
 
-    x_CHW, meta = read_image(read)
-    write, notes = work.place(write, meta)
+    size = header(read) or (0, 0, 0)
+    by_rows = size[0] * size[1] > WHOLE_PIXELS and options["tile"] != 0
+    source = read_strips_of(model, read, write, size, options) if by_rows else None
+    x_CHW, meta = read_image(read) if source is None else (None, source.meta)
+    write, notes = work.place(write, meta, source is not None and source.rows.shape[2] % 2 == 0)
     if write.exists() and not overwrite:
         return write
     if not write.absolute().parent.is_dir():
         make_folder(write.parent)
-    y_CHW, trace = restore(model, x_CHW, return_trace=True, **options)
-    notes += write_image(write, y_CHW, meta)
+    if source is None:
+        y_CHW, trace = restore(model, x_CHW, return_trace=True, **options)
+        width, height = x_CHW.shape[2], x_CHW.shape[1]
+        notes += write_image(write, y_CHW, meta)
+        places = _shares(trace)
+    else:
+        height, width = source.rows.shape[:2]
+        settings = rows_options(
+            model, width, height, encoded_bytes(KINDS[write.suffix.lower()], width, height), **options
+        )
+        notes += [note] if (note := settings.pop("note")) else []
+        trace, counts, lost = restore_to_file(model, source, write, **settings)
+        notes += lost
+        places = _ranked(Counter(counts))
     return {
         "input": str(read),
         "output": str(write),
-        "width": x_CHW.shape[2],
-        "height": x_CHW.shape[1],
+        "width": width,
+        "height": height,
         "route": options["route"] or model.cfg.route_by,
         "path": trace.path[0].tolist(),
         "margin": _rounded(trace.margin[0].tolist()),
         "similarity": _rounded(trace.similarity[0].tolist()),
         "anchor_angle": dict(zip(trace.anchor_names, _rounded(trace.anchor_angle[0].tolist()), strict=True)),
         "nearest_anchor": trace.nearest_anchor()[0],
-        "places": _shares(trace),
+        "places": places,
         "passes": 1 if trace.passes is None else trace.passes[0].item(),
         "results_seen_as": [look.nearest_anchor()[0] for look in trace.looks],
         "flags": trace.flags()[0],
@@ -155,12 +176,28 @@ def _restore_one(model, work: Plan, read: Path, write: Path, options: dict, over
     }
 
 
+def read_strips_of(model, read: Path, write: Path, size: tuple[int, int, int], options: dict) -> Picture:
+    """A large picture, read by rows into a temporary file beside its result, after a look at what there is room for."""
+    from .restore import rows_options
+    from .stream import check_disk
+
+    width, height, held = size
+    settings = rows_options(model, width, height, held, **options)
+    folder = write.absolute().parent
+    make_folder(folder)
+    check_disk(model, width, height, settings["passes"][0], folder)
+    return read_strips(read, folder)
+
+
 def _shares(trace: Trace) -> dict[str, float]:
     """Share of the places whose nearest anchor is that of each class, the largest first; {} where tiles chose alone."""
     if trace.local_angle is None:
         return {}
-    counts = Counter(trace.where().flatten().tolist())
-    return {trace.anchor_names[k]: round(n / counts.total(), 4) for k, n in counts.most_common()}
+    return _ranked(Counter(trace.anchor_names[k] for k in trace.where().flatten().tolist()))
+
+
+def _ranked(counts: Counter) -> dict[str, float]:
+    return {name: round(n / counts.total(), 4) for name, n in counts.most_common()}
 
 
 def _rounded(values):

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import UserError
 from ..files import check_json_output, unwritable
 from ..images.files import check_output
-from ..images.formats import KINDS, SUFFIXES, Meta, holds, is_picture
+from ..images.formats import FORMATS, KINDS, SUFFIXES, Meta, holds, is_picture
 
 
 @dataclass
@@ -23,10 +23,13 @@ class Plan:
     taken: set[str] = field(default_factory=set)  # places of results, in one case of letters
     exact: bool = False  # whether the user named the very file to write
 
-    def place(self, write: Path, meta: Meta) -> tuple[Path, list[str]]:
-        """(where the result goes, notes): its own format where that holds all that shows in the picture, else PNG."""
+    def place(self, write: Path, meta: Meta, alpha: bool = False) -> tuple[Path, list[str]]:
+        """(where the result goes, notes): its own format where that holds all that shows in the picture, else PNG.
+
+        alpha: whether it has transparency beside `meta`.
+        """
         kind = KINDS.get(write.suffix.lower())
-        if self.exact or (kind and holds(kind, meta)):
+        if self.exact or (kind and holds(kind, meta) and not (alpha and "alpha" not in FORMATS[kind].holds)):
             return write, []
         name = write.with_suffix(".png")
         while str(name).casefold() in self.taken:  # IMG.heic and IMG.png in one folder

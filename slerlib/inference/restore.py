@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -20,16 +20,21 @@ from torch import Tensor
 from ..errors import UserError
 from ..images.arrays import check_range, from_array, to_array
 from ..images.files import from_pil, read_image, to_pil
+from ..images.rows import Pixels, reflected
+from ..images.strips import header, read_strips
 from ..model.network import SLERIR, SMALLEST
 from ..model.paths import read_path
 from ..model.router import Trace
 from ..model.wrappers import unwrapped
 from .load import evaluating
-from .memory import keep_freed_memory
-from .tiles import restore_tiled
+from .look import Look
+from .memory import fitting_side, keep_freed_memory
+from .stream import ArrayRows, check_finite, on_cpu, restore_rows, restore_to_pil
+from .tiles import join, restore_tiled
 
 WHOLE_PIXELS = 1_500_000  # up to this many, tile=None restores an image whole
-AUTO_TILE = 512
+AUTO_TILE = 768
+ROUTE_TILE = 512  # where each tile chooses its own path
 SMALLEST_TILE = 64
 MOST_PASSES = 3
 
@@ -55,9 +60,10 @@ def restore(
         float tensor (1|3, H, W) or (B, 1|3, H, W) in [0, 1] -> the same shape, dtype and device.
     path: force the experts: 8 integers, a string such as "01201120", or a (B, 8) tensor.
     return_trace: also return the `Trace` (on the CPU).
-    tile: None restores images of up to 1.5 million pixels whole and larger ones in tiles of 512; 0 = always whole; or
-        the side of a tile in pixels, a multiple of 8 of at least 64. Memory then follows the tile, apart from about 100
-        bytes per pixel for the image, the result and the one look that the encoder takes at the whole.
+    tile: None restores images of up to 1.5 million pixels whole and larger ones in tiles of 768, or smaller ones where
+        memory is short (with a warning); 0 = always whole; or the side of a tile in pixels, a multiple of 8 of at least
+        64. Memory then follows the tile, apart from the image, the result and the maps of the trace; what the network
+        saw waits in temporary files (TMPDIR).
     route: "image" = one path for the whole image; "place" = every place (8 x 8 pixels in `tiny`) has its own path, in
         `trace.path_map`, for damage that differs from place to place; None = what the network was trained for
         (`ModelConfig.route_by`); "tile" = each tile (of 512 pixels, unless `tile` gives the side) is encoded and routed
@@ -67,8 +73,13 @@ def restore(
         "auto": until the nearest anchor of the result is `clean`, at most 3 times. `trace.passes` counts them,
         `trace.looks` holds what was seen in each result.
     Returns: the restored picture in [0, 1], or (picture, Trace).
-    Raises UserError for input that is no image, has NaN, infinity or values out of range, and for bad options.
+    Raises UserError for input that is no image, has NaN, infinity or values out of range, for bad options, and for a
+    picture that needs more memory than there is.
     """
+    options = {"path": path, "tile": tile, "route": route, "passes": passes}
+    if large := _large(model, x, options):
+        y, trace = large
+        return (y, trace) if return_trace else y
     if isinstance(x, (str, os.PathLike)):
         x_CHW, meta = read_image(x)
         for note in meta.notes:
@@ -78,7 +89,7 @@ def restore(
     elif isinstance(x, np.ndarray):
         x_CHW = from_array(x)
     elif isinstance(x, Tensor):
-        y, trace = restore_batch(model, checked_tensor(x).float(), path=path, tile=tile, route=route, passes=passes)
+        y, trace = restore_batch(model, checked_tensor(x).float(), **options)
         y = y if x.shape[-3] == 3 else y.mean(dim=1, keepdim=True)
         y = y.reshape(x.shape).to(x.device, x.dtype)
         return (y, trace) if return_trace else y
@@ -87,9 +98,48 @@ def restore(
             "restore takes the path of an image, a PIL image, a numpy array or a torch tensor; "
             f"got {type(x).__name__}. Convert it to one of these."
         )
-    y_BCHW, trace = restore_batch(model, x_CHW[None], path=path, tile=tile, route=route, passes=passes)
+    y_BCHW, trace = restore_batch(model, x_CHW[None], **options)
     y = to_array(y_BCHW[0], x) if isinstance(x, np.ndarray) else to_pil(y_BCHW[0], meta)
     return (y, trace) if return_trace else y
+
+
+def _large(model: SLERIR, x, options: dict) -> tuple | None:
+    """(restored picture, Trace) of a file or an array of bytes that is larger than `WHOLE_PIXELS`, read by rows."""
+    usual = isinstance(x, np.ndarray) and x.dtype in ("uint8", "uint16") and x.ndim in (2, 3) and 0 not in x.shape
+    size = header(x) if isinstance(x, (str, os.PathLike)) else (x.shape[1], x.shape[0]) if usual else None
+    if size is None or size[0] * size[1] <= WHOLE_PIXELS or not isinstance(unwrapped(model), SLERIR):
+        return None
+    model = unwrapped(model)
+    settings = rows_options(model, *size, **options)
+    if not settings["side"]:
+        return None
+    if note := settings.pop("note"):
+        warnings.warn(note, stacklevel=3)
+    if isinstance(x, np.ndarray):
+        from_array(x[:1, :1])  # refuses what is no image
+        y = x.copy()
+
+        def write(top: int, y_CHW: Tensor) -> None:
+            y[top : top + y_CHW.shape[1]] = to_array(y_CHW, y[top : top + y_CHW.shape[1]])
+
+        return y, restore_rows(model, ArrayRows(x), write, maps=True, **settings)[0]
+    picture = read_strips(x)
+    for note in picture.meta.notes:
+        warnings.warn(f"{os.fspath(x)}: {note}", stacklevel=3)
+    return restore_to_pil(model, picture, **settings)
+
+
+def rows_options(model: SLERIR, width: int, height: int, held: int = 0, *, path, tile, route, passes) -> dict:
+    """Options of `restore`, checked -> those of `restore_rows`, and `note`: why tiles are smaller than asked for.
+
+    held: bytes that the decoder or the encoder of the file holds. Raises UserError for bad ones and a lack of memory.
+    """
+    side = tile_side(tile, width * height)
+    route = checked_route(route, model, tile, path)
+    limits = checked_passes(passes, model, path, route)
+    side = side or (ROUTE_TILE if route == "tile" else 0)
+    side, note = fitting_side(model, width, height, side, tile is not None, held)
+    return {"side": side, "path": path, "route": route, "passes": limits, "note": note}
 
 
 def checked_tensor(x: Tensor) -> Tensor:
@@ -127,68 +177,49 @@ def restore_batch(
     if not isinstance(model, SLERIR):
         raise UserError(f"The model must be a SLERIR network; got {type(model).__name__}. Try slerlib.load('tiny').")
     height, width = x_BCHW.shape[-2:]
-    side = tile_side(tile, height * width)
-    route = checked_route(route, model, tile, path)
-    side = side or AUTO_TILE if route == "tile" else side
-    weight = next(model.parameters())
-    if weight.device.type == "cpu":
+    settings = rows_options(model, width, height, path=path, tile=tile, route=route, passes=passes)
+    side, route, (limit, until_clean) = (settings[name] for name in ("side", "route", "passes"))
+    if settings["note"]:
+        warnings.warn(settings["note"], stacklevel=3)
+    if next(model.parameters()).device.type == "cpu":
         keep_freed_memory()
-    limit, until_clean = checked_passes(passes, model, path, route)
     with evaluating(model), torch.inference_mode():
 
         def once(z_BCHW: Tensor) -> tuple[Tensor, Trace]:
-            z = _padded(model, z_BCHW)
-            path_BL = None if path is None else read_path(path, len(z), model.cfg.experts)
-            y, trace = (
-                restore_tiled(model, z, side, path_BL, route)
-                if side
-                else model(z, path=path_BL, return_trace=True, route_by=route)
-            )
+            path_BL = None if path is None else read_path(path, len(z_BCHW), model.cfg.experts)
+            if side:
+                return _tiled(model, z_BCHW, side, path_BL, route)
+            y, trace = model(padded(model, z_BCHW), path=path_BL, return_trace=True, route_by=route)
             return y[..., :height, :width].float(), trace
 
         y, trace = once(x_BCHW)
         if limit > 1:
-            y, trace = _again(model, y, trace, limit, until_clean, once)
-    # Copies made out here are ordinary tensors, which may meet autograd again.
-    y, trace = y.clone(), replace(trace, **_copies(trace))
-    if not torch.isfinite(y).all():
-        raise UserError(
-            "The network must give finite values; it gave NaN or infinity: its weights are damaged or their precision "
-            f"({weight.dtype}) is too low. Load the checkpoint again, in float32."
-        )
+            y, trace = _again(model, y, trace, limit, until_clean, once, side)
+    y, trace = y.clone(), on_cpu(trace)
+    check_finite(model, y)
     return y.clamp_(0, 1), trace
 
 
-def own_path(model: SLERIR, x_CHW: Tensor) -> tuple[int, ...]:
-    """The 8 experts that the router chooses for (3, H, W) in [0, 1], without restoring it."""
-    with evaluating(model), torch.inference_mode():
-        x_BCHW = _padded(model, x_CHW[None])
-        return tuple(model.route(model.encode(x_BCHW), x_BCHW=x_BCHW).path[0].tolist())
+def _tiled(model: SLERIR, x_BCHW: Tensor, side: int, path_BL: Tensor | None, route: str) -> tuple[Tensor, Trace]:
+    y_BCHW, traces = torch.empty(x_BCHW.shape), []
+    for b, (x_CHW, y_CHW) in enumerate(zip(x_BCHW, y_BCHW, strict=True)):
+
+        def write(top: int, rows_CHW: Tensor, y_CHW: Tensor = y_CHW) -> None:
+            y_CHW[:, top : top + rows_CHW.shape[1]] = rows_CHW
+
+        path_1L = None if path_BL is None else path_BL[b : b + 1]
+        traces.append(restore_tiled(model, x_CHW, write, side, path_1L, route)[0])
+    return y_BCHW, join(traces)
 
 
-def restore_part(model: SLERIR, x_CHW: Tensor, part: tuple[slice, slice], paths: Sequence) -> list[Tensor]:
-    """A part of (3, H, W) in [0, 1] along each path, as a tile: with the guide map of the whole picture.
-
-    part: rows and columns that start at multiples of `model.cell`. paths: each as `path` of `restore`. Only the places
-    near the edges of the part, where local statistics and convolutions lack what lies outside, differ from the whole.
-    """
-    with evaluating(model), torch.no_grad():
-        x_BCHW, s = _padded(model, x_CHW[None]), model.cfg.stride
-        encoding = model.encode(x_BCHW, route_by="image")
-        lengths = [-(-max(place.stop - place.start, SMALLEST) // model.multiple) * model.multiple for place in part]
-        tile = x_BCHW[..., *(slice(place.start, place.start + n) for place, n in zip(part, lengths, strict=True))]
-        tokens = (slice(place.start // s, (place.start + n) // s) for place, n in zip(part, lengths, strict=True))
-        guide = None if encoding.guide is None else encoding.guide[..., *tokens]
-        traces = [model.route(encoding, read_path(path, 1, model.cfg.experts), x_BCHW=x_BCHW) for path in paths]
-        results = [model.backbone(tile, guide, trace, reroute=False)[0][0] for trace in traces]
-    height, width = (place.stop - place.start for place in part)
-    return [y[:, :height, :width].float().clamp(0, 1).to(x_CHW.device) for y in results]
-
-
-def _padded(model: SLERIR, x_BCHW: Tensor) -> Tensor:
+def padded(model: SLERIR, x_BCHW: Tensor) -> Tensor:
     """On the network's device, in a size that it takes. In float32: the network computes in the type of its weights."""
     x = x_BCHW.to(next(model.parameters()).device)
-    return _reflected(_reflected(x, -2, model.multiple), -1, model.multiple)
+    for dim in (-2, -1):
+        n = x.shape[dim]
+        target = -(-max(n, SMALLEST) // model.multiple) * model.multiple
+        x = x if target == n else x.index_select(dim, reflected(0, target, n).to(x.device))
+    return x
 
 
 def checked_passes(passes: int | str, model: SLERIR, path, route: str) -> tuple[int, bool]:
@@ -204,7 +235,7 @@ def checked_passes(passes: int | str, model: SLERIR, path, route: str) -> tuple[
 
 
 def _again(
-    model: SLERIR, y_BCHW: Tensor, trace: Trace, limit: int, until_clean: bool, once
+    model: SLERIR, y_BCHW: Tensor, trace: Trace, limit: int, until_clean: bool, once, side: int
 ) -> tuple[Tensor, Trace]:  # fmt: skip
     """Restore the results again, each image until the nearest anchor of its result is clean [ours].
 
@@ -213,9 +244,13 @@ def _again(
     counts, looks = torch.ones(len(y_BCHW), dtype=torch.long), []
     rows = torch.arange(len(y_BCHW))
     for _ in range(limit - 1):
-        z = _padded(model, y_BCHW.clamp(0, 1))
-        look = model.route(model.encode(z, route_by="image"), x_BCHW=z)
-        looks.append(replace(look, **_copies(look)))
+        if side:
+            pictures = [Pixels(y_CHW, model.multiple, SMALLEST) for y_CHW in y_BCHW.clamp(0, 1)]
+            look = join([Look(model, pixels).route(None, False, True)[0] for pixels in pictures])
+        else:
+            z = padded(model, y_BCHW.clamp(0, 1))
+            look = model.route(model.encode(z, route_by="image"), x_BCHW=z)
+        looks.append(on_cpu(look))
         if until_clean:
             rows = rows[[look.nearest_anchor()[row] != "clean" for row in rows.tolist()]]
         if not len(rows):
@@ -256,18 +291,3 @@ def checked_route(route: str | None, model: SLERIR, tile: int | None, path) -> s
             f"network has the router {model.cfg.router} and sude {model.cfg.sude}. Leave out route."
         )
     return route or model.cfg.route_by
-
-
-def _reflected(x: Tensor, dim: int, multiple: int) -> Tensor:
-    """Pad at the end of `dim` to a multiple, and to the network's smallest size, going back and forth if need be."""
-    n = x.shape[dim]
-    target = max(-(-n // multiple) * multiple, -(-SMALLEST // multiple) * multiple)
-    if target == n:
-        return x
-    place = torch.arange(target, device=x.device) % max(2 * n - 2, 1)  # a single line is repeated
-    return x.index_select(dim, torch.minimum(place, 2 * n - 2 - place))
-
-
-def _copies(trace: Trace) -> dict[str, Tensor]:
-    values = {f.name: getattr(trace, f.name) for f in fields(trace)}
-    return {name: value.cpu().clone() for name, value in values.items() if isinstance(value, Tensor)}

@@ -1,68 +1,101 @@
 """Large images in overlapping tiles: memory is bounded by the tile. [ours]
 
-The encoder sees the whole image once. Its guide map is cut to each tile, and one path serves all tiles unless each is
-to choose its own. Tiles start on the network's grid of cells (`SLERIR.cell`). There the local statistics (TLC) of a
-tile are those of the whole image, except next to its edges, which therefore get no weight in the blend.
-The result is close to that of the whole image, not equal. Measured with the shipped `tiny` on three photographs of
-1536 x 1536: the mean difference is at most 0.1/255; the largest of a pixel is 4.5/255 for haze, low light and noise,
-and 17/255 for rain.
+The encoder looks at the whole image once (look.py). Its guide map is cut to each tile, and one path serves all tiles
+unless each is to choose its own. Tiles start on the network's grid of cells (`SLERIR.cell`). There the local statistics
+(TLC) of a tile are those of the whole image, except next to its edges, which therefore get no weight in the blend.
+A statistic reaches 1.5 cells, and each block hands it on; so the result is close to that of the whole image, not equal.
+Measured with the shipped `tiny` at 1536 x 1536 (`benchmarks/tiles.py`): see docs/results.md.
+Tiles come row by row. A row of pixels that no later tile reaches goes to the output at once.
 Legend: B batch, C channels, H W pixels, h w token map, T tiles along one axis.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import fields, replace
 
 import torch
 from torch import Tensor
 
-from ..model.network import SLERIR
+from ..images.rows import Pixels
+from ..model.network import SLERIR, SMALLEST
 from ..model.router import Trace
+from .look import Look
 
-OVERLAP_CELLS = 2  # between neighbours: half of it without weight, half of it blend
+OVERLAP_CELLS = 4  # between neighbours: half of it without weight, half of it blend; fewer where tiles are small
 
 
-def restore_tiled(net: SLERIR, x_BCHW: Tensor, tile: int, path_BL: Tensor | None, route: str) -> tuple[Tensor, Trace]:
-    """Padded images -> (restored images of the same size, Trace).
+def restore_tiled(
+    net: SLERIR,
+    source,
+    write: Callable[[int, Tensor], None],
+    tile: int,
+    path_1L: Tensor | None,
+    route: str,
+    maps: bool = True,
+    folder=None,
+) -> tuple[Trace, dict[str, int]]:
+    """Restore one picture by tiles; returns (Trace, number of places that are nearest to each class).
 
-    The trace has a row for each image, or for each tile (images one after the other, tiles row by row) when the tiles
-    choose their own paths: with `route="tile"`, and with the `sphere_stage` router, whose layers see only the tile.
+    source: a tensor (3, H, W) in [0, 1] or `images.rows.Rows`. write: takes (top, (3, n, W) float32, not clamped), from
+    the top down. maps: whether the trace holds a value for every place. folder: of temporary files. The trace has one
+    row, or one for each tile, row by row, when the tiles choose their own paths: with `route="tile"`, and with the
+    `sphere_stage` router, whose layers see only the tile.
     """
-    y_BCHW = torch.zeros_like(x_BCHW, dtype=torch.float32)
-    traces = []
-    for b in range(len(x_BCHW)):
-        path = None if path_BL is None else path_BL[b : b + 1]
-        y_BCHW[b], trace = _one(net, x_BCHW[b : b + 1], tile, path, route)
-        traces.append(trace)
-    return y_BCHW, join(traces)
-
-
-def _one(net: SLERIR, x_BCHW: Tensor, tile: int, path: Tensor | None, route: str) -> tuple[Tensor, Trace]:
-    (height, width), s = x_BCHW.shape[-2:], net.cfg.stride
-    own_way = path is None and (route == "tile" or net.cfg.router == "sphere_stage")
-    encoding = net.encode(x_BCHW, route_by="image" if route == "tile" else route)
-    whole = net.route(encoding, path, x_BCHW=x_BCHW)
-    rows = spans(height, sides(tile, net.cell, width), net.cell)
-    columns = spans(width, sides(tile, net.cell, height), net.cell)
-    row_weight_TH, column_weight_TW = (weights(parts, net.cell, x_BCHW.device) for parts in (rows, columns))
-    y_CHW = torch.zeros(x_BCHW.shape[1:], device=x_BCHW.device)
-    traces = []
-    for (top, bottom), row_weight_H in zip(rows, row_weight_TH, strict=True):
+    pixels, s = Pixels(source, net.multiple, SMALLEST), net.cfg.stride
+    device = next(net.parameters()).device
+    own_way = path_1L is None and (route == "tile" or net.cfg.router == "sphere_stage")
+    look = whole = None
+    counts: dict[str, int] = {}
+    if path_1L is not None or route != "tile":
+        look = Look(net, pixels, folder)
+        whole, counts = look.route(path_1L, route == "place", maps)
+    rows, columns = layout(net, pixels.height, pixels.width, tile)
+    row_weight_TH, column_weight_TW = (weights(parts, net.cell, device) for parts in (rows, columns))
+    traces, kept = [], torch.zeros(3, 0, pixels.width, device=device)
+    for n, ((top, bottom), row_weight_H) in enumerate(zip(rows, row_weight_TH, strict=True)):
+        y_CHW = torch.zeros(3, bottom - top, pixels.width, device=device)
+        y_CHW[:, : kept.shape[1]] = kept
+        guide = None if look is None else look.guide(top // s, bottom // s)
         for (left, right), column_weight_W in zip(columns, column_weight_TW, strict=True):
-            part = x_BCHW[..., top:bottom, left:right]
-            if path is None and route == "tile":
+            part = pixels.part(top, bottom, left, right)[None].to(device)
+            tokens = slice(left // s, right // s)
+            if look is None:
                 own = net.encode(part, route_by="image")
-                guide, trace = own.guide, net.route(own, x_BCHW=part)
+                cut, trace = own.guide, net.route(own, x_BCHW=part)
             else:
-                tokens = slice(top // s, bottom // s), slice(left // s, right // s)
-                guide = None if encoding.guide is None else encoding.guide[..., *tokens]
-                maps = None if whole.path_map is None else whole.path_map[..., *tokens]
-                trace = replace(whole, path_map=maps)
-            y, trace = net.backbone(part, guide, trace, reroute=path is None)
-            y_CHW[:, top:bottom, left:right] += y[0] * (row_weight_H[top:bottom, None] * column_weight_W[left:right])
-            traces.append(replace(trace, local_angle=None) if own_way else trace)
-    return y_CHW, join(traces) if own_way else whole
+                cut, trace = None if guide is None else guide[..., tokens], replace(whole, local_angle=None)
+                if whole.path_map is not None:
+                    trace = _cut(whole, slice(top // s, bottom // s), tokens, device)
+            y, trace = net.backbone(part, cut, trace, reroute=path_1L is None)
+            y_CHW[..., left:right] += y[0] * (row_weight_H[top:bottom, None] * column_weight_W[left:right])
+            if own_way:
+                traces.append(replace(trace, local_angle=None))
+        until = bottom if n + 1 == len(rows) else rows[n + 1][0]  # no later tile reaches the rows above
+        end = min(until, pixels.size[0])
+        if end > top:
+            write(top, y_CHW[:, : end - top, : pixels.size[1]])
+        kept = y_CHW[:, until - top :]
+    return (join(traces) if own_way else whole), ({} if own_way else counts)
+
+
+def _cut(whole: Trace, rows: slice, columns: slice, device: torch.device) -> Trace:
+    probability = whole.place_probability
+    return replace(
+        whole,
+        local_angle=None,
+        path_map=whole.path_map[..., rows, columns].to(device, torch.int64),
+        place_probability=None if probability is None else probability[..., rows, columns].to(device),
+    )
+
+
+def layout(net: SLERIR, height: int, width: int, tile: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """([top, bottom) of the rows of tiles, [left, right) of the columns) in a padded picture."""
+    return (
+        spans(height, sides(tile, net.cell, width), net.cell),
+        spans(width, sides(tile, net.cell, height), net.cell),
+    )
 
 
 def sides(tile: int, cell: int, across: int) -> int:
@@ -79,19 +112,24 @@ def spans(length: int, side: int, cell: int) -> list[tuple[int, int]]:
     if length < side + cell:
         return [(0, length)]
     last = (length - side) // cell * cell
-    starts = [*range(0, last, side - OVERLAP_CELLS * cell), last]
+    starts = [*range(0, last, side - overlap(side, cell)), last]
     return [(start, start + side) for start in starts[:-1]] + [(last, length)]
+
+
+def overlap(side: int, cell: int) -> int:
+    """Pixels that neighbours share: a quarter of the side, in whole cells, from 2 to OVERLAP_CELLS."""
+    return cell * min(max(side // cell // 4, 2), OVERLAP_CELLS)
 
 
 def weights(parts: list[tuple[int, int]], cell: int, device: torch.device | str = "cpu") -> Tensor:
     """(T, length) weight of each tile at each place: raised cosines that sum to 1, 0 next to a tile's inner edges."""
-    length, overlap = parts[-1][1], OVERLAP_CELLS * cell
+    length, shared = parts[-1][1], overlap(parts[0][1] - parts[0][0], cell)
     place = torch.arange(length, device=device) + 0.5
     weight_TL = torch.zeros(len(parts), length, device=device)
     for weight_L, (start, end) in zip(weight_TL, parts, strict=True):
         depth = torch.full_like(place, math.inf) if start == 0 else place - start
         depth = depth if end == length else torch.minimum(depth, end - place)
-        ramp = (2 * depth / overlap - 0.5).clamp(0, 1)
+        ramp = (2 * depth / shared - 0.5).clamp(0, 1)
         weight_L[start:end] = (0.5 - 0.5 * torch.cos(math.pi * ramp))[start:end]
     return weight_TL / weight_TL.sum(0)
 

@@ -16,6 +16,9 @@ from ..config import ModelConfig
 from ..sphere import at_least_float32
 from . import windows
 
+# Tokens: the stem sees less than one beside its own, the high-pass two pixels more, the position one more.
+REACH = 3
+
 
 class TokenEncoder(nn.Module):
     """(B, 3, H, W) in [0, 1], H and W at least one token -> CLS (B, D) and patch tokens (B, D, h, w)."""
@@ -42,20 +45,27 @@ class TokenEncoder(nn.Module):
         )
 
     def forward(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.embed(x_BCHW)
+        # attention sees no more than in training: a larger image is cut into windows, whose results are blended
+        layout = windows.plan(*x.shape[-2:], self.window)
+        cls, parts = self.attend(windows.split(x, layout))
+        return cls.unflatten(0, (-1, layout.count)).mean(dim=1), windows.merge(parts, layout)
+
+    def embed(self, x_BCHW: Tensor) -> Tensor:
+        """Tokens (B, D, h, w) before they look at each other. Each sees less than `REACH` tokens around its own."""
         x_BCHW = at_least_float32(x_BCHW)  # the high-pass of rounded values would show their rounding
         low = F.conv2d(F.pad(x_BCHW, (2, 2, 2, 2), mode="reflect"), self.blur.to(x_BCHW.dtype), groups=3)
         # Fixed gains bring brightness and fine structure to the same order of magnitude. The stem has no normalisation:
         # it would remove the amplitude of noise and the exposure, which have to be seen.
         x = self.stem(torch.cat([2 * x_BCHW - 1, 10 * (x_BCHW - low)], dim=1).to(self.cls.dtype))
-        x = x + self.position(x)
-        # attention sees no more than in training: a larger image is cut into windows, whose results are blended
-        layout = windows.plan(*x.shape[-2:], self.window)
-        parts = windows.split(x, layout)  # (B N, D, h, w)
+        return x + self.position(x)
+
+    def attend(self, parts: Tensor) -> tuple[Tensor, Tensor]:
+        """Windows (B N, D, h, w) -> (CLS token (B N, D), tokens) of each, after its tokens looked at each other."""
         tokens = torch.cat([self.cls.expand(parts.shape[0], -1, -1), parts.flatten(2).transpose(1, 2)], dim=1)
         for block in self.blocks:
-            tokens = block(tokens, layout.size)
-        cls_BD = tokens[:, 0].unflatten(0, (-1, layout.count)).mean(dim=1)
-        return cls_BD, windows.merge(tokens[:, 1:].transpose(1, 2).unflatten(2, layout.size), layout)
+            tokens = block(tokens, parts.shape[-2:])
+        return tokens[:, 0], tokens[:, 1:].transpose(1, 2).unflatten(2, parts.shape[-2:])
 
 
 class EncoderBlock(nn.Module):

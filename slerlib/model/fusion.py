@@ -60,28 +60,43 @@ class GLGF(nn.Module):
             self.guide = nn.Conv2d(d, cfg.guide_channels, 3, padding=1)
 
     def forward(self, cls_BD: Tensor, patch_BDhw: Tensor) -> Encoding:
-        patches = patch_BDhw.flatten(2).transpose(1, 2)
-        gate = None
-        if self.mode == "cls_only":
-            g = r = self.global_in(cls_BD)
-            m = g[:, None].expand_as(patches)
-        else:
-            p = self.local_in(patches)
-            g = r = self.global_in(cls_BD) if self.mode == "full" else p.mean(dim=1)
-            m = p
-        if self.mode in ("full", "patch_only"):
-            everywhere = g[:, None].expand_as(p)
-            gate = torch.sigmoid(self.gate(torch.cat([everywhere, p, everywhere * p], dim=-1)))
-            m = gate * everywhere + (1 - gate) * p
-            score = (self.key(m) @ self.query(g)[:, :, None]).squeeze(-1) / m.shape[-1] ** 0.5
-            r = g + self.out((score.softmax(dim=1)[:, None] @ m).squeeze(1))
-            gate = gate.squeeze(-1).unflatten(1, patch_BDhw.shape[-2:])
-        feature = at_least_float32(self.head(r))
-        embedding = feature if self.linear_space else normalise(feature)
-        guide = None if self.guide is None else self.guide(m.transpose(1, 2).unflatten(2, patch_BDhw.shape[-2:]))
-        local = self.head(m).float()
-        local = (local if self.linear_space else normalise(local)).transpose(1, 2).unflatten(2, patch_BDhw.shape[-2:])
-        return Encoding(embedding, feature, guide, gate, local)
+        size, patches = patch_BDhw.shape[-2:], patch_BDhw.flatten(2).transpose(1, 2)
+        p = None if self.mode == "cls_only" else self.local_in(patches)
+        g = r = self.centre(cls_BD, None if p is None else p.mean(dim=1))
+        m, gate = self.mixed(g, p, patches.shape[1])
+        if gate is not None:
+            r = g + self.out((self.score(g, m).softmax(dim=1)[:, None] @ m).squeeze(1))
+            gate = gate.squeeze(-1).unflatten(1, size)
+        guide = None if self.guide is None else self.guide(m.transpose(1, 2).unflatten(2, size))
+        return Encoding(*self.point(r), guide, gate, self.local(m).transpose(1, 2).unflatten(2, size))
+
+    # the steps; inference/look.py takes them with the tokens of a strip at a time
+
+    def centre(self, cls_BD: Tensor, mean_BD: Tensor | None) -> Tensor:
+        """g: from the CLS token, or the mean of the local tokens p."""
+        return self.global_in(cls_BD) if self.mode in ("full", "cls_only") else mean_BD
+
+    def mixed(self, g_BD: Tensor, p_BTD: Tensor | None, tokens: int) -> tuple[Tensor, Tensor | None]:
+        """(m (B, T, D), gate (B, T, 1) or None)."""
+        everywhere = g_BD[:, None].expand(-1, tokens, -1)
+        if self.mode in ("cls_only", "off"):
+            return (everywhere if p_BTD is None else p_BTD), None
+        gate = torch.sigmoid(self.gate(torch.cat([everywhere, p_BTD, everywhere * p_BTD], dim=-1)))
+        return gate * everywhere + (1 - gate) * p_BTD, gate
+
+    def score(self, g_BD: Tensor, m_BTD: Tensor) -> Tensor:
+        """(B, T) before the softmax of the attention pooling."""
+        return (self.key(m_BTD) @ self.query(g_BD)[:, :, None]).squeeze(-1) / m_BTD.shape[-1] ** 0.5
+
+    def point(self, r_BD: Tensor) -> tuple[Tensor, Tensor]:
+        """(z, the same before normalisation)."""
+        feature = at_least_float32(self.head(r_BD))
+        return (feature if self.linear_space else normalise(feature)), feature
+
+    def local(self, m_BTD: Tensor) -> Tensor:
+        """(B, T, d_z) the point of each place."""
+        local = self.head(m_BTD).float()
+        return local if self.linear_space else normalise(local)
 
 
 class Injection(nn.Module):

@@ -98,8 +98,11 @@ class OwnClasses(nn.Module):
 
     def forward(self, x_BCHW: Tensor, cls_BD: Tensor, patch_BDhw: Tensor, anchors_KD: Tensor) -> Tensor:
         """(B, D) q a, summed over the own classes, whose anchors are the last rows of `anchors_KD`."""
-        features = self.features(x_BCHW, cls_BD, patch_BDhw)
-        push = torch.stack([gate(features) for gate in self.gates], dim=1).to(anchors_KD.dtype)
+        return self.push(self.features(x_BCHW, cls_BD, patch_BDhw), anchors_KD)
+
+    def push(self, features_BF: Tensor, anchors_KD: Tensor) -> Tensor:
+        """(B, D) q a of what the gates look at."""
+        push = torch.stack([gate(features_BF) for gate in self.gates], dim=1).to(anchors_KD.dtype)
         return push @ anchors_KD[-len(self.gates) :]
 
 

@@ -26,22 +26,37 @@ def points(local_BDhw: Tensor) -> Tensor:
     return F.normalize(near, dim=1)
 
 
-def choose(points_BDhw: Tensor, pins_LED: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+def choose(points_BDhw: Tensor, pins_LED: Tensor, temperature: float, share_BLE: Tensor | None = None):
     """((B, L, h, w) int64 experts, (B, L, h, w) their probability at each place).
 
-    Experts with less than FEWEST of the places give them to the nearest of the others.
+    Experts with less than FEWEST of the places give them to the nearest of the others. share_BLE: what `shares` gives
+    for the whole picture, where the points are those of a part.
     """
     paths, chances = [], []
     with torch.autocast(points_BDhw.device.type, enabled=False):
-        for pins_ED in pins_LED:
-            similarity = torch.einsum("bdhw,ed->behw", points_BDhw, pins_ED.to(points_BDhw.dtype))
-            share_BE = one_hot(similarity.argmax(dim=1), len(pins_ED)).mean(dim=(2, 3))
+        for n, pins_ED in enumerate(pins_LED):
+            similarity = _similarity(points_BDhw, pins_ED)
+            share_BE = _share(similarity) if share_BLE is None else share_BLE[:, n]
             few = (share_BE < FEWEST)[:, :, None, None]
             path = similarity.masked_fill(few, float("-inf")).argmax(dim=1)
             probability = (similarity / temperature).softmax(dim=1)
             paths.append(path)
             chances.append(probability.gather(1, path[:, None]).squeeze(1))
     return torch.stack(paths, dim=1), torch.stack(chances, dim=1)
+
+
+def shares(points_BDhw: Tensor, pins_LED: Tensor) -> Tensor:
+    """(B, L, E) share of the places that are nearest to the pin of each expert."""
+    with torch.autocast(points_BDhw.device.type, enabled=False):
+        return torch.stack([_share(_similarity(points_BDhw, pins_ED)) for pins_ED in pins_LED], dim=1)
+
+
+def _similarity(points_BDhw: Tensor, pins_ED: Tensor) -> Tensor:
+    return torch.einsum("bdhw,ed->behw", points_BDhw, pins_ED.to(points_BDhw.dtype))
+
+
+def _share(similarity_BEhw: Tensor) -> Tensor:
+    return one_hot(similarity_BEhw.argmax(dim=1), similarity_BEhw.shape[1]).mean(dim=(2, 3))
 
 
 def one_hot(path_Bhw: Tensor, experts: int) -> Tensor:

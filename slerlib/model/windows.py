@@ -56,14 +56,14 @@ def merge(windows: Tensor, layout: Layout) -> Tensor:
     parts = windows.unflatten(0, (-1, layout.count))
     total = windows.new_zeros(parts.shape[0], parts.shape[2], *layout.shape)
     weight = windows.new_zeros(layout.shape)
-    ramp = _ramp(h, windows)[:, None] * _ramp(w, windows)
+    weight_hw = ramp(h, windows)[:, None] * ramp(w, windows)
     for n, (top, left) in enumerate((top, left) for top in layout.tops for left in layout.lefts):
-        total[:, :, top : top + h, left : left + w] += parts[:, n] * ramp
-        weight[top : top + h, left : left + w] += ramp
+        total[:, :, top : top + h, left : left + w] += parts[:, n] * weight_hw
+        weight[top : top + h, left : left + w] += weight_hw
     return total / weight
 
 
-def _ramp(length: int, like: Tensor) -> Tensor:
+def ramp(length: int, like: Tensor) -> Tensor:
     """Triangle 1, 2, ..., 2, 1 over `length` places."""
     i = torch.arange(length, device=like.device, dtype=like.dtype)
     return torch.minimum(i, length - 1 - i) + 1
