@@ -146,8 +146,7 @@ def test_tiles_and_the_whole_agree(model):
     whole, trace = slerlib.restore(model, x, route="place", tile=0, return_trace=True)
     tiled, cut = slerlib.restore(model, x, route="place", tile=128, return_trace=True)
     assert torch.equal(trace.path_map, cut.path_map) and trace.path_map.shape == (1, 8, 32, 40)
-    image_route = [slerlib.restore(model, x, route="image", tile=tile) for tile in (0, 128)]
-    assert (tiled - whole).abs().max() < 2 * (image_route[0] - image_route[1]).abs().max() + 1e-3
+    assert (tiled - whole).abs().max() < 8 / 255 and (tiled - whole).abs().mean() < 0.3 / 255
 
 
 def test_a_crop_takes_its_places_from_its_context_view(model, half):
