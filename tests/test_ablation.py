@@ -52,7 +52,8 @@ def done(small, photographs, val, tmp_path_factory):
 
 def test_the_command_asks_for_the_budget_of_the_function():
     args = build_parser().parse_args(["ablate"])
-    assert ablation.Budget(args.recipe, args.stage_a, args.steps, args.lr, args.images) == ablation.Budget()
+    asked = ablation.Budget(args.recipe, 600, args.steps, args.lr, args.images, damage=args.damage)
+    assert args.stage_a is args.encoder is None and asked == ablation.Budget()
 
 
 @pytest.mark.parametrize("cost, ratio", [(2.0, 0.5), (0.5, 2.0)])
@@ -195,3 +196,53 @@ def test_the_wide_dense_network_has_the_size_of_three_experts():
         for name in ("sler", "dense_wide")
     )
     assert abs(wide / whole - 1) < 0.02
+
+
+# --- several damages at once, and damage in a part of the picture
+
+
+@pytest.fixture(scope="module")
+def of_parts(small, photographs, val, done, tmp_path_factory):
+    """Trainings behind the encoder of another training, scored under all kinds of damage."""
+    encoder = str(done[0] / "sler-0")
+    budget = ablation.Budget(stage_a=0, steps=4, images=1, pairs=1, damage="mixed", encoder=encoder)
+    out = tmp_path_factory.mktemp("parts")
+    names = ["place", "passes", "place_passes", "place_image"]
+    return encoder, out, budget, ablation.ablate(photographs, val, out, names, (0,), budget, say=lambda line: None)
+
+
+def test_a_suite_of_parts_scores_all_kinds_of_damage(of_parts):
+    rows = of_parts[3]
+    parts = ablations.kinds(rows)
+    assert {name: part.task.nunique() for name, part in parts.items()} == {"uniform": 8, "mixed": 8, "local": 15}
+    claims = ablations.claims(rows)
+    assert claims.damage.value_counts().to_dict() == {"uniform": 4, "mixed": 4, "local": 4}
+    assert set(claims.better) == {"place", "passes", "place_passes"}
+    psnr = rows.set_index(["variant", "task"]).psnr.unstack("variant")
+    assert not psnr.place.equals(psnr.place_image), "the same training, scored along one path"
+    again = ablations.read(of_parts[1])
+    assert ablations.compared(ablations.kinds(again)["local"]).psnr.notna().all()
+
+
+def test_all_trainings_of_a_suite_have_the_encoder_that_is_named(of_parts):
+    encoder, out, *_ = of_parts
+    theirs = checkpoint.load_net(encoder)[0].state_dict()
+    for name in ("sler-0", "place-0"):
+        net, card = checkpoint.load_net(out / name)
+        assert card["config"]["train"]["stage_a"] == 0 and card["config"]["data"]["local_share"] == 0.35
+        own = net.state_dict()
+        assert torch.equal(own["router.anchors"], theirs["router.anchors"])
+        moved = [key for key in own if key.startswith("stages.") and not torch.equal(own[key], theirs[key])]
+        assert moved, "the experts start anew"
+
+
+def test_what_does_not_fit_an_encoder_that_is_named_is_refused(of_parts, photographs, val, tmp_path):
+    encoder = of_parts[0]
+    for names, budget, message in (
+        (["emergent"], {"encoder": encoder, "stage_a": 0}, "emergent would train another"),
+        (["sler"], {"encoder": encoder}, "--stage-a 600 and --encoder"),
+        (["sler"], {"stage_a": 0}, r"--stage-a 0 and --encoder \(none\)"),
+        (["sler"], {"damage": "rain"}, "uniform, mixed; got 'rain'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            ablation.ablate(photographs, val, tmp_path, names, (0,), ablation.Budget(**budget))

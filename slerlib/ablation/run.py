@@ -11,7 +11,6 @@ Each training adds its rows to the table. What the table holds is not run again,
 
 from __future__ import annotations
 
-import dataclasses
 import statistics
 import time
 from functools import lru_cache
@@ -31,7 +30,7 @@ from ..inference.load import load
 from ..model.network import parameter_counts
 from ..train import lock, loop, resuming, stages
 from .tables import Table
-from .variants import REFERENCE, VARIANTS, Budget, Variant
+from .variants import DAMAGE, REFERENCE, VARIANTS, Budget, Variant
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -66,12 +65,28 @@ def ablate(
             f"Stage C takes a fifth of all steps, so --steps must be at least a quarter of --stage-a; "
             f"got {budget.steps} and {budget.stage_a}. Raise --steps, or lower --stage-a."
         )
+    if budget.damage not in DAMAGE:
+        raise UserError(f"--damage is one of {', '.join(DAMAGE)}; got {budget.damage!r}.")
+    if bool(budget.encoder) == bool(budget.stage_a):
+        raise UserError(
+            "A suite trains its encoders in stage A or takes one from a checkpoint; got "
+            f"--stage-a {budget.stage_a} and --encoder {budget.encoder or '(none)'}. "
+            "Leave --encoder out, or set --stage-a 0."
+        )
+    if own := [name for name in names if VARIANTS[name].encoder and budget.encoder]:
+        raise UserError(
+            f"With --encoder all variants have the same encoder; {', '.join(own)} would train another. "
+            "Leave them out, or leave --encoder out."
+        )
     if REFERENCE not in names:
         names.insert(0, REFERENCE)  # the others are measured against it
     sources = Sources.of(data)
     todo, _ = cases(val, "demo", images=budget.images)
     check_readable(todo, "center16")  # what cannot be scored is refused before a training
-    made_with = {**dataclasses.asdict(budget), "data": sources.fingerprint()[:12], "val": data_sha256(todo, val)[:12]}
+    made_with = budget.made_with()
+    if budget.encoder:
+        made_with["encoder"] = checkpoint.load_net(budget.encoder)[1]["weights_sha256"][:12]
+    made_with |= {"data": sources.fingerprint()[:12], "val": data_sha256(todo, val)[:12]}
     made_by = {"code": sha256_folder(PACKAGE, "*.py")[:12], "torch": torch.__version__}
     with lock.hold(out, "A suite of ablations"):
         lock.sweep(out)
@@ -89,13 +104,19 @@ def _train_and_score(
     name: str, seed: int, budget: Budget, sources: Sources, val: Path, out: Path, steps: int | None
 ) -> DataFrame:
     """Rows of one variant and seed. steps: of stages B and C, None to measure how many equal minutes allow."""
+    import pandas as pd
+
     variant = VARIANTS[name]
     folder = out / f"{variant.of}-{seed}" if variant.of else _train(name, seed, budget, sources, out, steps)
     net, card = checkpoint.load_net(folder)
-    table = _on_own_routes(folder, card["weights_sha256"], val, budget.images)
-    if variant.of:
-        table = evaluate(load(folder), val, images=budget.images, path=modal_paths(table))
-    means = summary(table)
+    if variant.of and not variant.scored:
+        paths = modal_paths(_on_own_routes(folder, card["weights_sha256"], val, budget))
+        table = _scores(folder, val, budget, path=paths)
+    elif variant.of:
+        table = _scores(folder, val, budget, **dict(variant.scored))
+    else:
+        table = _on_own_routes(folder, card["weights_sha256"], val, budget)
+    means = pd.concat([summary(part) for _, part in table.groupby("setting", sort=False)])
     rows = means[means.task != "average"][["task", "n", "psnr_input", "psnr", "ssim"]].round(4)
     counts = parameter_counts(net)
     rows.insert(0, "variant", name)
@@ -105,17 +126,25 @@ def _train_and_score(
 
 
 @lru_cache(maxsize=1)  # a variant `of` the training that was scored just before needs the same table
-def _on_own_routes(folder: Path, sha256: str, val: Path, images: int) -> DataFrame:
-    return evaluate(load(folder), val, images=images)
+def _on_own_routes(folder: Path, sha256: str, val: Path, budget: Budget) -> DataFrame:
+    return _scores(folder, val, budget)
+
+
+def _scores(folder: Path, val: Path, budget: Budget, **how) -> DataFrame:
+    """Rows of every (image, task), with the column `setting`."""
+    import pandas as pd
+
+    model, settings = load(folder), {"demo": {}}
+    if budget.damage == "mixed":
+        settings |= {"mixed": {"crop": "center256"}, "local": {"crop": "center256"}}
+    parts = {s: evaluate(model, val, s, images=budget.images, **options, **how) for s, options in settings.items()}
+    return pd.concat([part.assign(setting=name) for name, part in parts.items()], ignore_index=True)
 
 
 def _train(name: str, seed: int, budget: Budget, sources: Sources, out: Path, steps: int | None) -> Path:
     """Stage A (shared), then stages B and C from its state; resumes what was cut off."""
     variant, folder = VARIANTS[name], out / f"{name}-{seed}"
-    first = out / f"stage_a-{'_'.join(v.split('.')[-1] for v in variant.encoder) or 'recipe'}-{seed}"
-    begun = (first / checkpoint.STATE).is_file()
-    if not (first / checkpoint.CARD).is_file() or checkpoint.read_card(first)["steps_done"] < budget.stage_a:
-        loop.train(budget.configured(seed, variant.encoder, 0), sources, first, resume=begun, progress=False)
+    first = budget.encoder or _stage_a(variant, seed, budget, sources, out)
     if not (folder / checkpoint.CARD).is_file():  # the last file of a save: without it nothing has been trained
         if variant.equal == "steps" or name == REFERENCE:
             steps = budget.steps
@@ -130,7 +159,15 @@ def _train(name: str, seed: int, budget: Budget, sources: Sources, out: Path, st
     return folder
 
 
-def _begin(cfg: config.RunConfig, sources: Sources, folder: Path, first: Path, step: int) -> None:
+def _stage_a(variant: Variant, seed: int, budget: Budget, sources: Sources, out: Path) -> Path:
+    first = out / f"stage_a-{'_'.join(v.split('.')[-1] for v in variant.encoder) or 'recipe'}-{seed}"
+    begun = (first / checkpoint.STATE).is_file()
+    if not (first / checkpoint.CARD).is_file() or checkpoint.read_card(first)["steps_done"] < budget.stage_a:
+        loop.train(budget.configured(seed, variant.encoder, 0), sources, first, resume=begun, progress=False)
+    return first
+
+
+def _begin(cfg: config.RunConfig, sources: Sources, folder: Path, first: str | Path, step: int) -> None:
     """Write the state of a training that has just finished stage A: encoder and anchors from `first`, pins of its own
     kind between them."""
     run = loop.Run(cfg, sources, folder, _device())

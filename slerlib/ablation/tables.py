@@ -42,6 +42,10 @@ CLAIMS = (
     ("[paper] The nearest pin beats a learned linear gate on the same sphere", REFERENCE, "linear_gate"),
     ("[paper] The route matters: random paths are worse", REFERENCE, "random"),
     ("[paper] A decision per layer beats one for all layers", REFERENCE, "single"),
+    ("[ours] A path for every place beats one for the picture", "place", REFERENCE),
+    ("[ours] A path for every place beats one for the picture, same weights", "place", "place_image"),
+    ("[ours] Looking at the result and going on beats one pass", "passes", REFERENCE),
+    ("[ours] Looking at the result and going on beats one pass, with a path for every place", "place_passes", "place"),
     ("[ours] A route per image beats a fixed path per degradation", REFERENCE, "modal_paths"),
     ("[ours] Routes found by the encoder beat true labels", REFERENCE, "oracle"),
     ("[paper] Contrast on the sphere beats contrast without one (and without uniformity)", "emergent", "linear_space"),
@@ -155,6 +159,12 @@ class Table:
             raise unwritable("A suite of ablations keeps its table in its folder", path, error, again) from None
 
 
+def kinds(rows: DataFrame) -> dict[str, DataFrame]:
+    """The rows by their damage: `uniform` (all over, and clean photographs), `mixed` (several), `local` (in a part)."""
+    kind = rows.task.map(lambda task: "local" if "@" in task else "mixed" if "+" in task else "uniform")
+    return {name: rows[kind == name] for name in ("uniform", "mixed", "local") if (kind == name).any()}
+
+
 def averages(rows: DataFrame) -> DataFrame:
     """PSNR in dB, mean over the degradations: one row per variant, one column per seed; NaN where a seed is missing."""
     return rows[rows.task != "clean"].groupby(["variant", "seed"]).psnr.mean().unstack("seed")
@@ -191,24 +201,27 @@ def compared(rows: DataFrame) -> DataFrame:
 
 
 def claims(rows: DataFrame) -> DataFrame:
-    """One row per claim whose two networks are in the table.
+    """One row per claim whose two networks are in the table, for each of its `kinds` of damage.
 
-    Columns: claim, better, worse (variants), seeds (both have), difference (dB, better minus worse), low, high (95 % t
-    interval over seeds), verdict: holds or contradicted where the interval lies on one side of 0, else not shown; p (of
-    that t test, two-sided) and p_corrected (Benjamini and Hochberg, over the claims here). The verdict is that of one
-    claim alone; among many claims chance makes some hold, which p_corrected takes into account.
+    Columns: damage, claim, better, worse (variants), seeds (both have), difference (dB, better minus worse), low, high
+    (95 % t interval over seeds), verdict: holds or contradicted where the interval lies on one side of 0, else not
+    shown; p (of that t test, two-sided) and p_corrected (Benjamini and Hochberg, over all rows). The verdict is that of
+    one claim alone; among many claims chance makes some hold, which p_corrected takes into account.
     """
     import numpy as np
     import pandas as pd
 
-    average, result = averages(rows), []
-    for claim, better, worse in CLAIMS:
-        if better in average.index and worse in average.index:
-            seeds = int((average.loc[better] - average.loc[worse]).count())
-            mean, low, high = difference(rows, better, worse)
-            verdict = "holds" if low > 0 else "contradicted" if high < 0 else "not shown"
-            result.append((claim, better, worse, seeds, mean, low, high, verdict, _p_value(mean, high - mean, seeds)))
-    columns = ["claim", "better", "worse", "seeds", "difference", "low", "high", "verdict", "p"]
+    result = []
+    for damage, part in kinds(rows).items():
+        average = averages(part)
+        for claim, better, worse in CLAIMS:
+            if better in average.index and worse in average.index:
+                seeds = int((average.loc[better] - average.loc[worse]).count())
+                mean, low, high = difference(part, better, worse)
+                verdict = "holds" if low > 0 else "contradicted" if high < 0 else "not shown"
+                p = _p_value(mean, high - mean, seeds)
+                result.append((damage, claim, better, worse, seeds, mean, low, high, verdict, p))
+    columns = ["damage", "claim", "better", "worse", "seeds", "difference", "low", "high", "verdict", "p"]
     table = pd.DataFrame(result, columns=columns)
     table["p_corrected"] = np.nan
     if (tested := table.p.notna()).any():

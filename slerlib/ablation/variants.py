@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from .. import config
 
@@ -18,6 +18,7 @@ class Variant:
     rest: tuple[str, ...] = ()  # KEY=VALUE that change what follows it
     equal: str = "minutes"  # minutes | steps: what is equal to SLER-IR in stages B and C
     of: str = ""  # another variant: the same training, scored in another way
+    scored: tuple[tuple[str, str], ...] = ()  # that way, as arguments of `evaluate`
 
 
 PLAIN = ("model.glgf=off", "model.inject=none")
@@ -25,6 +26,10 @@ PLAIN = ("model.glgf=off", "model.inject=none")
 VARIANTS = {
     REFERENCE: Variant("SLER-IR, the recipe as it is"),
     "modal_paths": Variant("SLER-IR, each class forced onto the path most of its scored images take", of=REFERENCE),
+    "passes": Variant("SLER-IR, again until the result looks clean", of=REFERENCE, scored=(("passes", "auto"),)),
+    "place": Variant("a path for every place", rest=("model.route_by=place",)),
+    "place_passes": Variant("the same, again until the result looks clean", of="place", scored=(("passes", "auto"),)),
+    "place_image": Variant("the same training, scored with one path", of="place", scored=(("route", "image"),)),
     "oracle": Variant("labels as routes, in training and in the test", rest=("model.router=oracle",)),
     "dense": Variant("one expert, same encoder and guide map", rest=("model.experts=1",)),
     "dense_steps": Variant("the same at equal steps", rest=("model.experts=1",), equal="steps"),
@@ -72,9 +77,23 @@ VARIANTS = {
 }  # fmt: skip
 
 
+#: What `Budget.damage` adds to every training: one damage all over as the recipe has it, or as it comes in pictures.
+DAMAGE = {
+    "uniform": (),
+    "mixed": ("data.local_share=0.35", "data.composite_share=0.2", "data.severity=0.15,1", "train.place_weight=1"),
+}
+#: What the weights of an encoder fix.
+_ENCODER = ("classes", "strides", "token_width", "encoder_blocks", "encoder_heads", "encoder_kernel", "context", "glgf",
+            "guide_channels", "sude", "embedding")  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Budget:
-    """What every training gets. Steps of stages B and C are those of SLER-IR."""
+    """What every training gets. Steps of stages B and C are those of SLER-IR.
+
+    damage: "uniform", or "mixed": in soft masks and several at once, scored so too. encoder: a checkpoint whose
+    encoder, fusion and anchors all trainings have in place of a stage A; stage_a must be 0 then.
+    """
 
     recipe: str = "tiny"
     stage_a: int = 600
@@ -82,10 +101,33 @@ class Budget:
     lr: float = 4e-3
     images: int = 0  # of the validation folder, 0 = all
     pairs: int = 10  # steps by which the times of two networks are compared
+    damage: str = "uniform"
+    encoder: str = ""
+
+    def made_with(self) -> dict[str, object]:
+        """What the rows of a table have in common. What is as usual is left out: older tables do not have it."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {
+            name: value for name, value in values.items() if name not in ("damage", "encoder") or value != _usual(name)
+        }
 
     def configured(self, seed: int, overrides: tuple[str, ...], steps: int) -> config.RunConfig:
         total = self.stage_a + steps
-        common = [f"train.steps={total}", f"train.stage_a={self.stage_a / total}", f"train.lr={self.lr}"]
+        common = [*DAMAGE[self.damage], *self._encoder()]
+        common += [f"train.steps={total}", f"train.stage_a={self.stage_a / total}", f"train.lr={self.lr}"]
         last = min(0.2, 1 - self.stage_a / total)  # a slow variant may have few steps left
         common += [f"train.stage_c={last}", f"train.seed={seed}", "train.save_every=250"]
         return config.with_overrides(config.recipe(self.recipe), [*common, *overrides])
+
+    def _encoder(self) -> list[str]:
+        if not self.encoder:
+            return []
+        from .. import checkpoint
+
+        theirs = config.to_dict(checkpoint.load_net(self.encoder)[0].cfg)
+        values = ((key, theirs[key]) for key in _ENCODER)
+        return [f"model.{k}={','.join(map(str, v)) if isinstance(v, (list, tuple)) else v}" for k, v in values]
+
+
+def _usual(name: str) -> object:
+    return next(f.default for f in fields(Budget) if f.name == name)

@@ -131,11 +131,16 @@ def _ablate(args) -> int:
         rows = ablations.read(args.show)
     else:
         torch.set_num_threads(args.threads)
-        budget = Budget(args.recipe, args.stage_a, args.steps, args.lr, args.images)
+        stage_a = args.stage_a if args.stage_a is not None else 0 if args.encoder else Budget.stage_a
+        asked = {"damage": args.damage, "encoder": args.encoder or ""}
+        budget = Budget(args.recipe, stage_a, args.steps, args.lr, args.images, **asked)
         rows = ablate(args.data, args.val, args.out, args.names, tuple(args.seeds), budget)
-    for table in (ablations.compared(rows), ablations.claims(rows)):
-        print(table.round(3).to_string(index=False, na_rep=""))
-        print()
+    parts = ablations.kinds(rows)
+    for name, part in parts.items():
+        if len(parts) > 1:
+            print(f"damage: {name}")
+        print(ablations.compared(part).round(3).to_string(index=False, na_rep=""), end="\n\n")
+    print(ablations.claims(rows).round(3).to_string(index=False, na_rep=""), end="\n\n")
     return 0
 
 

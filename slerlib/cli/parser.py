@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .. import __version__
+from ..ablation.variants import DAMAGE
 from ..config import RECIPES
 from ..evaluation.options import ALL_SETTINGS, CROPS, NOISES, ROUTES
 
@@ -156,7 +157,11 @@ def _ablate(add) -> None:
                      help="train nothing, print a whole table: tiny or small, or a path (default: tiny)")  # fmt: skip
     sub.add_argument("--seeds", type=_at_least(0), nargs="+", default=[0, 1, 2], metavar="N", help="default: 0 1 2")
     sub.add_argument("--recipe", default="tiny", choices=RECIPES, metavar="RECIPE", help="default: tiny")
-    sub.add_argument("--stage-a", type=_at_least(1), default=600, metavar="STEPS", help="default: 600")
+    sub.add_argument("--damage", default="uniform", choices=DAMAGE,
+                     help="uniform: one damage all over (default); mixed: several at once and in a part, too")  # fmt: skip
+    sub.add_argument("--encoder", metavar="CHECKPOINT",
+                     help="take encoder and anchors from a checkpoint in place of a stage A")  # fmt: skip
+    sub.add_argument("--stage-a", type=_at_least(0), metavar="STEPS", help="default: 600; 0 with --encoder")
     sub.add_argument("--steps", type=_at_least(1), default=1000, metavar="STEPS",
                      help="of stages B and C of SLER-IR (default: 1000)")  # fmt: skip
     sub.add_argument("--lr", type=_above_zero, default=4e-3, help="of stages B and C (default: 4e-3)")
