@@ -158,7 +158,7 @@ def _ablate(add) -> None:
     sub.add_argument("--seeds", type=_at_least(0), nargs="+", default=[0, 1, 2], metavar="N", help="default: 0 1 2")
     sub.add_argument("--recipe", default="tiny", choices=RECIPES, metavar="RECIPE", help="default: tiny")
     sub.add_argument("--damage", default="uniform", choices=DAMAGE,
-                     help="uniform: one damage all over (default); mixed: several at once and in a part, too")  # fmt: skip
+                     help="uniform: one all over (default); mixed: several at once and in a part, too")  # fmt: skip
     sub.add_argument("--encoder", metavar="CHECKPOINT",
                      help="take encoder and anchors from a checkpoint in place of a stage A")  # fmt: skip
     sub.add_argument("--stage-a", type=_at_least(0), metavar="STEPS", help="default: 600; 0 with --encoder")
