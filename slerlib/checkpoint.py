@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from . import config
 from .errors import UserError
 from .files import PACKAGE, read_json, renamed_together, unwritable, write_atomic
-from .model.network import SLERIR
+from .model.network import SLERIR, least_parameters
 
 WEIGHTS, CARD, STATE, LOG, CONFIG = "model.safetensors", "card.json", "state.pt", "log.jsonl", "config.json"
 STATE_KEYS = ("config", "step", "anchored", "seconds", "averaged", "net", "ema", "optimiser", "rng")
@@ -155,9 +155,17 @@ def load_net(
             "weights into it, and slerlib.save(net, folder) them as a checkpoint."
         )
     cfg = _understood(lambda: config.from_dict(config.RunConfig, card["config"]), path.parent / CARD)
-    net = SLERIR(cfg.model)
     sha256 = None if recipe is not None else str(card.get("weights_sha256"))
-    load_tensors(net, _state_dict(path, sha256), str(path))
+    tensors = _state_dict(path, sha256)
+    held, least = sum(value.numel() for value in tensors.values()), least_parameters(cfg.model)
+    if least > held:  # before a network is built that a wrong card may make as large as it likes
+        raise UserError(
+            f"Weights must fit the configuration; {path} holds {held:,} numbers, and the network of its {CARD} has at "
+            f"least {least:,}. Was {CARD} edited, or is it another recipe? Copy the checkpoint again, or name the "
+            "recipe."
+        )
+    net = SLERIR(cfg.model)
+    load_tensors(net, tensors, str(path))
     return net.to(device).eval(), card
 
 

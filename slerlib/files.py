@@ -39,6 +39,8 @@ def read_json(path: Path, what: str, keys: Iterable[str] = (), repair: str = "Co
     Raises UserError for a file that cannot be read, is not UTF-8 or JSON, is not an object, or lacks a key.
     """
     rule = f"{what} is a JSON file with an object of keys; {path}"
+    if fault := no_file(path):
+        raise UserError(f"{rule} {fault}. {repair}")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -54,6 +56,16 @@ def read_json(path: Path, what: str, keys: Iterable[str] = (), repair: str = "Co
     return values
 
 
+def no_file(path: Path) -> str:
+    """Why a path that exists is not one of a file: reading a pipe would wait for ever; "" for a file or no path."""
+    try:
+        if path.is_dir():
+            return "is a folder"
+        return "is a device or a pipe" if path.exists() and not path.is_file() else ""
+    except OSError as error:  # a name that is too long, a link to itself
+        return f"cannot be read ({error.strerror})"
+
+
 # --- writing
 
 
@@ -63,6 +75,8 @@ DISK = {
     errno.EDQUOT: "the quota of disk space is used up",
     errno.EROFS: "the disk is read-only",
     errno.EFBIG: "the file would be larger than allowed",
+    errno.ENAMETOOLONG: "the name is longer than the disk allows (255 bytes, most often)",
+    errno.ELOOP: "a link leads back to itself",
 }
 
 
@@ -109,15 +123,30 @@ def save_arrays(path: Path, /, **arrays: np.ndarray) -> Path:
     return write_atomic(path, lambda file: np.savez(file, **arrays))
 
 
+def check_name(path: Path) -> None:
+    """Raise UserError for a name that no disk takes."""
+    try:
+        path.exists()
+    except OSError as error:
+        raise unwritable("Results are written to a file", path, error, "Choose a shorter name.") from None
+    if long := next((part for part in path.parts if len(os.fsencode(part)) > 255), None):
+        raise UserError(
+            f"A file name has at most 255 bytes; {long[:40]}... has {len(os.fsencode(long))}. Choose a shorter name."
+        )
+
+
 def check_json_output(path: Path, option: str, pictures: tuple[str, ...]) -> None:
     """Refuse a name for numbers that no file can have here, or that would replace a picture.
 
     pictures: suffixes of pictures. Raises UserError that names the option, before any work.
     """
+    check_name(path)
     if not path.absolute().parent.is_dir():
         raise UserError(f"{option} is a file in an existing folder; {path.parent} does not exist. Create it first.")
     if path.is_dir():
         raise UserError(f"{option} is a file; {path} is a folder. Name a file in it: {path / 'results.json'}.")
+    if fault := no_file(path):
+        raise UserError(f"{option} is a file; {path} {fault}. Name another.")
     if path.suffix.lower() in pictures:
         raise UserError(
             f"{option} takes a JSON file, not a picture, which would be lost; got {path}. "

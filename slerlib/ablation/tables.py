@@ -19,7 +19,7 @@ from filelock import FileLock
 
 from ..analysis.chance import corrected
 from ..errors import UserError
-from ..files import read_json, unwritable, write_atomic
+from ..files import no_file, read_json, unwritable, write_atomic
 from .variants import REFERENCE, VARIANTS
 
 if TYPE_CHECKING:
@@ -85,8 +85,10 @@ def read(table: str | Path = "tiny") -> DataFrame:
         raise UserError(
             f"A table of ablations has the columns {', '.join(COLUMNS)}; {path} lacks {', '.join(missing)}."
         )
+    if rows.empty:
+        raise UserError(f"A table of ablations has a row for each variant, seed and task; {path} has none.")
     times = rows.groupby(["variant", "seed", "task"]).psnr.count().unstack("task")  # NaN: no row
-    if rows.empty or not pd.api.types.is_numeric_dtype(rows.psnr) or not times.eq(1).all(axis=None):
+    if not pd.api.types.is_numeric_dtype(rows.psnr) or not times.eq(1).all(axis=None):
         raise UserError(
             "A table of ablations has a number as psnr for every variant and seed in every task, once; "
             f"{path} has gaps, repeats or something else. Take the table that `slerlib ablate` wrote."
@@ -98,9 +100,11 @@ def _read_csv(path: Path, repair: str) -> DataFrame:
     import pandas as pd
 
     try:
+        if fault := no_file(path):
+            raise ValueError(f"it {fault}")
         return pd.read_csv(path, dtype=TEXT)
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        reason = getattr(error, "strerror", None) or error
+    except (OSError, ValueError, OverflowError, MemoryError) as error:  # pandas has errors of its own, all ValueErrors
+        reason = getattr(error, "strerror", None) or str(error) or "it needs too much memory"
         raise UserError(
             f"A table of ablations is a CSV file of `slerlib ablate`; {path} cannot be read: {reason}. {repair}"
         ) from None

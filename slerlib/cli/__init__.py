@@ -4,6 +4,7 @@ Read in this order:
 
     commands.py    main(...), and one function per command
     parser.py      commands, options and their help
+    plain.py       output without control characters
     doctor.py      `slerlib doctor`: what runs here, and why
 """
 

@@ -6,14 +6,16 @@ Errors are one paragraph on standard error, without a traceback unless --debug i
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import sys
 from pathlib import Path
 
 from ..errors import ProcessLost, UserError
-from ..files import check_json_output
+from ..files import DISK, check_json_output
 from .parser import parse
+from .plain import Plain
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -31,6 +33,11 @@ def _main(argv: list[str] | None) -> int:
     debug = getattr(args, "debug", False)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # for file names outside its encoding, as on standard error
+    with contextlib.redirect_stdout(Plain(sys.stdout)), contextlib.redirect_stderr(Plain(sys.stderr)):
+        return _run(args, debug)
+
+
+def _run(args, debug: bool) -> int:
     try:
         return COMMANDS[args.command](args)
     except KeyboardInterrupt:
@@ -51,6 +58,10 @@ def _paragraph(error: Exception) -> str:
     if isinstance(error, (UserError, FloatingPointError, ProcessLost)):  # these messages hold the next step
         return str(error)
     text = f"{type(error).__name__}: {' '.join(str(error).split()).rstrip('.')}."
+    if isinstance(error, OSError) and (reason := DISK.get(error.errno, "")):
+        return (
+            f"The system refused {str(error.filename)[:300]}: {reason} ({error.strerror}). Choose another name or disk."
+        )
     if "OutOfMemory" in text or isinstance(error, MemoryError):
         return f"{text} Restore with a smaller --tile, train with a smaller train.batch, or train with --device cpu."
     return f"{text} This was not foreseen. --debug shows the traceback; `slerlib doctor` checks the set-up."

@@ -42,6 +42,8 @@ def from_json(text: str) -> RunConfig:
         values = json.loads(text)
     except json.JSONDecodeError as error:
         raise UserError(f"A configuration must be JSON; it broke at line {error.lineno}: {error.msg}.") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"A configuration must be JSON; it cannot be read ({error}). Copy it again.") from None
     return from_dict(RunConfig, values)
 
 

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import UserError
+from ..files import no_file
 
 NAMES = ("pairs.csv", "pairs.jsonl")
 LISTS = (".csv", ".jsonl")
@@ -65,6 +66,8 @@ def read_list(file: Path) -> list[dict]:
 
 def _rows(file: Path) -> Iterator[tuple[int, dict]]:
     """(number of the line, its values)."""
+    if fault := no_file(file):
+        raise UserError(f"A list of pairs is a file of text; {file} {fault}. Remove it.")
     try:
         text = file.read_text(encoding="utf-8-sig")
         if file.suffix.lower() == ".jsonl":
@@ -73,7 +76,7 @@ def _rows(file: Path) -> Iterator[tuple[int, dict]]:
                     row = json.loads(line)
                     yield number, row if isinstance(row, dict) else {type(row).__name__: row}
             return
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(
             f"A list of pairs is CSV or, as .jsonl, a JSON object a line; {file} is not: {error}."
         ) from None

@@ -29,15 +29,27 @@ def image_files(folder: Path) -> list[Path]:
     return sorted(files)
 
 
+MOST_LINKS = 4  # on the way to a folder; folders that are linked to each other have as many ways as orders
+
+
 def image_folders(root: Path) -> Iterator[tuple[Path, list[Path]]]:
-    """(folder, image files) below the root, sorted, hidden ones left out; links are followed, but not back upwards."""
-    around = {os.path.dirname(root): frozenset(map(str, Path(os.path.realpath(root)).parents))}
+    """(folder, image files) below the root, sorted, hidden ones left out; links are followed, but not back upwards.
+
+    Raises UserError where more than `MOST_LINKS` links, each in the folder that the last one leads to, lead to one.
+    """
+    around = {os.path.dirname(root): (frozenset(map(str, Path(os.path.realpath(root)).parents)), -1)}
     for place, folders, names in os.walk(root, followlinks=True):
-        real, outer = os.path.realpath(place), around[os.path.dirname(place)]
+        real, (outer, links) = os.path.realpath(place), around[os.path.dirname(place)]
         if real in outer:
             folders.clear()
             continue
-        around[place] = outer | {real}  # what a link below this folder must not lead to
+        links = links + os.path.islink(place) if links >= 0 else 0  # the root itself may be a link
+        if links > MOST_LINKS:
+            raise UserError(
+                f"Up to {MOST_LINKS} links may follow each other on the way to a folder; {place} has {links}. Are "
+                "folders linked to each other? Remove those links."
+            )
+        around[place] = outer | {real}, links  # what a link below this folder must not lead to
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         images = sorted(n for n in names if not n.startswith(".") and Path(n).suffix.lower() in SUFFIXES)
         yield Path(place), [Path(place) / name for name in images]

@@ -52,6 +52,10 @@ def check_file(path: Path) -> None:
     """Raise UserError for a file that is missing, a folder, a device, not to be read, or empty."""
     need = "An image file is needed"
     try:
+        path.exists()
+    except OSError as error:
+        raise UserError(f"{need}; {path} cannot be read: {error.strerror}. Check the name.") from None
+    try:
         if path.is_dir():
             raise UserError(f"{need}; {path} is a folder. Give a file, or run `slerlib restore IN OUT` on the folder.")
         if not path.exists():

@@ -18,7 +18,7 @@ import torch
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from ..errors import UserError
-from ..files import unwritable, write_atomic
+from ..files import check_name, unwritable, write_atomic
 from .faults import check_file, explained
 from .formats import FORMATS, KINDS, SUFFIXES, Meta, arguments, carried
 from .orientation import orientation, upright
@@ -222,6 +222,7 @@ def check_alpha(path: Path, kind: str, alpha: bool) -> None:
 def check_output(path: str | os.PathLike) -> str:
     """The format that write_image will use for this path. Raises UserError if the name or its folder will not do."""
     path = Path(path)
+    check_name(path)
     if path.suffix.lower() not in KINDS:
         raise UserError(
             f"The output format comes from the suffix, one of {', '.join(SUFFIXES)}; {path.name!r} has "

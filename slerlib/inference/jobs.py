@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import UserError
-from ..files import check_json_output, unwritable
+from ..files import check_json_output, check_name, unwritable
+from ..images.faults import check_file
 from ..images.files import check_output
 from ..images.formats import FORMATS, KINDS, SUFFIXES, Meta, holds, is_picture
 
@@ -46,11 +47,14 @@ def plan(source: Path, target: Path, overwrite: bool = False) -> Plan:
     the same names below `target`. An existing file is refused without `overwrite`, those of a folder when their turn
     comes.
     """
+    check_name(source)
+    check_name(target)
     if not source.exists():
         raise UserError(
             f"The input must exist, and {source} does not. Check the spelling and the current folder ({Path.cwd()})."
         )
-    if source.is_file():
+    if not source.is_dir():
+        check_file(source)
         return _file(source, target, overwrite)
     if target.exists() and not target.is_dir():
         raise UserError(f"A folder is restored into a folder, and {target} is a file. Choose another output.")

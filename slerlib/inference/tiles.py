@@ -23,6 +23,7 @@ from ..model.network import SLERIR, SMALLEST
 from ..model.router import Trace
 from .look import Look
 
+ROWS = 64  # that the output gets at a time: it makes copies of them
 OVERLAP_CELLS = 4  # between neighbours: half of it without weight, half of it blend; fewer where tiles are small
 
 
@@ -74,8 +75,8 @@ def restore_tiled(
                 traces.append(replace(trace, local_angle=None))
         until = bottom if n + 1 == len(rows) else rows[n + 1][0]  # no later tile reaches the rows above
         end = min(until, pixels.size[0])
-        if end > top:
-            write(top, y_CHW[:, : end - top, : pixels.size[1]])
+        for start in range(top, end, ROWS):
+            write(start, y_CHW[:, start - top : min(start + ROWS, end) - top, : pixels.size[1]])
         kept = y_CHW[:, until - top :]
     return (join(traces) if own_way else whole), ({} if own_way else counts)
 

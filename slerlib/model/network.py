@@ -26,6 +26,7 @@ import math
 import zlib
 from dataclasses import replace
 
+import psutil
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -55,6 +56,12 @@ class SLERIR(nn.Module):
 
     def __init__(self, cfg: ModelConfig):
         super().__init__()
+        least, free = 4 * least_parameters(cfg), psutil.virtual_memory().available
+        if least > free:
+            raise UserError(
+                f"A network must fit into memory; this configuration needs at least {least / 1e9:.0f} GB for its "
+                f"weights alone, and {free / 1e9:.0f} GB are free. Lower model.width or model.stages."
+            )
         self.cfg, self.tlc_window = cfg, cfg.tlc_window
         c, naf = cfg.width, cfg.block == "naf"
         # channels of the stages: Restormer concatenates its last skip and keeps 2c channels; NAFNet adds its skips
@@ -288,6 +295,14 @@ def _down(c: int, naf: bool) -> nn.Module:
 def _up(c: int, naf: bool) -> nn.Module:
     """c -> c / 2 channels at twice the resolution."""
     return nn.Sequential(nn.Conv2d(c, 2 * c, 1 if naf else 3, padding=0 if naf else 1, bias=False), nn.PixelShuffle(2))
+
+
+def least_parameters(cfg: ModelConfig) -> int:
+    """A lower bound on the parameters of a network, from its configuration alone."""
+    c = cfg.width
+    widths = [c, 2 * c, 4 * c, 8 * c, 4 * c, 2 * c, c, c]
+    stages = sum(cfg.experts * blocks * 6 * width**2 for blocks, width in zip(cfg.stages, widths, strict=True))
+    return stages + cfg.encoder_blocks * 8 * cfg.token_width**2
 
 
 def parameter_counts(net: SLERIR) -> dict[str, int]:

@@ -16,6 +16,7 @@ from .. import provenance
 from ..checkpoint import CARD, CONFIG, LOG, weights_file
 from ..config.values import as_float, as_int, as_list, as_str, literal
 from ..errors import UserError
+from ..evaluation.options import RULES, checked, checked_tasks
 from ..evaluation.results import results_file
 from ..files import PACKAGE, clone_root, sha256_file, sha256_folder, sha256_of
 
@@ -148,6 +149,7 @@ def make_plans(sources: dict[str, Path], params: dict) -> list[dict]:
     plans = []
     for name, source in sources.items():
         own = {key: typed(key, params[key], item["type"]) for key, item in items_of[name].items() if key in params}
+        _check_values(own)
         values = {key: item["default"] for key, item in items_of[name].items()} | own
         if values.get("run_a") and values.get("run_b"):  # scores are read: defaults of data have no effect
             values |= {key: "" for key in (*CHECKPOINTS, "data") if key in values and key not in own}
@@ -158,6 +160,24 @@ def make_plans(sources: dict[str, Path], params: dict) -> list[dict]:
         plan |= {"source_sha256": text, "changed": _changed(values, items_of[name])}
         plans.append(plan | {"lock": f"{name}-{key}"})
     return plans
+
+
+_COUNTS = ("several", "redraws", "draws", "pictures", "side")
+_MOST = 1_000_000
+
+
+def _check_values(asked: dict) -> None:
+    """Refuse before a kernel starts what a cell would refuse. Raises UserError."""
+    for key, value in asked.items():
+        if key in RULES and value not in (None, ""):
+            checked(key, value)
+        elif key in _COUNTS and isinstance(value, int) and not 0 <= value <= _MOST:
+            raise UserError(f"Report parameter {key} is a whole number from 0 to {_MOST:,}; got {value}.")
+        elif key == "severities":
+            for severity in value:
+                checked("severity", severity)
+        elif key in ("tasks", "extra") and value:
+            checked_tasks(value)
 
 
 def _changed(values: dict, items: dict) -> dict:
