@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -170,13 +171,20 @@ def follow(
         print(f"You stopped the display alone. {state}.")
         return state
     if not state.done and not state.running:
-        console = Path(out) / CONSOLE
-        tail = console.read_text(errors="replace").strip().splitlines()[-3:] if console.is_file() else []
         raise UserError(
-            f"The training in {out} ended at step {state.step} of {state.steps}: {' '.join(tail) or 'no output'} "
-            f"All of its output is in {console}; start(...) goes on from its last save, of step {state.saved}."
+            f"The training in {out} ended at step {state.step} of {state.steps}: {_last_words(out)} All of its output "
+            f"is in {Path(out) / CONSOLE}; start(...) goes on from its last save, of step {state.saved}."
         )
     return state
+
+
+def _last_words(out: str | Path) -> str:
+    """What a training printed after its last line of progress: the reason of its end, if it had time for one."""
+    console = Path(out) / CONSOLE
+    lines = console.read_text(errors="replace").strip().splitlines() if console.is_file() else []
+    after = next((n for n, line in enumerate(reversed(lines)) if re.match(r"step \d+/\d+ ", line)), len(lines))
+    words = " ".join(lines[len(lines) - after :][-3:])
+    return words or "it printed no reason, as when it is killed or memory runs out."
 
 
 class _Lines:
