@@ -236,3 +236,9 @@ def test_the_index_names_every_file_of_the_room():
 
 def test_questions_fit_into_a_column_of_pandas():
     assert all(len(about.question) <= 50 for about in plan.COURSE)
+
+
+def test_a_result_of_another_kind_is_named():
+    task = Lesson(3).exercises["nearest"]
+    wrong = task.problem(lambda z, pins: ([0], [1.0]))
+    assert wrong.example == "Yours is a list; a tensor of torch is asked for."

@@ -17,7 +17,7 @@ from .exercise import exercise, holds, noise, run, same
     'F.conv2d(F.pad(x, (2, 2, 2, 2), mode="reflect"), weights, groups=3) is the blurred copy.',
 )
 def high_pass(pictures_BCHW):
-    """The picture minus a slightly blurred copy (5 x 5, weights 1 4 6 4 1 along both sides), the same size."""
+    """The picture minus a blurred copy, same size: 5 x 5, weights 1 4 6 4 1 along both sides, edges mirrored."""
     line = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
     weights = (line[:, None] * line).expand(3, 1, 5, 5)
     blurred = F.conv2d(F.pad(pictures_BCHW, (2, 2, 2, 2), mode="reflect"), weights, groups=3)
@@ -50,7 +50,13 @@ def _(answer):
     same(
         "The weights are 1 4 6 4 1 by 1 4 6 4 1, divided by 256.", colours, high_pass.solution(red), case="A red point"
     )
-    same("Every value is right.", mine, high_pass.solution(x), case="A random picture", pictures=pictures)
+    same(
+        "Beyond its edge the picture is mirrored: `reflect`.",
+        mine,
+        high_pass.solution(x),
+        case="A random picture",
+        pictures=pictures,
+    )
 
 
 @exercise(

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import re
 import textwrap
 import traceback
 from collections.abc import Callable, Sequence
@@ -80,10 +81,10 @@ class Exercise:
         except Wrong as wrong:
             return wrong
         except Exception as error:  # the check could not read the result: a text, a list of lists of another length
-            text = textwrap.shorten(str(error), 160)
-            return Wrong(
-                "The result is of the kind that the description names.", f"Reading it fails: {text.rstrip('.')}."
-            )
+            text = textwrap.shorten(str(error), 160).rstrip(".")
+            kind = re.match(r"'(list|tuple|float|int|ndarray|bool|str)' object has no attribute", text)
+            words = f"Yours is a {kind[1]}; a tensor of torch is asked for" if kind else f"Reading it fails: {text}"
+            return Wrong("The result is of the kind that the description names.", f"{words}.")
         return None
 
 
