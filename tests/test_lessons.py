@@ -239,6 +239,6 @@ def test_questions_fit_into_a_column_of_pandas():
 
 
 def test_a_result_of_another_kind_is_named():
-    task = Lesson(3).exercises["nearest"]
+    task = lessons.Lesson(3).exercises["nearest"]
     wrong = task.problem(lambda z, pins: ([0], [1.0]))
     assert wrong.example == "Yours is a list; a tensor of torch is asked for."
