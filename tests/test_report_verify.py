@@ -8,7 +8,7 @@ import pytest
 import torch
 from test_report import make_notebook
 
-from slerlib import checkpoint, provenance
+from slerlib import UserError, checkpoint, provenance
 from slerlib.files import sha256_file
 from slerlib.report import findings, manifest, reference
 from slerlib.report import plan as report_plan
@@ -45,7 +45,7 @@ def copied(original, tmp_path):
 
 def lines_of(path: Path, *args) -> tuple[bool, str]:
     lines = []
-    return manifest.verify(path, *args, say=lines.append), "\n".join(lines)
+    return manifest.verify([path], *args, say=lines.append), "\n".join(lines)
 
 
 def test_an_untouched_run_is_as_it_was(copied, run):
@@ -246,3 +246,10 @@ def test_broken_networks_fall_outside_the_reference(fault, words, tmp_path, monk
     judged = reference.judge(report_plan.first_record(plan), numbers_of(plan))
     print(judged)
     assert judged["verdict"] == ("differs" if fault else "agrees") and words in judged["why"]
+
+
+def test_several_folders_are_checked_in_one_go(copied, tmp_path):
+    lines, (_, folder) = [], copied
+    assert manifest.verify([folder, folder.parent, folder], True, lines.append) and len(lines) == 1, "each run once"
+    with pytest.raises(UserError, match="holds no run.json"):
+        manifest.verify([folder, tmp_path / "none"], True, lines.append)

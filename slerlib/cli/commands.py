@@ -238,15 +238,18 @@ def _compare(args) -> int:
 
 
 def _report(args) -> int:
-    wanted = {"verify": 1, "diff": 2}.get(args.name, 0)
-    if len(args.folders) != wanted:
+    count, least, most = len(args.folders), *{"verify": (1, 10**6), "diff": (2, 2)}.get(args.name, (0, 0))
+    if not least <= count <= most:
         listed = " ".join(map(str, args.folders)) or "none"
-        args.refuse(f"{args.name} takes {wanted or 'no'} folder{'' if wanted == 1 else 's'}; got {listed}")
-    if wanted:
+        wanted = {"verify": "at least one folder", "diff": "2 folders"}.get(args.name, "no folder")
+        args.refuse(f"{args.name} takes {wanted}; got {listed}")
+    if (args.workers or args.cluster is not None) and not args.grid:
+        args.refuse("--workers and --cluster are for --grid")
+    if least:
         from ..report import manifest
 
         if args.name == "verify":
-            return 0 if manifest.verify(*args.folders, args.files) else 1
+            return 0 if manifest.verify(args.folders, args.files) else 1
         manifest.diff(*args.folders)
         return 0
     values = {}
@@ -254,18 +257,48 @@ def _report(args) -> int:
         if len(pair) % 2:
             args.refuse(f"-p takes pairs of a name and a value; got {' '.join(pair)!r}. Example: -p images 2")
         values |= dict(zip(pair[::2], pair[1::2], strict=True))
+    if args.grid:
+        from ..report.grid import run_grid
+
+        records, table = run_grid(args.name, values, args.grid, _workers(args), args.out, say=_say)
+        for record in records:
+            cell = ", ".join(f"{key}={value}" for key, value in record["cell"].items())
+            answer = record.get("finding") or {}
+            print(f"{record['name']} {cell}: {record['state']} {answer.get('headline', '')}".rstrip())
+        print(table)
+        return _bad(records)
     return _pages(args.name, values, args.out, args.resume)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _workers(args):
+    """Makes the workers of a grid, once its settings are checked."""
+
+    def make():
+        from ..grid import Cluster, Local
+
+        return Local(args.workers or 1) if args.cluster is None else Cluster(args.cluster or None, args.workers or 1)
+
+    return make
 
 
 def _pages(name: str, values: dict, out: Path | None, resume: bool = False) -> int:
     from ..report import run
 
-    records = run(name, values, out, resume, say=lambda line: print(line, flush=True))
+    records = run(name, values, out, resume, say=_say)
     for record in records:
         print(record["page"])
+    return _bad(records)
+
+
+def _bad(records: list[dict]) -> int:
+    """Say which reports are not done, and how to go on; returns the exit code."""
     bad = [record for record in records if record["state"] != "done"]
     for record in bad:
-        error = record["error"]
+        error = record.get("error") or {"kind": "Running", "message": "It is not done."}
         print(f"slerlib: report {record['name']} {record['state']}: {error['kind']}: {error['message']} "
               f"See {record['page']}; go on with: {record['resume']}", file=sys.stderr)  # fmt: skip
     return 1 if bad else 0

@@ -229,19 +229,29 @@ def _report(add) -> None:
         "report", "run a report notebook and write its page; check or compare runs",
         "Run a report notebook and write a page that opens without a network. A finished run with the same\n"
         "parameters, code, data and checkpoint is not repeated. `all` runs every report.\n"
-        "`verify DIR` compares the files of a run, or of a folder of runs, with the manifest of each, and the\n"
+        "`verify DIR` compares the files of runs, or of folders of runs, with the manifest of each, and the\n"
         "environment with this one; exit code 1 if something differs. `diff A B` prints which inputs of two runs\n"
-        "differ.",
-        "slerlib report evaluation -p checkpoint tiny -p images 2\n  slerlib report verify reports/runs",
+        "differ. `--grid` runs every combination of some values, several at a time.",
+        "slerlib report evaluation -p checkpoint tiny -p images 2\n  slerlib report verify reports/runs\n"
+        "  slerlib report evaluation --grid checkpoint=tiny,small seed=0,1,2 --workers 3",
     )  # fmt: skip
     sub.add_argument("name", metavar="NAME|all|verify|diff", help="a report's name, `all`, the path of a notebook, "
                      "or what to do with the folders that follow")  # fmt: skip
-    sub.add_argument("folders", metavar="DIR", type=Path, nargs="*", help="of verify: one; of diff: two")
+    sub.add_argument("folders", metavar="DIR", type=Path, nargs="*", help="of verify: one or more; of diff: two")
     sub.add_argument("-p", dest="parameters", nargs="+", action="append", default=[], metavar="KEY VALUE",
                      help="value of a notebook parameter; may be repeated")  # fmt: skip
     sub.add_argument("--out", type=Path, metavar="DIR", help="folder of the runs (default: reports/runs)")
     sub.add_argument("--resume", action="store_true", help="go on in the folder of an interrupted run")
     sub.add_argument("--files", action="store_true", help="verify: the files alone, not the environment")
+    _add_grid(sub, "parameters of the report", "checkpoint=tiny,small")
+
+
+def _add_grid(sub, keys: str, example: str) -> None:
+    sub.add_argument("--grid", nargs="+", metavar="KEY=A,B", default=[],
+                     help=f"every combination of these values of {keys}: {example} seed=0,1,2")  # fmt: skip
+    sub.add_argument("--workers", type=_at_least(1), metavar="N", help="so many at a time (default: 1)")
+    sub.add_argument("--cluster", nargs="?", const="", metavar="ADDRESS",
+                     help="workers of a Dask scheduler; without ADDRESS a cluster of N on this machine")  # fmt: skip
 
 
 def _compare(add) -> None:

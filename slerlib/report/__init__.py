@@ -3,6 +3,7 @@
 Read in this order:
 
     runs.py      run(...): reports one after another, what is skipped, what goes on
+    grid.py      run_grid(...): every combination of some parameters
     plan.py      parameters and the key of a run, settled before anything starts
     record.py    the folder of a run: run.json, its lock, what a killed run left behind
     manifest.py  verify(...) and diff(...): is a run as it was, and how do two differ

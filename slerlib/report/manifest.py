@@ -8,6 +8,7 @@ which `verify` prints.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -119,18 +120,22 @@ def _short(value) -> str:
 # --- in words ---------------------------------------------------------------------------------------------------------
 
 
-def verify(path: Path, files_only: bool = False, say=print) -> bool:
-    """Check the run in a folder, or every run in a folder of runs; True where all is as it was.
+def verify(paths: Sequence[Path], files_only: bool = False, say=print) -> bool:
+    """Check the runs in these folders, each a run or a folder of runs; True where all is as it was.
 
-    Raises UserError for a folder without runs.
+    Raises UserError for a folder without runs, before the first one is checked.
     """
-    folders = [path] if (path / "run.json").exists() or (path / MANIFEST).exists() else sorted(
-        {file.parent for name in ("run.json", MANIFEST) for file in path.glob(f"*/{name}")}
-    )  # fmt: skip
-    if not folders:
-        raise UserError(
-            f"verify takes the folder of a run, or a folder of runs; {path} holds no run.json. Name another."
-        )
+    folders: dict[Path, None] = {}
+    for path in paths:
+        alone = any((path / name).exists() for name in ("run.json", MANIFEST))
+        found = [path] if alone else sorted(
+            {file.parent for name in ("run.json", MANIFEST) for file in path.glob(f"*/{name}")}
+        )  # fmt: skip
+        if not found:
+            raise UserError(
+                f"verify takes folders of runs, or folders that hold them; {path} holds no run.json. Name another."
+            )
+        folders |= dict.fromkeys(found)
     bad = 0
     for folder in folders:
         result = check_files(folder) if files_only else check(folder)
