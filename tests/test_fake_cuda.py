@@ -1,9 +1,9 @@
 """Every recipe computes on a graphics card that is not there: a tensor made on the wrong device is found without one.
 
 Tensors of `FakeTensorMode` have a shape, a type and a device but no numbers, and an operation of tensors on two devices
-is refused as on a real card, but for convolutions. Some things need numbers or a real card, and `Stand` answers them: indexing, by the
-operations that it consists of, and numbers that Python reads, by zeros. A backward pass needs a build of torch for real
-cards; what it makes lies where the forward pass made it.
+is refused as on a real card (a convolution is not). Some things need numbers or a real card, and `Stand` answers them:
+indexing, by the operations that it consists of, and numbers that Python reads, by zeros. A backward pass needs a build
+of torch for real cards; what it makes lies where the forward pass made it.
 """
 
 import pytest
