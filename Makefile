@@ -2,12 +2,13 @@
 # make test      set up what tests need and run the fast full suite; make test-all adds the long tests
 # make gallery   run the reports and the lessons and keep executed copies in reports/gallery
 # make lab       open the notebooks in JupyterLab
+# make app       serve the explorers as a page without code
 # make lint      ruff, and import-linter for the layers of the package
 # make clean     remove .venv
 #
 # PYTHON=python3.12            another Python (3.11 or later); remembered until make clean
 # TORCH=2.12.0 or TORCH=URL    another version of torch, or the package index to take it from; remembered too
-# REPORT_ARGS="-p images 2"    options of `slerlib report`; likewise TEST_ARGS of pytest and LAB_ARGS of JupyterLab
+# REPORT_ARGS="-p images 2"    options of `slerlib report`; likewise TEST_ARGS of pytest, LAB_ARGS of JupyterLab, APP_ARGS of Voila
 
 -include .venv.choice
 PYTHON ?= python3
@@ -15,6 +16,7 @@ TORCH ?=
 REPORT_ARGS ?=
 TEST_ARGS ?=
 LAB_ARGS ?=
+APP_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -32,7 +34,7 @@ TORCH_IS_INDEX := $(findstring /,$(TORCH))
 UNPINNED := /^nvidia-/d;/^cuda-/d;/^triton==/d;/^setuptools==/d$(if $(TORCH_IS_INDEX),,;/^torch==/d)
 CONSTRAINTS := $(if $(TORCH),$(VENV)/constraints.txt,constraints.txt)
 
-.PHONY: report gallery test test-all lab lint clean help FORCE
+.PHONY: report gallery test test-all lab app lint clean help FORCE
 
 report: $(VENV)/.installed
 	$(BIN)/python -m slerlib report all $(REPORT_ARGS)
@@ -49,6 +51,9 @@ test-all: $(VENV)/.installed-dev
 lab: $(VENV)/.installed
 	$(BIN)/python -m jupyterlab --ServerApp.preferred_dir=notebooks $(LAB_ARGS)
 
+app: $(VENV)/.installed-app
+	JUPYTER_PATH=slerlib/widgets/share $(BIN)/python -m voila notebooks/app.ipynb --template=slerlib $(APP_ARGS)
+
 lint: $(VENV)/.installed-dev
 	$(BIN)/python -m ruff check .
 	$(BIN)/lint-imports
@@ -57,7 +62,7 @@ clean:
 	rm -rf $(VENV) .venv.choice
 
 help:
-	@sed -n 's/^# //p' Makefile | head -9
+	@sed -n 's/^# //p' Makefile | head -10
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "slerlib needs Python 3.11 or later;" \
@@ -76,6 +81,10 @@ endif
 
 $(VENV)/.installed: $(VENV)/.torch
 	$(PIP) -e . -c $(CONSTRAINTS)
+	@touch $@
+
+$(VENV)/.installed-app: $(VENV)/.installed
+	$(PIP) -e ".[app]" -c $(CONSTRAINTS)
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

@@ -100,24 +100,84 @@ class Page:
         match event.get("method"):
             case "Network.requestWillBeSent":
                 self.requests[params["requestId"]] = params["request"]["url"]
+            case "Network.webSocketCreated":
+                self.requests[params["requestId"]] = params["url"]
             case "Network.loadingFailed" if params.get("blockedReason") == "csp":  # it never left the browser
                 self.blocked.append(self.requests.pop(params["requestId"], ""))
             case "Runtime.exceptionThrown":
                 self.complaints.append(str(params["exceptionDetails"].get("text")))
             case "Log.entryAdded" if params["entry"]["level"] == "error":
                 self.complaints.append(params["entry"]["text"])
+            case "Runtime.consoleAPICalled" if params["type"] in ("error", "assert"):
+                words = (str(part.get("value", part.get("description"))) for part in params["args"])
+                self.complaints.append(" ".join(words))
 
     def _until_loaded(self):
-        end = time.monotonic() + 30
+        end = time.monotonic() + 90  # a page that a kernel makes comes with its last cell
         while time.monotonic() < end:
             if self.evaluate("document.readyState === 'complete' && location.protocol !== 'about:'"):
                 return
             time.sleep(0.05)
-        raise TimeoutError(f"{self.url} did not load within 30 s.")
+        raise TimeoutError(f"{self.url} did not load within 90 s.")
 
     def evaluate(self, script: str):
         """Value of a JavaScript expression in the page."""
         return self._call("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
+
+    def reopen(self) -> None:
+        """Load the page again."""
+        self.evaluate("window.before = true")
+        self._call("Page.reload")
+        self.until("!window.before && document.readyState === 'complete'")
+
+    def until(self, script: str, seconds: float = 120):
+        """The first true value of an expression. Raises TimeoutError without one."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            try:
+                if value := self.evaluate(script):
+                    return value
+            except RuntimeError:  # the page was left while it was asked
+                pass
+            time.sleep(0.05)
+        raise TimeoutError(f"Nothing came of {script} in {seconds} s. Complaints of the page: {self.complaints}")
+
+    # --- what a person does
+
+    def place(self, element: str) -> tuple[float, float, float, float]:
+        """Left, top, width and height of an element (a JavaScript expression), after it was scrolled into view."""
+        script = "(e => { e.scrollIntoView({block: 'center'}); const b = e.getBoundingClientRect();"
+        return tuple(self.evaluate(f"{script} return [b.x, b.y, b.width, b.height]; }})({element})"))
+
+    def mouse(self, kind: str, x: float, y: float, pressed: bool = False, shift: bool = False) -> None:
+        """kind: mousePressed, mouseMoved or mouseReleased, of the left button."""
+        button = {"button": "left" if pressed or kind != "mouseMoved" else "none", "clickCount": 1}
+        pressed = pressed or kind == "mousePressed"
+        self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, buttons=int(pressed), modifiers=8 * shift, **button)
+
+    def click(self, element: str) -> None:
+        x, y, width, height = self.place(element)
+        self.mouse("mousePressed", x + width / 2, y + height / 2)
+        self.mouse("mouseReleased", x + width / 2, y + height / 2)
+
+    def drag(self, points: list[tuple[float, float]], shift: bool = False) -> None:
+        """Press at the first point, move over the others without a pause, let go at the last."""
+        self.mouse("mousePressed", *points[0], shift=shift)
+        for point in points[1:]:
+            self.mouse("mouseMoved", *point, pressed=True, shift=shift)
+        self.mouse("mouseReleased", *points[-1], shift=shift)
+
+    def key(self, name: str) -> None:
+        """Press a key: ArrowLeft, Backspace, " " and so on."""
+        codes = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Backspace": 8, " ": 32, "Tab": 9}
+        about = {"key": name, "code": {" ": "Space"}.get(name, name), "windowsVirtualKeyCode": codes[name]}
+        self._call("Input.dispatchKeyEvent", type="keyDown", **about)
+        self._call("Input.dispatchKeyEvent", type="keyUp", **about)
+
+    def choose_file(self, element: str, path: Path) -> None:
+        """Give a file to an <input type=file>, as its dialog would."""
+        found = self._call("Runtime.evaluate", expression=element)["result"]["objectId"]
+        self._call("DOM.setFileInputFiles", files=[str(path)], objectId=found)
 
     def emulate(self, width: int = 1200, dark: bool = False, media: str = "screen") -> None:
         """Show the page as on a screen of that width, light or dark, or as on paper (media="print")."""
@@ -130,8 +190,10 @@ class Page:
         return self.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
     def outside(self) -> list[str]:
-        """Requests that left the file itself; `blocked` has those that the page's own policy stopped."""
-        return [url for url in self.requests.values() if not url.startswith("data:") and url != self.url]
+        """Requests that left the file, or the server of the page; `blocked` has those that its own policy stopped."""
+        own = ("data:", "blob:") if self.url.startswith("file:") else ("data:", "blob:", self.url.split("/", 3)[2])
+        urls = (url.removeprefix("http://").removeprefix("ws://") for url in self.requests.values())
+        return [url for url in urls if not url.startswith(own) and url != self.url]
 
     def broken_images(self) -> list[str]:
         return self.evaluate(

@@ -14,7 +14,7 @@ from slerlib.report import plan as report_plan
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.ipynb"))
 REPORTS = [path for path in NOTEBOOKS if path.stem.startswith("report_")]
-LESSONS = [path for path in NOTEBOOKS if path not in REPORTS]
+LESSONS = [path for path in NOTEBOOKS if path.stem[:2].isdigit()]
 GALLERY = Path(__file__).resolve().parent.parent / "reports" / "gallery"
 GLOSSARY = Path(__file__).resolve().parent.parent / "docs" / "glossary.md"
 PACKAGES = {"slerlib", "torch", "numpy", "pandas", "matplotlib"}

@@ -51,4 +51,4 @@ def app(checkpoint: str = "tiny", places: str = "tiny-places"):
     tab.selected_index = 0
     show()
     credit = f"Photograph: {scene.credit} ({scene.licence}). Networks: {checkpoint}, {places}."
-    return VBox([HTML("<h1>slerlib: degrade, restore, and see why</h1>"), tab, HTML(f"<p>{credit}</p>")])
+    return VBox([tab, HTML(f"<p>{credit}</p>")], layout={"max_width": "100%"})

@@ -166,7 +166,8 @@ class Explorer:
             self.refresh()
         if self.now is not None:
             display({"text/html": self.now.still(self.name), "text/plain": self.now.line}, raw=True)
-        display(self.panel)
+        # without words: where the panel cannot be shown, as in a notebook that is not trusted, the still says enough
+        display(self.panel._repr_mimebundle_() | {"text/plain": ""}, raw=True)
 
 
 def dropdown(name: str, options: Sequence, value, width: str = "13em", tip: str = ""):
