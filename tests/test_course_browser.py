@@ -138,6 +138,15 @@ def test_lesson_01_runs_an_exercise_is_answered_wrongly_and_then_rightly(lab, fo
         page.key("ArrowLeft")
         page.until(f"{frame(page, 'knobs')} >= 2")
         assert picture(page, "knobs", 1) != before
+        # a dark theme: figures are no white slabs, words of widgets are light
+        page.evaluate("jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'}) && 0")
+        page.until("document.body.dataset.jpThemeLight === 'false'")
+        charts = "[...document.querySelectorAll('img.slerlib-png')].map(i => getComputedStyle(i).filter)"
+        assert all("invert" in filters for filters in page.evaluate(charts))
+        kinds = "[...document.querySelectorAll('.jp-OutputArea img')].map(i => i.className || i.src.slice(0, 20))"
+        assert {"slerlib-jpeg"} <= set(page.evaluate(kinds)) and "data:image/jpeg;base" not in page.evaluate(kinds)
+        words = f"getComputedStyle({page.find('knobs', LIVE)}).color.match(/[\\d.]+/g).slice(0, 3).map(Number)"
+        page.until(f"Math.min(...{words}) > 150")
         page.quiet()
     entry = json.loads((folder / "course/course.json").read_text())["01"]["exercises"]["add_noise"]
     assert entry["solved"] and entry["tries"] == 2

@@ -1,10 +1,12 @@
 """Figures draw what they are given, say it in words, keep their text inside, and load matplotlib only when asked."""
 
+import base64
 import io
 import re
 import subprocess
 import sys
 import threading
+from html import escape
 from pathlib import Path
 
 import matplotlib
@@ -91,6 +93,24 @@ def test_every_figure_describes_itself_and_shows_that_in_jupyter(name, monkeypat
     kind = "image/jpeg" if name in PICTURES else "image/png"
     assert raw and metadata[kind] == {"alt": fig.alt_text, "width": 750} and data["text/plain"] == fig.alt_text
     assert Image.open(io.BytesIO(data[kind])).width == 1200
+
+
+@pytest.mark.parametrize("name", [min(PICTURES), min(set(FIGURES) - set(PICTURES))])
+def test_a_person_gets_a_figure_that_follows_a_dark_theme(name, monkeypatch):
+    shown = []
+    monkeypatch.setattr(style, "attended", lambda: True)
+    monkeypatch.setattr("IPython.display.display", lambda data, raw: shown.append(data))
+    fig = FIGURES[name]()
+    fig.savefig(io.BytesIO())  # the first drawing makes the labels of axes
+    before = [(text, text.get_color()) for text in fig.findobj(matplotlib.text.Text)]
+    fig._ipython_display_()
+    html, photographs = shown[0]["text/html"], name in PICTURES
+    assert f'class="slerlib-{"jpeg" if photographs else "png"}"' in html and escape(fig.alt_text) in html
+    assert '[data-jp-theme-light="false"] img.slerlib-png { filter: invert' in html
+    image = Image.open(io.BytesIO(base64.b64decode(re.search(r"base64,([^\"]+)", html)[1])))
+    corner = image.convert("RGBA").getpixel((0, 0))
+    assert (corner[3] == 0) if photographs else corner == (255, 255, 255, 255)  # no paper, or paper that is turned
+    assert all(text.get_color() == colour for text, colour in before)
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -104,6 +104,13 @@ def test_make_report_needs_no_test_packages(make):
     assert lines.rstrip().endswith("-m slerlib report all -p images 2")
 
 
+def test_make_app_installs_the_app_extra_and_serves_the_notebook(make):
+    lines = make("app", "APP_ARGS=--port=9000")
+    assert '-e ".[app]" -c constraints.txt' in lines and "JUPYTER_PATH=slerlib/widgets/share" in lines
+    assert lines.rstrip().endswith("-m voila notebooks/app.ipynb --template=slerlib --port=9000")
+    assert (ROOT / "slerlib/widgets/share/voila/templates/slerlib/index.html.j2").is_file()
+
+
 def test_make_test_installs_the_dev_extra(make):
     lines = make("test")
     assert '-e ".[dev]" -c constraints.txt' in lines and "pytest" in lines

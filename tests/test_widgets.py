@@ -219,7 +219,8 @@ def test_a_person_gets_controls_and_a_page_gets_pictures(model, clean, name, att
         assert panel["application/vnd.jupyter.widget-view+json"]["model_id"] == shown.panel.model_id
         assert pictures(shown)
         assert still["text/plain"] == shown.now.line and "slerlib-still" in still["text/html"]
-        assert still["text/html"].count("<img ") == len(frame(shown)["pictures"])
+        assert still["text/html"].count("<img ") == len(frame(shown)["pictures"]) + (name == "paint")
+        assert still["text/html"].count("<svg ") == frame(shown)["drawings"].count("<svg ") + (name == "globe")
     else:
         displayed[0]._ipython_display_()  # as Jupyter does
         kind = "image/png" if name in ("walk", "globe") else "image/jpeg"

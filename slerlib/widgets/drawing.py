@@ -5,6 +5,7 @@ Legend: K anchors (degradation classes), L layers, E experts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from html import escape
 
@@ -102,6 +103,26 @@ def key(colours: dict[str, str], title: str) -> str:
         parts.append(f'<text x="{x + 18}" y="31">{escape(name)}</text>')
         x += 26 + 7 * len(name)
     return _svg(max(x, 8 * len(title)), 40, parts, f"{title}: {', '.join(colours)}.")
+
+
+def globe(points: Sequence[dict], title: str, words: str) -> str:
+    """The globe from the side of its last point, for pages that cannot turn it: rings are anchors, diamonds pins."""
+    x, y, z = points[-1]["at"]
+    turn, tilt = math.atan2(x, y) + 0.35, 0.7 * math.asin(z / max(math.hypot(x, y, z), 1e-9)) + 0.1
+    c, s, d, e = math.cos(turn), math.sin(turn), math.cos(tilt), math.sin(tilt)
+    parts = [f'<text class="title" x="2" y="12">{escape(title)}</text><circle class="rim" cx="170" cy="180" r="140" />']
+    for point in points:
+        x, y, z = point["at"]
+        right, up, near = c * x - s * y, d * z - e * (s * x + c * y), d * (s * x + c * y) + e * z
+        place, fill = (170 + 140 * right, 180 - 140 * up), escape(point["colour"])
+        look = f'fill="none" stroke="{fill}" stroke-width="3"' if point["kind"] == "anchor" else f'fill="{fill}"'
+        shape = f'<circle cx="{place[0]:.1f}" cy="{place[1]:.1f}" r="{point["size"] - 1}" {look} />'
+        if point["kind"] == "pin":
+            shape = f'<path d="M{place[0]:.1f} {place[1] - 8:.1f}l8 8l-8 8l-8 -8z" {look} />'
+        name = escape(point.get("name", ""))
+        name = f'<text x="{place[0]:.1f}" y="{place[1] - 12:.1f}" text-anchor="middle">{name}</text>' if name else ""
+        parts.append(f'<g opacity="{1 if near >= 0 else 0.4}">{shape}{name}</g>')
+    return _svg(340, 330, parts, words)
 
 
 def _svg(width: float, height: float, parts: Sequence[str], words: str) -> str:

@@ -55,6 +55,7 @@ class Look:
     values: dict[str, object]  # the same as data: pictures, scores, traces, tables
     drawings: tuple[str, ...] = ()  # SVG or other HTML
     stage: Mapping[str, object] = field(default_factory=dict)  # for the globe or the canvas beside: its traits
+    aside: tuple[Picture | str, ...] = ()  # the same for the still, as pictures and drawings
 
     def message(self, number: int) -> dict[str, object]:
         pictures = [picture.message() for picture in self.pictures]
@@ -63,12 +64,13 @@ class Look:
 
     def still(self, name: str) -> str:
         """The same as HTML that needs no kernel, for a notebook that is opened again."""
-        figures = "".join(map(_figure, self.pictures))
+        figures = "".join(map(_figure, (part for part in self.aside + self.pictures if isinstance(part, Picture))))
         style = f"<style>{CSS.read_text(encoding='utf-8')}{SWITCH}</style>"
         hint = (
             f'<div class="line">{escape(self.line)}<br><i>{escape(name)}: run this cell to get its controls.</i></div>'
         )
-        drawings = f'<div class="drawings">{"".join(self.drawings)}</div>'
+        beside = [*(part for part in self.aside if isinstance(part, str)), *self.drawings]
+        drawings = f'<div class="drawings">{"".join(beside)}</div>'
         parts = f'{hint}<div class="pictures">{figures}</div>{drawings}'
         return f'{style}<div class="slerlib-view slerlib-still">{parts}</div>'
 

@@ -141,7 +141,8 @@ def _look(
     )
     values = {"where": where_HW, "degraded": degraded_CHW, "restored": restored_CHW, "trace": trace, "found": found}
     values |= {"psnr_input": before, "psnr": after}
-    return Look(line, pictures, values, (key,), {"photo": jpeg(degraded_CHW)})
+    aside = (Picture("painted", degraded_CHW, wide=320),)
+    return Look(line, pictures, values, (key,), {"photo": jpeg(degraded_CHW)}, aside)
 
 
 def _family(degradation: str) -> str:

@@ -125,7 +125,8 @@ def _look(
     values = {"trace": trace, "axes": axes_3D, "share": share, "anchor_share": held.mean().item()}
     key = drawing.key({f"expert {e}": colour for e, colour in enumerate(colours)}, f"cells of {layer}") if cells else ""
     bars = drawing.angles(trace.anchor_angle[0].tolist(), names)
-    return Look(line, (Picture(name, degraded_CHW, wide=170),), values, (bars, key), {"scene": scene})
+    still = (drawing.globe(points, scene["title"], scene["alt"]),)
+    return Look(line, (Picture(name, degraded_CHW, wide=170),), values, (bars, key), {"scene": scene}, still)
 
 
 def map_globe(chart: Map, labels: list[str], names: list[str] = ()) -> Explorer:
@@ -155,7 +156,8 @@ def map_globe(chart: Map, labels: list[str], names: list[str] = ()) -> Explorer:
         scene = {"points": points, "cells": [], "cell_colours": [], "title": "map on a sphere", "alt": line}
         scene["hint"] = "Filled: images and crops. Rings: anchors."
         key = drawing.key({kind: _hex(colour[kind]) for kind in dict.fromkeys(labels)}, "degradation")
-        return Look(line, (), {"shown": len(shown)}, (key,), {"scene": scene})
+        still = (drawing.globe(points, scene["title"], line),)
+        return Look(line, (), {"shown": len(shown)}, (key,), {"scene": scene}, still)
 
     return Explorer("Globe", make_controls, look, lambda: [plots.globe_view(chart, labels, names)], stage=_globe)
 
