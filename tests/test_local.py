@@ -17,14 +17,17 @@ from slerlib.comparison.pictures import restored_by_both
 from slerlib.data.masks import mask
 from slerlib.data.scenes import photographs
 from slerlib.errors import UserError
+from slerlib.evaluation import evaluate as evaluate_module
 from slerlib.evaluation.cases import case_seed, cases
 from slerlib.evaluation.evaluate import evaluate
 from slerlib.evaluation.local import LOCAL_COLUMNS, local_tasks, part_scorer
+from slerlib.evaluation.options import Options
 from slerlib.evaluation.results import read_run, save_results
 from slerlib.evaluation.settings import MIXTURES
-from slerlib.evaluation.table import COLUMNS
+from slerlib.evaluation.table import COLUMNS, narrow
 from slerlib.images import read_image
 from slerlib.model.wrappers import unwrapped
+from slerlib.report.plan import available, declared
 
 
 @pytest.fixture(scope="module")
@@ -318,3 +321,41 @@ def test_the_command_line_scores_parts(run, folder, untrained):
     code, out, err = run("eval", untrained, *args)
     assert code == 0, err
     assert "rain@disc" in out and "haze@half" in out and "places_clean" in out and "rain@half missing" not in out
+
+
+def test_a_part_that_comes_back_as_it_was_stays_infinite(folder, tmp_path):
+    """Null is "no such part" there; infinity has a word of its own."""
+    table = evaluate(same, folder, "local", classes="rain@half,rain@gradient")
+    assert table.psnr_untouched.eq(math.inf).any() and table.psnr_untouched.isna().any()
+    save_results(table, tmp_path / "r.json")
+    text = (tmp_path / "r.json").read_text()
+    assert '"psnr_untouched": "inf"' in text and '"psnr_untouched": null' in text
+    pd.testing.assert_series_equal(read_run(tmp_path / "r.json").table.psnr_untouched, table.psnr_untouched)
+    (tmp_path / "r.json").write_text(text.replace('"inf"', '"much"', 1))
+    with pytest.raises(UserError, match="psnr_untouched is .*much"):
+        read_run(tmp_path / "r.json")
+
+
+def test_the_printed_means_fit_on_a_screen(net, folder):
+    means = summary(evaluate(net, folder, "local", classes="rain@half", images=1))
+    assert narrow(means).columns.tolist() == [
+        "task", "n", "damaged_input", "damaged", "all_over", "untouched", "places_damaged", "places_clean",
+    ]  # fmt: skip
+    assert max(map(len, narrow(means).to_string(index=False).splitlines())) < 110
+    plain = summary(evaluate(net, folder, "demo", classes="rain", images=1))
+    assert narrow(plain) is plain
+
+
+def test_a_log_hears_of_a_long_evaluation(net, folder, monkeypatch, capsys):
+    clock = iter(range(0, 10_000, 6))
+    monkeypatch.setattr(evaluate_module.time, "monotonic", lambda: next(clock))
+    cases_ = list(evaluate_module._with_lines(list(range(5))))
+    assert cases_ == list(range(5)) and capsys.readouterr().err.count("of 5 images, about") == 2
+
+
+@pytest.mark.parametrize(("setting", "severity"), [("demo", 0.5), ("mixed", 0.35), ("local", 0.5)])
+def test_a_report_takes_the_severity_of_the_setting(folder, setting, severity):
+    """An empty value, the default of the reports, is that of `slerlib eval`."""
+    own = declared(available()["evaluation"])["severity"]
+    assert own == {"type": "str", "default": ""} == declared(available()["compare"])["severity"]
+    assert Options(setting, severity=own["default"]).severity == Options(setting).severity == severity

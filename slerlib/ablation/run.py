@@ -56,7 +56,24 @@ def ablate(
     Raises UserError for an unknown name, a budget without room for stage C, a table made with another budget, or a
     folder in which another process works.
     """
-    names, budget, out = list(names or VARIANTS), budget or Budget(), Path(out)
+    budget, out = budget or Budget(), Path(out)
+    names, sources, made_with = checked(data, val, names, budget)
+    with lock.hold(out, "A suite of ablations"):
+        lock.sweep(out)
+        table = Table(out / "ablations.csv", made_with)
+        for seed in seeds:
+            for name in names:
+                if not table.holds(name, seed):
+                    say(f"{name}, seed {seed}: {VARIANTS[name].meaning}")
+                    table.add(scored(name, seed, budget, sources, Path(val), out, table.steps(name)))
+        return table.rows
+
+
+def checked(
+    data: str | Path | None, val: str | Path, names: list[str] | None, budget: Budget
+) -> tuple[list[str], Sources, dict]:
+    """(names in the order of VARIANTS, training data, what a table is made with). Raises UserError as `ablate` does."""
+    names = list(names or VARIANTS)
     unknown = sorted(set(names) - set(VARIANTS))
     if unknown:
         raise UserError(f"An ablation is one of {', '.join(VARIANTS)}; got {', '.join(unknown)}.")
@@ -87,23 +104,16 @@ def ablate(
     if budget.encoder:
         made_with["encoder"] = checkpoint.load_net(budget.encoder)[1]["weights_sha256"][:12]
     made_with |= {"data": sources.fingerprint()[:12], "val": data_sha256(todo, val)[:12]}
-    made_by = {"code": sha256_folder(PACKAGE, "*.py")[:12], "torch": torch.__version__}
-    with lock.hold(out, "A suite of ablations"):
-        lock.sweep(out)
-        table = Table(out / "ablations.csv", made_with)
-        for seed in seeds:
-            for name in sorted(names, key=list(VARIANTS).index):
-                if not table.holds(name, seed):
-                    say(f"{name}, seed {seed}: {VARIANTS[name].meaning}")
-                    rows = _train_and_score(name, seed, budget, sources, Path(val), out, table.steps(name))
-                    table.add(rows.assign(**made_by))
-        return table.rows
+    return sorted(names, key=list(VARIANTS).index), sources, made_with
 
 
-def _train_and_score(
+def scored(
     name: str, seed: int, budget: Budget, sources: Sources, val: Path, out: Path, steps: int | None
 ) -> DataFrame:
-    """Rows of one variant and seed. steps: of stages B and C, None to measure how many equal minutes allow."""
+    """Train and score one variant and seed; its rows, and the program that made them.
+
+    steps: of stages B and C, None to measure how many equal minutes allow.
+    """
     import pandas as pd
 
     variant = VARIANTS[name]
@@ -122,7 +132,7 @@ def _train_and_score(
     rows.insert(0, "variant", name)
     rows.insert(1, "seed", seed)
     extra = {key: card[key] for key in ("steps_done", "minutes")} | {key: counts[key] for key in ("active", "total")}
-    return rows.assign(**extra)
+    return rows.assign(**extra, code=sha256_folder(PACKAGE, "*.py")[:12], torch=torch.__version__)
 
 
 @lru_cache(maxsize=1)  # a variant `of` the training that was scored just before needs the same table
@@ -144,12 +154,12 @@ def _scores(folder: Path, val: Path, budget: Budget, **how) -> DataFrame:
 def _train(name: str, seed: int, budget: Budget, sources: Sources, out: Path, steps: int | None) -> Path:
     """Stage A (shared), then stages B and C from its state; resumes what was cut off."""
     variant, folder = VARIANTS[name], out / f"{name}-{seed}"
-    first = budget.encoder or _stage_a(variant, seed, budget, sources, out)
+    first = budget.encoder or stage_a(variant, seed, budget, sources, out)
     if not (folder / checkpoint.CARD).is_file():  # the last file of a save: without it nothing has been trained
         if variant.equal == "steps" or name == REFERENCE:
             steps = budget.steps
         elif steps is None:
-            steps = round(budget.steps * _time_ratio(variant, budget, sources, out))
+            steps = equal_steps(variant, budget, sources, out)
         _begin(budget.configured(seed, variant.encoder + variant.rest, steps), sources, folder, first, budget.stage_a)
     card = checkpoint.read_card(folder)
     # the number of steps was settled when the training began: measured again it would differ a little
@@ -159,8 +169,19 @@ def _train(name: str, seed: int, budget: Budget, sources: Sources, out: Path, st
     return folder
 
 
-def _stage_a(variant: Variant, seed: int, budget: Budget, sources: Sources, out: Path) -> Path:
-    first = out / f"stage_a-{'_'.join(v.split('.')[-1] for v in variant.encoder) or 'recipe'}-{seed}"
+def first_folder(variant: Variant, seed: int) -> str:
+    """Name of the folder of stage A, which variants with the same encoder share."""
+    return f"stage_a-{'_'.join(v.split('.')[-1] for v in variant.encoder) or 'recipe'}-{seed}"
+
+
+def equal_steps(variant: Variant, budget: Budget, sources: Sources, out: Path) -> int:
+    """Steps of stages B and C that take a variant as long as SLER-IR takes for its own, measured here."""
+    return round(budget.steps * _time_ratio(variant, budget, sources, out))
+
+
+def stage_a(variant: Variant, seed: int, budget: Budget, sources: Sources, out: Path) -> Path:
+    """Train stage A, or go on with it, or find it done; its folder."""
+    first = out / first_folder(variant, seed)
     begun = (first / checkpoint.STATE).is_file()
     if not (first / checkpoint.CARD).is_file() or checkpoint.read_card(first)["steps_done"] < budget.stage_a:
         loop.train(budget.configured(seed, variant.encoder, 0), sources, first, resume=begun, progress=False)

@@ -103,17 +103,20 @@ class Budget:
     pairs: int = 10  # steps by which the times of two networks are compared
     damage: str = "uniform"
     encoder: str = ""
+    overrides: str = ""  # KEY=VALUE ... that change the recipe of all variants
 
     def made_with(self) -> dict[str, object]:
         """What the rows of a table have in common. What is as usual is left out: older tables do not have it."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return {
-            name: value for name, value in values.items() if name not in ("damage", "encoder") or value != _usual(name)
+            name: value
+            for name, value in values.items()
+            if name not in ("damage", "encoder", "overrides") or value != _usual(name)
         }
 
     def configured(self, seed: int, overrides: tuple[str, ...], steps: int) -> config.RunConfig:
         total = self.stage_a + steps
-        common = [*DAMAGE[self.damage], *self._encoder()]
+        common = [*DAMAGE[self.damage], *self._encoder(), *self.overrides.split()]
         common += [f"train.steps={total}", f"train.stage_a={self.stage_a / total}", f"train.lr={self.lr}"]
         last = min(0.2, 1 - self.stage_a / total)  # a slow variant may have few steps left
         common += [f"train.stage_c={last}", f"train.seed={seed}", "train.save_every=250"]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..errors import ProcessLost, UserError
 from ..files import DISK, check_json_output
+from . import grids
 from .parser import parse
 from .plain import Plain
 
@@ -132,8 +133,10 @@ def _ablate(args) -> int:
     import torch
 
     from ..ablation import tables as ablations
+    from ..ablation.grid import ablate_grid
     from ..ablation.run import VARIANTS, Budget, ablate
 
+    grid = grids.of_ablate(args)
     if unknown := [name for name in args.names if name not in VARIANTS]:
         args.refuse(f"VARIANT is one of {', '.join(VARIANTS)}; got {', '.join(unknown)}")
     if args.show and args.names:
@@ -143,9 +146,10 @@ def _ablate(args) -> int:
     else:
         torch.set_num_threads(args.threads)
         stage_a = args.stage_a if args.stage_a is not None else 0 if args.encoder else Budget.stage_a
-        asked = {"damage": args.damage, "encoder": args.encoder or ""}
+        asked = {"damage": args.damage, "encoder": args.encoder or "", "overrides": " ".join(args.set)}
         budget = Budget(args.recipe, stage_a, args.steps, args.lr, args.images, **asked)
-        rows = ablate(args.data, args.val, args.out, args.names, tuple(args.seeds), budget)
+        suite = (args.data, args.val, args.out, args.names, tuple(args.seeds), budget)
+        rows = ablate_grid(*suite, grids.workers(args), args.threads, _say) if grid else ablate(*suite)
     parts = ablations.kinds(rows)
     for name, part in parts.items():
         if len(parts) > 1:
@@ -159,7 +163,7 @@ def _eval(args) -> int:
     from ..evaluation.evaluate import evaluate
     from ..evaluation.published import beside_published, published, published_notes
     from ..evaluation.results import save_results
-    from ..evaluation.table import summary
+    from ..evaluation.table import narrow, summary
     from ..images import SUFFIXES
     from ..inference.load import load
     from ..sharding import take_own_gpu
@@ -179,11 +183,11 @@ def _eval(args) -> int:
     model = None if args.restored else load(args.checkpoint)
     names = ("images", "seed", "restored", "crop", "noise", "classes", "passes", "route")
     options = {name: getattr(args, name) for name in names}
-    table = evaluate(model, args.data, setting, progress=sys.stderr.isatty(), sharded=True, **options)
+    table = evaluate(model, args.data, setting, progress=True, sharded=True, **options)
     if table is None:  # process 0 of several has the rows
         return 0
     means = summary(table)
-    print(means.round(4).to_string(index=False, na_rep=""))
+    print(narrow(means).round(4).to_string(index=False, na_rep=""))
     if means.attrs["no_interval"]:
         print(means.attrs["no_interval"])
     if table.attrs["missing"]:
@@ -260,7 +264,7 @@ def _report(args) -> int:
     if args.grid:
         from ..report.grid import run_grid
 
-        records, table = run_grid(args.name, values, args.grid, _workers(args), args.out, say=_say)
+        records, table = run_grid(args.name, values, args.grid, grids.workers(args), args.out, say=_say)
         for record in records:
             cell = ", ".join(f"{key}={value}" for key, value in record["cell"].items())
             answer = record.get("finding") or {}
@@ -272,17 +276,6 @@ def _report(args) -> int:
 
 def _say(line: str) -> None:
     print(line, flush=True)
-
-
-def _workers(args):
-    """Makes the workers of a grid, once its settings are checked."""
-
-    def make():
-        from ..grid import Cluster, Local
-
-        return Local(args.workers or 1) if args.cluster is None else Cluster(args.cluster or None, args.workers or 1)
-
-    return make
 
 
 def _pages(name: str, values: dict, out: Path | None, resume: bool = False) -> int:

@@ -146,7 +146,8 @@ def _ablate(add) -> None:
         "Train variants of a recipe that differ from SLER-IR in one mechanism, at equal minutes, with several seeds.\n"
         "Score them on clean photographs and print SLER-IR minus each, with its interval over seeds, and the claims\n"
         "of the paper that follow. Trainings that the table in --out holds are not repeated.",
-        "slerlib ablate sler dense oracle --data DIR --val DIR --seeds 0 1 2",
+        "slerlib ablate sler dense oracle --data DIR --val DIR --seeds 0 1 2\n"
+        "  slerlib ablate --grid variant=sler,dense seed=0,1,2 --data DIR --val DIR --workers 3",
     )  # fmt: skip
     sub.add_argument("names", metavar="VARIANT", nargs="*", help="which (default: all); an unknown name lists them")
     sub.add_argument("--data", type=Path, metavar="DIR", help="training data (default: the bundled photographs)")
@@ -167,6 +168,9 @@ def _ablate(add) -> None:
     sub.add_argument("--lr", type=_above_zero, default=4e-3, help="of stages B and C (default: 4e-3)")
     sub.add_argument("--images", type=_at_least(0), default=0, metavar="N", help="the first N photographs; 0 = all")
     sub.add_argument("--threads", type=_at_least(1), default=1, metavar="N", help="processor threads (default: 1)")
+    sub.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+                     help="change one value of the recipe in all variants; may be repeated")  # fmt: skip
+    _add_grid(sub, "variant and seed", "variant=sler,dense")
 
 
 def _eval(add) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -80,7 +81,7 @@ def evaluate(
     seed: of the degradations; each (image, class) has its own stream, so that no selection changes an input.
     crop: "center16" (the published protocol), "center256" (at most 256 x 256 pixels, for speed) or "none".
     noise: "slerlib" (one seed per image and level) or "promptir" (`PromptIRNoise`; `seed` plays no part).
-    progress: show a bar.
+    progress: show a bar, or lines where nobody watches.
     path: force the route (as in `restore`), the same for all, or a dictionary class -> path (see `modal_paths`).
     classes: other tasks for "demo" and "mixed": any degradation, and mixtures such as "rain+blur"; for "local" "rain"
         (in each shape) or "rain@disc".
@@ -206,9 +207,22 @@ def _timed(function: Callable[[Tensor], Tensor], x_CHW: Tensor) -> Scored:
 
 
 def _with_bar(todo: Iterable[Case]) -> Iterable[Case]:
-    from tqdm import tqdm
+    if sys.stderr.isatty():
+        from tqdm import tqdm
 
-    return tqdm(todo, unit="image", desc="evaluate")
+        return tqdm(todo, unit="image", desc="evaluate")
+    return _with_lines(list(todo))
+
+
+def _with_lines(todo: list[Case]) -> Iterable[Case]:
+    """The cases, and a line on standard error about every ten seconds, for a log."""
+    begun = said = time.monotonic()
+    for done, case in enumerate(todo):
+        now = time.monotonic()
+        if done and now - said > 10:
+            said, left = now, (now - begun) / done * (len(todo) - done)
+            print(f"evaluate: {done} of {len(todo)} images, about {left:.0f} s left", file=sys.stderr, flush=True)
+        yield case
 
 
 # --- what is recorded with the scores ---

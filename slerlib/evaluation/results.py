@@ -32,10 +32,11 @@ if TYPE_CHECKING:
 RESULTS, RECORD = "results.json", "run.json"
 NEEDED = (*KEYS, "psnr_input", "psnr")  # columns that every run has
 NUMBER = (int, float, type(None))  # JSON has no infinity and no NaN: null
+INFINITE = "inf"  # of columns in which a value may be missing as well, so that null is NaN there
 #: Key of a results file or of its rows -> the types of its value; other keys may hold anything.
 FILE_TYPES = {"rows": list} | dict.fromkeys(("checkpoint", "data", "definition", "versions"), (dict, type(None)))
 ROW_TYPES = dict.fromkeys(KEYS, (str, int)) | dict.fromkeys((*SCORES, "margin", "seconds", *LOCAL_COLUMNS), NUMBER)
-ROW_TYPES |= {"path": (str, type(None))}
+ROW_TYPES |= {"path": (str, type(None))} | dict.fromkeys(LOCAL_COLUMNS, (*NUMBER, str))
 CONDITIONS = ("setting", "root", "images", "severity", "seed", "crop", "noise", "path", "restored", *CHOICES)  # attrs
 HOW = "Write one: slerlib eval CHECKPOINT --data DIR --setting demo --out results.json."
 
@@ -46,8 +47,9 @@ HOW = "Write one: slerlib eval CHECKPOINT --data DIR --setting demo --out result
 def save_results(table: DataFrame, path: str | os.PathLike) -> None:
     """Write results.json: rows, means per data set (and in them per task), average, missing, definition, versions, ...
 
-    `average` is null if a class of the setting is `missing`. Infinite and empty values are null. The file is written
-    whole or not at all. Raises UserError for a table without rows, and if the file cannot be written.
+    `average` is null if a class of the setting is `missing`. Infinite and empty values are null; in LOCAL_COLUMNS
+    infinite ones are "inf", as of a part that comes back as it was. The file is written whole or not at all.
+    Raises UserError for a table without rows, and if the file cannot be written.
     """
     means = summary(table)
     sets = {}
@@ -57,7 +59,7 @@ def save_results(table: DataFrame, path: str | os.PathLike) -> None:
         sets[dataset] = degraded[list(SCORES)].mean().to_dict() | {"tasks": tasks}
     average = means[means.task == "average"].drop(columns=["dataset", "task"]).to_dict("records")
     values = {
-        "rows": table.to_dict("records"),
+        "rows": [_with_infinite(row) for row in table.to_dict("records")],
         "means": sets,
         "average": average[0] if average and not table.attrs.get("missing") else None,
         **table.attrs,
@@ -66,6 +68,10 @@ def save_results(table: DataFrame, path: str | os.PathLike) -> None:
         write_atomic(Path(path), json.dumps(json_values(values), indent=2, allow_nan=False) + "\n")
     except OSError as error:
         raise unwritable("Results are written to a file", Path(path), error, "Choose another file.") from None
+
+
+def _with_infinite(row: dict) -> dict:
+    return {key: INFINITE if key in LOCAL_COLUMNS and value == math.inf else value for key, value in row.items()}
 
 
 def json_values(value):
@@ -170,7 +176,8 @@ def _checked_file(file: Path) -> dict:
 
 def _check_types(file: Path, values: dict, types: dict) -> None:
     for name, kind in types.items():
-        if name in values and not isinstance(values[name], kind):
+        text = name in LOCAL_COLUMNS and isinstance(values.get(name), str) and values[name] != INFINITE
+        if name in values and (text or not isinstance(values[name], kind)):
             kinds = " or ".join("null" if one is type(None) else one.__name__ for one in np.atleast_1d(kind))
             raise UserError(f"In a file of scores {name} is {kinds}; {file} holds {values[name]!r:.60}. {HOW}")
 

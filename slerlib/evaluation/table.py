@@ -64,6 +64,14 @@ def summary(table: DataFrame) -> DataFrame:
     return result
 
 
+def narrow(means: DataFrame) -> DataFrame:
+    """The columns of a summary that fit on a screen; those of damage in a part where it has them, in dB."""
+    if LOCAL_COLUMNS.keys() - set(means):
+        return means
+    names = {name: name.removeprefix("psnr_") for name in LOCAL_COLUMNS}
+    return means[["task", "n", *names]].rename(columns=names).round(2)
+
+
 def _drawn_averages(table: DataFrame) -> np.ndarray:
     """(S,) bootstrap draws of the mean over data sets and tasks except clean."""
     draws = []
