@@ -146,7 +146,7 @@ def _ablate(args) -> int:
     else:
         torch.set_num_threads(args.threads)
         stage_a = args.stage_a if args.stage_a is not None else 0 if args.encoder else Budget.stage_a
-        asked = {"damage": args.damage, "encoder": args.encoder or "", "overrides": " ".join(args.set)}
+        asked = {"damage": args.damage, "encoder": args.encoder or ""}
         budget = Budget(args.recipe, stage_a, args.steps, args.lr, args.images, **asked)
         suite = (args.data, args.val, args.out, args.names, tuple(args.seeds), budget)
         rows = ablate_grid(*suite, grids.workers(args), args.threads, _say) if grid else ablate(*suite)

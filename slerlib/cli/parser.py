@@ -168,8 +168,7 @@ def _ablate(add) -> None:
     sub.add_argument("--lr", type=_above_zero, default=4e-3, help="of stages B and C (default: 4e-3)")
     sub.add_argument("--images", type=_at_least(0), default=0, metavar="N", help="the first N photographs; 0 = all")
     sub.add_argument("--threads", type=_at_least(1), default=1, metavar="N", help="processor threads (default: 1)")
-    sub.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
-                     help="change one value of the recipe in all variants; may be repeated")  # fmt: skip
+    sub.usage = "slerlib ablate [VARIANT ...] [options]"
     _add_grid(sub, "variant and seed", "variant=sler,dense")
 
 
@@ -247,12 +246,12 @@ def _report(add) -> None:
     sub.add_argument("--out", type=Path, metavar="DIR", help="folder of the runs (default: reports/runs)")
     sub.add_argument("--resume", action="store_true", help="go on in the folder of an interrupted run")
     sub.add_argument("--files", action="store_true", help="verify: the files alone, not the environment")
-    _add_grid(sub, "parameters of the report", "checkpoint=tiny,small")
+    _add_grid(sub, "parameters", "checkpoint=tiny,small")
 
 
 def _add_grid(sub, keys: str, example: str) -> None:
     sub.add_argument("--grid", nargs="+", metavar="KEY=A,B", default=[],
-                     help=f"every combination of these values of {keys}: {example} seed=0,1,2")  # fmt: skip
+                     help=f"every combination of {keys}: {example} seed=0,1")  # fmt: skip
     sub.add_argument("--workers", type=_at_least(1), metavar="N", help="so many at a time (default: 1)")
     sub.add_argument("--cluster", nargs="?", const="", metavar="ADDRESS",
                      help="workers of a Dask scheduler; without ADDRESS a cluster of N on this machine")  # fmt: skip
