@@ -9,6 +9,7 @@ Read in this order:
     router.py     point -> expert of each layer, and the trace of that choice
     places.py     the same for every place of the image
     blocks.py     the two kinds of block: NAF and Restormer
+    pointwise.py  their layers that work at each pixel alone
     experts.py    a stage: three experts, each image through one
     network.py    SLERIR: all of it
     own.py        the gates of own classes: a class of own pairs joins a trained network

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import windows
+from .pointwise import PixelConv, PixelLinear
 
 
 class ChannelNorm(nn.Module):
@@ -64,13 +65,13 @@ class NAFBlock(nn.Module):
         super().__init__()
         self.window = window
         self.norm1 = nn.LayerNorm(channels, eps=1e-6)
-        self.expand = nn.Linear(channels, 2 * channels)
+        self.expand = PixelLinear(channels, 2 * channels)
         self.depthwise = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels)
         self.attention = nn.Linear(channels, channels)
-        self.project = nn.Linear(channels, channels)
+        self.project = PixelLinear(channels, channels)
         self.norm2 = nn.LayerNorm(channels, eps=1e-6)
-        self.feed_in = nn.Linear(channels, 2 * channels)
-        self.feed_out = nn.Linear(channels, channels)
+        self.feed_in = PixelLinear(channels, 2 * channels)
+        self.feed_out = PixelLinear(channels, channels)
         self.beta = nn.Parameter(torch.zeros(channels))
         self.gamma = nn.Parameter(torch.zeros(channels))
 
@@ -78,8 +79,8 @@ class NAFBlock(nn.Module):
         x = x_BCHW.permute(0, 2, 3, 1)
         y = self.expand(self.norm1(x)).permute(0, 3, 1, 2)
         y = _gate(self.depthwise(y).permute(0, 2, 3, 1))
-        x = torch.addcmul(x, self.project(y * self._channel_attention(y)), self.beta)
-        x = torch.addcmul(x, self.feed_out(_gate(self.feed_in(self.norm2(x)))), self.gamma)
+        x = self.project.added(x, y * self._channel_attention(y), self.beta)
+        x = self.feed_out.added(x, _gate(self.feed_in(self.norm2(x))), self.gamma)
         return x.permute(0, 3, 1, 2)
 
     def _channel_attention(self, y_BHWC: Tensor) -> Tensor:
@@ -103,14 +104,14 @@ class RestormerBlock(nn.Module):
         self.window, self.heads = window, heads
         self.norm1 = ChannelNorm(channels, eps=1e-5)
         self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
-        self.qkv = nn.Conv2d(channels, 3 * channels, 1, bias=False)
+        self.qkv = PixelConv(channels, 3 * channels, bias=False)
         self.qkv_depthwise = nn.Conv2d(3 * channels, 3 * channels, 3, padding=1, groups=3 * channels, bias=False)
-        self.project = nn.Conv2d(channels, channels, 1, bias=False)
+        self.project = PixelConv(channels, channels, bias=False)
         hidden = int(channels * expansion)
         self.norm2 = ChannelNorm(channels, eps=1e-5)
-        self.feed_in = nn.Conv2d(channels, 2 * hidden, 1, bias=False)
+        self.feed_in = PixelConv(channels, 2 * hidden, bias=False)
         self.feed_depthwise = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden, bias=False)
-        self.feed_out = nn.Conv2d(hidden, channels, 1, bias=False)
+        self.feed_out = PixelConv(hidden, channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.project(self._attend(self.qkv_depthwise(self.qkv(self.norm1(x)))))

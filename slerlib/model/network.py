@@ -41,6 +41,7 @@ from .experts import ExpertStage, gate
 from .fusion import GLGF, Encoding, Injection, injected_stages
 from .own import OwnClasses, pushed
 from .paths import read_path
+from .pointwise import PixelConv
 from .router import Router, Trace, bounded
 
 LEVELS = (0, 1, 2, 3, 2, 1, 0, 0)  # of the stages; level n works at 1 / 2^n of the resolution
@@ -294,7 +295,8 @@ def _down(c: int, naf: bool) -> nn.Module:
 
 def _up(c: int, naf: bool) -> nn.Module:
     """c -> c / 2 channels at twice the resolution."""
-    return nn.Sequential(nn.Conv2d(c, 2 * c, 1 if naf else 3, padding=0 if naf else 1, bias=False), nn.PixelShuffle(2))
+    first = PixelConv(c, 2 * c, bias=False) if naf else nn.Conv2d(c, 2 * c, 3, padding=1, bias=False)
+    return nn.Sequential(first, nn.PixelShuffle(2))
 
 
 def least_parameters(cfg: ModelConfig) -> int:

@@ -1,0 +1,58 @@
+"""Layers that work at each pixel alone, on the fast way of oneDNN where torch would not take it.
+
+On one thread torch sends them to the matrix product of MKL, which is 2 to 3 times slower on processors of AMD
+(docs/results.md). Only without gradients, in float32, on x86: a training keeps every bit. Results agree to rounding.
+"""
+
+from __future__ import annotations
+
+import functools
+import platform
+
+import torch
+from torch import Tensor, nn
+
+
+@functools.cache
+def _here() -> bool:
+    return platform.machine() in ("x86_64", "AMD64") and torch.backends.mkldnn.is_available()
+
+
+def fast(x: Tensor) -> bool:
+    """Whether the fast way may be taken for this input."""
+    plain = x.dtype == torch.float32 and x.device.type == "cpu" and type(x) is Tensor and not torch.is_grad_enabled()
+    recorded = torch.compiler.is_compiling() or torch.compiler.is_exporting() or torch.jit.is_tracing()
+    return plain and not recorded and _here() and torch.backends.mkldnn.enabled and x.numel() > 0
+
+
+class PixelLinear(nn.Linear):
+    """(B, H, W, C) -> (B, H, W, D)."""
+
+    def forward(self, x_BHWC: Tensor) -> Tensor:
+        return _product(x_BHWC, self.weight, self.bias) if self._fast(x_BHWC) else super().forward(x_BHWC)
+
+    def added(self, x_BHWD: Tensor, y_BHWC: Tensor, scale_D: Tensor) -> Tensor:
+        """x + scale * forward(y): the scale goes into the weights, where it costs nothing."""
+        if not self._fast(y_BHWC):
+            return torch.addcmul(x_BHWD, self(y_BHWC), scale_D)
+        return _product(y_BHWC, self.weight * scale_D[:, None], self.bias * scale_D).add_(x_BHWD)
+
+    def _fast(self, x_BHWC: Tensor) -> bool:
+        return x_BHWC.ndim == 4 and self.weight.dtype == torch.float32 and fast(x_BHWC)
+
+
+def _product(x_BHWC: Tensor, weight_DC: Tensor, bias_D: Tensor) -> Tensor:
+    x, weight = x_BHWC.permute(0, 3, 1, 2), weight_DC[:, :, None, None]
+    return torch.mkldnn_convolution(x, weight, bias_D, (0, 0), (1, 1), (1, 1), 1).permute(0, 2, 3, 1)
+
+
+class PixelConv(nn.Conv2d):
+    """A 1x1 convolution: (B, C, H, W) -> (B, D, H, W)."""
+
+    def __init__(self, channels: int, out: int, bias: bool = True):
+        super().__init__(channels, out, 1, bias=bias)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        if not fast(x_BCHW) or self.weight.dtype != torch.float32:
+            return super().forward(x_BCHW)
+        return torch.mkldnn_convolution(x_BCHW, self.weight, self.bias, (0, 0), (1, 1), (1, 1), 1)

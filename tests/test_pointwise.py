@@ -1,0 +1,62 @@
+"""The fast way of the layers at each pixel: the same values up to rounding, only where nothing is learned or recorded."""
+
+import pytest
+import torch
+
+from slerlib import SLERIR, config
+from slerlib.model import pointwise
+from slerlib.model.pointwise import PixelConv, PixelLinear
+
+
+@pytest.fixture(params=[True, False])
+def way(request, monkeypatch):
+    monkeypatch.setattr(pointwise, "_here", lambda: request.param)
+    return request.param
+
+
+def test_layers_are_those_of_torch(way):
+    x = torch.randn(2, 9, 7, 12)
+    linear, conv = PixelLinear(12, 5), PixelConv(12, 5, bias=False)
+    scale, rest = torch.randn(5), torch.randn(2, 9, 7, 5)
+    with torch.no_grad():
+        torch.testing.assert_close(linear(x), torch.nn.functional.linear(x, linear.weight, linear.bias))
+        torch.testing.assert_close(linear.added(rest, x, scale), rest + scale * linear(x))
+        x_BCHW = x.permute(0, 3, 1, 2)
+        torch.testing.assert_close(conv(x_BCHW), torch.nn.functional.conv2d(x_BCHW, conv.weight))
+        assert linear(x[0, 0]).shape == (7, 5)
+
+
+def test_a_training_keeps_every_bit(monkeypatch):
+    """With gradients the layers are those of torch, whatever the machine."""
+    x, results = torch.rand(1, 3, 32, 40), []
+    for here in (True, False):
+        monkeypatch.setattr(pointwise, "_here", lambda here=here: here)
+        torch.manual_seed(0)
+        net = SLERIR(config.recipe("tiny").model)
+        y = net(x)
+        y.square().sum().backward()
+        results.append([y.detach(), *(p.grad for p in net.parameters() if p.grad is not None)])
+    assert len(results[0]) > 50 and all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize("block", ["naf", "restormer"])
+def test_networks_agree(monkeypatch, block):
+    torch.manual_seed(0)
+    net = SLERIR(config.with_overrides(config.recipe("tiny"), [f"model.block={block}"]).model).eval()
+    for name, parameter in net.named_parameters():
+        if name.endswith(("beta", "gamma")):
+            torch.nn.init.normal_(parameter)
+    x, results = torch.rand(1, 3, 96, 112), []
+    for here in (True, False):
+        monkeypatch.setattr(pointwise, "_here", lambda here=here: here)
+        with torch.no_grad():
+            results.append(net(x))
+    torch.testing.assert_close(*results, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_other_precisions_take_the_usual_way(dtype):
+    x, layer = torch.rand(1, 4, 4, 6, dtype=dtype), PixelLinear(6, 3).to(dtype)
+    with torch.no_grad():
+        assert not pointwise.fast(x)
+        assert torch.equal(layer(x), torch.nn.functional.linear(x, layer.weight, layer.bias))
