@@ -1,6 +1,7 @@
 """Hostile input from a seed: each case is one file, text or folder, given to the function that reads it.
 
-An outcome is one of: handled (read), refused (a UserError), crashed (another exception), lost (more than 10 s or 1 GB).
+An outcome is one of: handled (read), refused (a UserError), crashed (another exception), lost (more than 10 s of
+processor time, a minute in which nothing ends, or 1 GB).
 """
 
 import contextlib
@@ -29,7 +30,7 @@ from slerlib.images import read_image, strips
 from slerlib.inference.jobs import check_trace, plan
 from slerlib.report import manifest, record
 
-SECONDS, BYTES = 10, 1 << 30
+SECONDS, WAIT, BYTES = 10, 60, 1 << 30  # processor time, and time in which a case may wait for another program
 ODD_VALUES = [None, True, -1, 0, 1e7, 1e400, -0.0, 10**30, "", "x", "\x1b[31m", "NaN"]
 ODD_VALUES += [[], {}, [[]], [1] * 50, {"a": {}}]
 NUMBERS = (b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\0\0\xff\xff")
@@ -48,11 +49,12 @@ def outcome(run) -> tuple[str, str]:
     """(how a call ended, why)."""
 
     def late(*_):
-        raise Lost(f"more than {SECONDS} s")
+        raise Lost(f"more than {SECONDS} s of work or {WAIT} s in all")
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    old = signal.signal(signal.SIGALRM, late)
-    signal.alarm(SECONDS)
+    old = {number: signal.signal(number, late) for number in (signal.SIGALRM, signal.SIGPROF)}
+    signal.setitimer(signal.ITIMER_REAL, WAIT)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             run()
@@ -64,8 +66,10 @@ def outcome(run) -> tuple[str, str]:
     except Exception:
         how, why = "crashed", traceback.format_exc()[-1500:]
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, old)
+        for timer in (signal.ITIMER_REAL, signal.ITIMER_PROF):
+            signal.setitimer(timer, 0)
+        for number, handler in old.items():
+            signal.signal(number, handler)
     if (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 > BYTES:
         how, why = "lost", "more than 1 GB"
     return how, why
@@ -268,6 +272,7 @@ def data_trees(rng, folder, given):
     for _ in range(rng.randrange(12)):
         path = rng.choice(places) / rng.choice([*ODD_NAMES, *(f"{c}.png" for c in string.ascii_lowercase[:5])])
         with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)  # to write into a pipe would wait for ever
             match rng.randrange(8):
                 case 0:
                     path.symlink_to(rng.choice(places))
@@ -285,6 +290,7 @@ def data_trees(rng, folder, given):
         line = rng.choice((b"input,target\na.png,b.png\n", b"input,target\n*.png,*.png\n", b"", b"\0\0", b"x\n" * 9))
         name = rng.choice(("pairs.csv", "pairs.jsonl", "list.csv"))
         with contextlib.suppress(OSError):
+            (folder / name).unlink(missing_ok=True)
             (folder / name).write_bytes(spoiled(line, rng) if rng.random() < 0.5 else line)
     return lambda: check.as_text(check.check(folder))
 

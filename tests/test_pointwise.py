@@ -1,4 +1,4 @@
-"""The fast way of the layers at each pixel: the same values up to rounding, only where nothing is learned or recorded."""
+"""The fast way of the layers at each pixel: the same values up to rounding, and only in inference mode."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def test_layers_are_those_of_torch(way):
     x = torch.randn(2, 9, 7, 12)
     linear, conv = PixelLinear(12, 5), PixelConv(12, 5, bias=False)
     scale, rest = torch.randn(5), torch.randn(2, 9, 7, 5)
-    with torch.no_grad():
+    with torch.inference_mode():
         torch.testing.assert_close(linear(x), torch.nn.functional.linear(x, linear.weight, linear.bias))
         torch.testing.assert_close(linear.added(rest, x, scale), rest + scale * linear(x))
         x_BCHW = x.permute(0, 3, 1, 2)
@@ -49,7 +49,7 @@ def test_networks_agree(monkeypatch, block):
     x, results = torch.rand(1, 3, 96, 112), []
     for here in (True, False):
         monkeypatch.setattr(pointwise, "_here", lambda here=here: here)
-        with torch.no_grad():
+        with torch.inference_mode():
             results.append(net(x))
     torch.testing.assert_close(*results, atol=1e-5, rtol=0)
 
@@ -57,6 +57,6 @@ def test_networks_agree(monkeypatch, block):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_other_precisions_take_the_usual_way(dtype):
     x, layer = torch.rand(1, 4, 4, 6, dtype=dtype), PixelLinear(6, 3).to(dtype)
-    with torch.no_grad():
+    with torch.inference_mode():
         assert not pointwise.fast(x)
         assert torch.equal(layer(x), torch.nn.functional.linear(x, layer.weight, layer.bias))

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 COLUMNS = ("variant", "seed", "task", "psnr")  # that a table must have; it holds more
-TEXT = {"data": str, "val": str, "code": str}  # columns of hashes: 123456789012 and 1234567890e1 are no numbers
+# columns of names and of hashes: 123456789012 and 1234567890e1 are no numbers
+TEXT = {"data": str, "val": str, "code": str, "variant": str, "task": str}
 
 # (claim, network that should be better, network it is better than). [paper] states or implies it; [ours] we ask it.
 CLAIMS = (
@@ -85,6 +86,8 @@ def read(table: str | Path = "tiny") -> DataFrame:
         raise UserError(
             f"A table of ablations has the columns {', '.join(COLUMNS)}; {path} lacks {', '.join(missing)}."
         )
+    if rows[["variant", "task"]].isna().any(axis=None):
+        raise UserError(f"A table of ablations names variant and task of each row; {path} has gaps. Copy it again.")
     if rows.empty:
         raise UserError(f"A table of ablations has a row for each variant, seed and task; {path} has none.")
     times = rows.groupby(["variant", "seed", "task"]).psnr.count().unstack("task")  # NaN: no row

@@ -28,13 +28,13 @@ def check(cfg, section: str, options: Mapping[str, Sequence[str]], ranges: Mappi
         key, value = f"{section}.{field.name}".lstrip("."), getattr(cfg, field.name)
         kind = types_of(type(cfg))[field.name]
         if not is_of(kind, value):
-            raise UserError(f"{key} must be {_name(kind)}; got {value!r}.")
+            raise UserError(f"{key} must be {_name(kind)}; got {value!r:.200}.")
         if value not in options.get(field.name, (value,)):
-            raise UserError(f"{key} must be one of {', '.join(options[field.name])}; got {value!r}.")
+            raise UserError(f"{key} must be one of {', '.join(options[field.name])}; got {value!r:.200}.")
         interval = ranges.get(field.name, "[-inf, inf]")
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, int | float) and not _inside(number, interval):
-                raise UserError(f"{key} must lie in {interval}; got {number}.")
+                raise UserError(f"{key} must lie in {interval}; got {str(number):.200}.")
 
 
 def is_of(kind, value) -> bool:

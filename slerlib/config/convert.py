@@ -54,7 +54,7 @@ def with_overrides(cfg: RunConfig, assignments: list[str]) -> RunConfig:
         key, equals, text = assignment.partition("=")
         section, dot, name = key.strip().partition(".")
         if not equals or not dot or section not in ("model", "data", "train"):
-            raise UserError(f"--set takes model.KEY=VALUE, data.KEY=VALUE or train.KEY=VALUE; got {assignment!r}.")
+            raise UserError(f"--set takes model.KEY=VALUE, data.KEY=VALUE or train.KEY=VALUE; got {assignment!r:.200}.")
         name = FORMER.get(name, name)
         kind = types_of(type(getattr(cfg, section))).get(name)  # from_dict refuses an unknown key
         values[section][name] = _from_text(kind, text.strip()) if kind else text

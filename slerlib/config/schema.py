@@ -235,8 +235,8 @@ class DataConfig:
 def _counts(key: str, texts: tuple[str, ...], example: str) -> dict[str, int]:
     parts = [text.rpartition("=") for text in texts]
     for name, _, count in parts:
-        if not name or not count.isdigit() or int(count) < 1:
-            raise UserError(f"data.{key} takes NAME=COUNT, separated by commas, such as {example}; got {texts}.")
+        if not name or not count.isdecimal() or len(count) > 9 or int(count) < 1:
+            raise UserError(f"data.{key} takes NAME=COUNT, separated by commas, such as {example}; got {texts!s:.200}.")
     return {name.strip(): int(count) for name, _, count in parts}
 
 

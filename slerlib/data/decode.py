@@ -60,8 +60,9 @@ def decoded(path: Path) -> Tensor:
 
     Raises UserError for a file that is damaged or not an image.
     """
-    from ..images.files import read_image
+    from ..images.files import check_file, read_image
 
+    check_file(path)
     try:
         with Image.open(path) as image:
             plain = image.mode == "RGB" and getattr(image, "n_frames", 1) == 1 and not image.has_transparency_data
@@ -113,9 +114,10 @@ def look_at(sides: Sequence[tuple[Sequence[Path] | None, Sequence[Path]]], cache
 
 def _size(path: Path) -> tuple[int, int]:
     """(width, height) of an upright image, from its header."""
-    from ..images.files import read_image
+    from ..images.files import check_file, read_image
     from ..images.orientation import upright_size
 
+    check_file(path)
     try:
         with Image.open(path) as image:
             return upright_size(image)

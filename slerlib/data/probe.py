@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ..files import no_file
 from ..images.orientation import orientation, upright_size
 from .decode import SMALLEST
 from .likeness import SIDE, alignment
@@ -60,6 +61,8 @@ def probe_group(group: SceneFiles) -> tuple[list[Probe], list[tuple[Path, tuple[
 def probe(path: Path, full: bool = False) -> tuple[Probe, Image.Image | None]:
     """(Probe, upright greyscale picture or None). A JPEG is decoded at reduced size unless `full`: fewer pixels are
     computed, but every coefficient is read, so that a cut file is noticed."""
+    if fault := no_file(path):  # to read a pipe would wait for ever
+        return Probe(path, ("unreadable", f"{fault}. Remove it.")), None
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -1,7 +1,7 @@
 """Layers that work at each pixel alone, on the fast way of oneDNN where torch would not take it.
 
 On one thread torch sends them to the matrix product of MKL, which is 2 to 3 times slower on processors of AMD
-(docs/results.md). Only without gradients, in float32, on x86: a training keeps every bit. Results agree to rounding.
+(docs/results.md). Only in inference mode, in float32, on x86: trainings keep every bit. Results agree to rounding.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ def _here() -> bool:
 
 def fast(x: Tensor) -> bool:
     """Whether the fast way may be taken for this input."""
-    plain = x.dtype == torch.float32 and x.device.type == "cpu" and type(x) is Tensor and not torch.is_grad_enabled()
+    plain = (
+        x.dtype == torch.float32 and x.device.type == "cpu" and type(x) is Tensor and torch.is_inference_mode_enabled()
+    )
     recorded = torch.compiler.is_compiling() or torch.compiler.is_exporting() or torch.jit.is_tracing()
     return plain and not recorded and _here() and torch.backends.mkldnn.enabled and x.numel() > 0
 
