@@ -187,7 +187,7 @@ def test_plain_output_keeps_all_else(capsys):
 @pytest.mark.parametrize(
     "name, values, words",
     [
-        ("evaluation", {"severity": "7"}, "severity must be a number from 0 to 1; got 7"),
+        ("evaluation", {"severity": "7"}, "severity must be a number from 0 to 1; got '?7"),
         ("evaluation", {"images": "-1"}, "images must be"),
         ("evaluation", {"crop": "centre"}, "crop must be"),
         ("evaluation", {"setting": "4"}, "setting must be one of"),
