@@ -391,18 +391,21 @@ def test_every_axis_that_is_not_linear_says_so():
     log = pd.DataFrame({"step": range(4), "stage": "A", "loss": [4.0, 2.0, 1.0, 0.5]})
     rule = {"rule": ["one"], "degradation": "all", "n": 3, "differ": 1, "lost": 2.0, "lost_low": 1.0, "lost_high": 3.0}
     found = 0
-    for fig in (plots.training_curves(log), plots.rules_chart(pd.DataFrame(rule))):
+    two = plots.two_trainings({"one": log[:0]}, {"one": log})
+    for fig in (plots.training_curves(log), plots.rules_chart(pd.DataFrame(rule)), two):
         for ax in fig.axes:
             for axis in (ax.xaxis, ax.yaxis):
                 if axis.get_scale() in ("log", "symlog", "asinh", "logit"):  # seaborn calls a linear one a function
                     found += 1
                     assert "logarithmic" in axis.get_label().get_text()
-    assert found == 2
+    assert found == 3
     scaled = r"set_[xy]scale|[xy]scale=|log_scale|symlog|semilog|loglog"
     lines = [f"{path.name}: {line.strip()}" for folder, kind in (("slerlib", "py"), ("notebooks", "ipynb"))
              for path in sorted((ROOT / folder).rglob(f"*.{kind}")) for line in path.read_text().splitlines()
              if re.search(scaled, line)]  # fmt: skip
-    assert [line.partition(":")[0] for line in lines] == ["causal.py", "scores.py"], "a new one: mark and test it above"
+    assert [line.partition(":")[0] for line in lines] == ["causal.py", "training.py"], (
+        "a new one: mark and test it above"
+    )
 
 
 # --- degradations by severity -----------------------------------------------------------------------------------------

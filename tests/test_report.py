@@ -614,6 +614,15 @@ def test_pages_open_without_a_network(both, tmp_path):
         assert "ValueError" in page.evaluate("document.querySelector('.run.failed').innerText")
         assert page.evaluate("document.querySelectorAll('details.code[open]').length") == 1
         page.screenshot(tmp_path / "page.png")
+    with chromium.Page(
+        both.good["page"], tmp_path / "profile_narrow"
+    ) as page:  # a figure fits, and a touch enlarges it
+        page.emulate(width=380)
+        wide = "document.querySelector('.zoom img').getBoundingClientRect().width"
+        page.evaluate("document.querySelector('.zoom img').width = 750")  # as wide as the figures of slerlib are
+        assert page.evaluate(wide) <= 380
+        page.evaluate("document.querySelector('.zoom').click()")
+        assert page.evaluate(wide) > 700 and page.overflow() <= 0
     assert (tmp_path / "page.png").stat().st_size > 10_000
 
 

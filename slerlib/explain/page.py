@@ -152,7 +152,8 @@ def _image(figure: Figure) -> str:
     look = "photo" if figure.kind == "jpeg" else "chart"
     source = f"data:image/{figure.kind};base64,{base64.b64encode(data).decode()}"
     image = f'<img class="{look}" src="{source}" alt="{escape(notes["alt"])}" width="{notes["width"]}">'
-    return f'<div class="jp-RenderedImage jp-OutputArea-output">{image}</div>'
+    zoom = f'<label class="zoom"><input type="checkbox" aria-label="larger">{image}</label>'
+    return f'<div class="jp-RenderedImage jp-OutputArea-output">{zoom}</div>'
 
 
 @styled

@@ -7,6 +7,7 @@ Every function draws a table of `slerlib.analysis.causal` and returns a Figure w
 from __future__ import annotations
 
 import re
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,18 @@ from ..analysis.chance import fewest_shown, smallest_p
 from ..config import STAGE_NAMES
 from ..errors import UserError
 from . import style
-from .marks import expert_cube, expert_matrix, matrix, mean_marks, minus, number, row_labels, slant, with_rows
+from .marks import (
+    expert_cube,
+    expert_matrix,
+    expert_panels,
+    matrix,
+    mean_marks,
+    minus,
+    number,
+    row_labels,
+    slant,
+    with_rows,
+)
 from .style import canvas, class_looks, expert_colour, finished, ink, styled
 
 if TYPE_CHECKING:
@@ -45,11 +57,13 @@ def knockout_matrix(table: DataFrame, ax: Axes | None = None) -> Figure:
     """
     with_rows(table, "A knock-out chart")
     values, names, stages = expert_cube(table.assign(shown=table.lost.where(table.chosen > 0)), "shown")
-    ax = canvas(ax, 0.36 * len(names) + 1.35)
-    expert_matrix(ax, values, names, stages, _short, **SHADES)
+    panels = [(ax, slice(None))] if ax else expert_panels(0.36 * len(names) + 0.9, len(stages))
+    for ax, part in panels:
+        expert_matrix(ax, values[:, part], names, stages[part], _short, **SHADES)
     sure = shown_cells(table)
-    ax.set_xlabel("expert that is forbidden; mean dB lost over all images of the degradation\n"
-                  f"{sure}; {SCALE}", labelpad=8)  # fmt: skip
+    lines = textwrap.wrap(f"{sure}; {SCALE}", 84)
+    ax.set_xlabel("\n".join(["expert that is forbidden; mean dB lost over all images of the degradation", *lines]),
+                  labelpad=8)  # fmt: skip
     worst = table.loc[table.lost.idxmax()]
     alt = f"dB lost when an expert is forbidden. Most: {worst.lost:.1f} dB for {worst.degradation} without expert "
     return finished(ax.figure, f"{alt}{worst.expert} of {worst.stage}. {sure}.")

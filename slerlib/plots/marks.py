@@ -88,11 +88,22 @@ def expert_cube(table: DataFrame, value: str) -> tuple[np.ndarray, list[str], li
     return order.sort_index(axis=1).to_numpy(float).reshape(len(names), len(stages), -1), names, stages
 
 
+def expert_panels(height: float, layers: int) -> list[tuple[Axes, slice]]:
+    """Axes one above the other, `height` inches each, and the layers of each: half as many have readable numbers when
+    the figure is shown half as wide."""
+    from matplotlib.figure import Figure
+
+    parts = [slice(0, layers // 2), slice(layers // 2, layers)] if layers > 4 else [slice(0, layers)]
+    fig = Figure((style.WIDTH, height * len(parts)), dpi=style.DPI, layout="constrained")
+    return list(zip(fig.subplots(len(parts), 1, squeeze=False)[:, 0], parts, strict=True))
+
+
 def expert_matrix(ax: Axes, values_KLE: np.ndarray, names: Sequence[str], stages: Sequence[str], text, **shades):
     """`matrix` whose columns are the experts of each layer side by side, with the layer's name above them."""
     rows, layers, experts = values_KLE.shape
     numbers = [str(expert) for expert in range(experts)] * layers
-    matrix(ax, values_KLE.reshape(rows, -1), names, numbers, text, size=style.SMALL - 0.5, **shades)
+    size = style.SMALL - 0.5 if layers * experts > 16 else 10.5
+    matrix(ax, values_KLE.reshape(rows, -1), names, numbers, text, size=size, **shades)
     ax.tick_params(axis="x", labelsize=style.SMALL)
     for layer, stage in enumerate(stages):
         ax.axvline(layer * experts, color="white", linewidth=4 if layer else 0)

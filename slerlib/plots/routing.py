@@ -18,7 +18,7 @@ from ..config import LAYERS, STAGE_NAMES
 from ..errors import UserError
 from ..model.router import path_digits
 from . import style
-from .marks import expert_cube, expert_matrix, labels_of, matrix, mean_marks, slant
+from .marks import expert_cube, expert_matrix, expert_panels, labels_of, matrix, mean_marks, slant
 from .style import canvas, class_looks, expert_colour, finished, ink, styled, tint
 
 RIBBON = 0.85  # opacity of the bands of `path_flow`
@@ -92,10 +92,13 @@ def usage_maps(table: DataFrame, ax: Axes | None = None) -> Figure:
     words = ", ".join("\xa0".join([stage, *map(str, which)]) for stage, which in dead.items() if len(which))
     note = f"dead: {words}" if words else "no expert is dead"
     lines = textwrap.wrap(f"{note} (dead: fewer than 1 % of these {images} images)", 88)  # \xa0 does not break
-    ax = canvas(ax, 0.34 * (len(names) + 1) + 1.3 + 0.2 * len(lines))
+    height = 0.34 * (len(names) + 1) + 0.7 + 0.2 * len(lines)
+    panels = [(ax, slice(None))] if ax else expert_panels(height, len(stages))
     values = np.concatenate([usage, every_LE[None]])
-    expert_matrix(ax, values, [*names, "all images"], stages, _percent, cmap="cividis", vmin=0, vmax=1)
-    ax.axhline(len(names), color="white", linewidth=5)
+    for ax, part in panels:
+        shown = values[:, part], [*names, "all images"], stages[part]
+        expert_matrix(ax, *shown, _percent, cmap="cividis", vmin=0, vmax=1)
+        ax.axhline(len(names), color="white", linewidth=5)
     ax.set_xlabel("\n".join(["experts of each layer; share of a degradation's images in %", *lines]), labelpad=8)
     modal = "; ".join(f"{name} {path_digits(usage[k].argmax(-1))}" for k, name in enumerate(names))
     alt = f"Share of the images of each degradation that every expert of the {len(stages)} layers gets."
