@@ -25,8 +25,9 @@ class Board:
     def ended(self, result: Result, results: Mapping[str, Result], size: int) -> None:
         """A cell has ended."""
         count = f"{len(results)} of {len(self.cells)}"
-        left = self.left(results, {}, size)
-        line = f"{count}: {result.name} {result.state} after {result.seconds:.0f} s"
+        begun = {name: about["begun"] for name in self.cells if name not in results and (about := self._where(name))}
+        left = self.left(results, begun, size)
+        line = f"{count}: {self._title(result.name)} {result.state} after {result.seconds:.0f} s"
         line += f" on {result.worker}" if result.worker else ""
         line += f", {result.tries} tries" if result.tries > 1 else ""
         line += f"; about {_span(left)} left" if left and len(results) < len(self.cells) else ""
@@ -54,7 +55,7 @@ class Board:
         head += f"{_span(time.time() - self.begun)} so far, " + (
             f"about {_span(left)} left" if left else "time left unknown"
         )
-        rows = [f"  {name[:48]:48s}  {_span(time.time() - about['begun']):>9s}  {about['worker']}"
+        rows = [f"  {self._title(name)[:48]:48s}  {_span(time.time() - about['begun']):>9s}  {about['worker']}"
                 + (f"  try {running[name]}" if running[name] > 1 else "")
                 for name, about in sorted(on.items(), key=lambda item: item[1]["begun"])[:ROWS]]  # fmt: skip
         return [head, *rows] + ([f"  and {len(on) - ROWS} more"] if len(on) > ROWS else [])
@@ -73,6 +74,9 @@ class Board:
                 rest += max(pace * cell.cost - gone, 0.0)
         waiting = len(self.cells) - len(results)
         return rest / max(1, min(size, waiting))
+
+    def _title(self, name: str) -> str:
+        return self.cells[name].title or name
 
     def _where(self, name: str) -> dict | None:
         path = self.folder / f"{name}.json"

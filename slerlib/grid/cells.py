@@ -15,6 +15,7 @@ class Cell:
     words: tuple[str, ...]  # module and arguments
     after: tuple[str, ...] = ()  # names of cells that must be done before
     cost: float = 1.0  # how long it takes beside the others, for the time left
+    title: str = ""  # for a person, in place of the name
 
 
 @dataclass

@@ -54,7 +54,7 @@ def run_grid(names, params: dict, grid: list[str], workers: Callable, out=None, 
             rows[result.name] = _row(plans[result.name], _records(runs, plans).get(result.name), result)
             _write(table, rows)
 
-        cells = [Cell(name, _words(plan, runs)) for name, plan in plans.items() if name not in done]
+        cells = [Cell(name, _words(plan, runs), title=_title(plan)) for name, plan in plans.items() if name not in done]
         if cells:
             run_cells(cells, workers(), runs / LOGS, ended, say)
         write_list(runs)
@@ -75,6 +75,10 @@ def _plans(sources: dict[str, Path], params: dict, cells: list[dict[str, str]]) 
             own = {key: value for key, value in cell.items() if key in plan["parameters"]}
             plans.setdefault(f"{plan['name']}-{plan['key']}", plan | {"cell": own})
     return plans
+
+
+def _title(plan: dict) -> str:
+    return " ".join([plan["name"], *(f"{key}={value}" for key, value in plan["cell"].items())])
 
 
 def _words(plan: dict, runs: Path) -> tuple[str, ...]:

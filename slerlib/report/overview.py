@@ -75,6 +75,7 @@ def _card(record: dict, room: int) -> tuple[str, int]:
     error = record.get("error") or {}
     origin = record["provenance"]
     facts = [(origin.get("checkpoint") or {}).get("name"), record["parameters"].get("data"), took(record), when(record)]
+    facts += [f"seed {record['parameters']['seed']}"] if "seed" in record["parameters"] else []
     number = re.search(r"[-−+]?\d+(\.\d+)?", headline)
     keys = {"report": record["name"], "verdict": kind, "name": folder.name, "wall": record["wall_seconds"] or 0,
             "started": datetime.fromisoformat(record["started"]).timestamp(),

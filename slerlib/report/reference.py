@@ -14,6 +14,7 @@ from pathlib import Path
 from ..errors import UserError
 from ..files import PACKAGE, clone_root, read_json
 from ..provenance import SCORING_PACKAGES
+from .frame import listed
 
 ROUNDING = 0.01  # of numbers that no seed changes: another processor rounds otherwise
 WIDTH = 3  # of a band, in units of highest minus lowest
@@ -56,9 +57,11 @@ def judge(record: Mapping, numbers: Mapping[str, float], entries: list[dict] | N
     same = [entry for entry in entries if entry["report"] == record["name"] and entry["weights"] == weights(record)]
     if not same:
         return {"verdict": NONE, "why": "There is no reference for this checkpoint.", "outside": {}}
+    have = sorted({listed(entry["changed"]) if entry["changed"] else "its own values" for entry in same})
     same = [entry for entry in same if entry["changed"] == record.get("changed")]
     if not same:
-        return {"verdict": NONE, "why": "There is no reference for these parameters.", "outside": {}}
+        why = f"There is no reference for these parameters. This report has one for: {'; '.join(have)}."
+        return {"verdict": NONE, "why": why, "outside": {}}
     same.sort(key=lambda entry: entry["device"] != device(record))
     entry = same[0]
     outside = {name: [numbers.get(name), low, high] for name, (low, high) in entry["bands"].items()
