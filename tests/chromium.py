@@ -105,7 +105,10 @@ class Page:
             case "Network.loadingFailed" if params.get("blockedReason") == "csp":  # it never left the browser
                 self.blocked.append(self.requests.pop(params["requestId"], ""))
             case "Runtime.exceptionThrown":
-                self.complaints.append(str(params["exceptionDetails"].get("text")))
+                about = params["exceptionDetails"]
+                thrown = about.get("exception", {})
+                words = thrown.get("description") or json.dumps(thrown.get("value", thrown))
+                self.complaints.append(f"{about.get('text')} {words}")
             case "Log.entryAdded" if params["entry"]["level"] == "error":
                 self.complaints.append(params["entry"]["text"])
             case "Runtime.consoleAPICalled" if params["type"] in ("error", "assert"):
