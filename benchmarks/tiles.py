@@ -1,8 +1,8 @@
 """Tiles against the whole picture, in one run: largest and mean difference of a pixel, and time.
 
-    python benchmarks/tiles.py [--checkpoint tiny] [--size 1536] [--tiles 512 768] [--json tiles.json]
+    python benchmarks/tiles.py [--checkpoint tiny] [--tiles 512 768] [--degradations haze rain] [--json tiles.json]
 
-Two bundled photographs, enlarged to SIZE x SIZE, each with five degradations of severity 0.5. Values in 1/255.
+Two bundled photographs, enlarged to SIZE x SIZE, each with the degradations at severity 0.5. Values in 1/255.
 """
 
 import argparse
@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="tiny")
     parser.add_argument("--size", type=int, default=1536)
     parser.add_argument("--tiles", type=int, nargs="+", default=[512, 768])
+    parser.add_argument("--degradations", nargs="+", default=KINDS, choices=KINDS)
     parser.add_argument("--json")
     args = parser.parse_args()
     net, rows = slerlib.load(args.checkpoint), []
@@ -32,7 +33,7 @@ def main() -> None:
     print(f"{args.checkpoint}, {args.size} x {args.size} pixels; largest and mean difference to the whole, in 1/255")
     for name in SCENES:
         clean = F.interpolate(scenes[name][None], size=(args.size, args.size), mode="bicubic")[0].clamp(0, 1)
-        for kind in KINDS:
+        for kind in args.degradations:
             x_BCHW = slerlib.degrade(clean, kind, severity=0.5, seed=1)[None]
             start = time.perf_counter()
             whole, _ = restore_batch(net, x_BCHW, tile=0)

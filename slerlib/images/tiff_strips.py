@@ -32,14 +32,14 @@ def plain_tiff(path: str | os.PathLike) -> tuple[bool, bool]:
             usual = bits in (8, 16) and page.sampleformat == 1 and page.planarconfig == 1 and page.imagedepth == 1
             usual &= page.predictor in (1, 2) and page.fillorder == 1 and page.tags.valueof(274, 1) == 1
             usual &= colours is not None and (n == colours or (n == colours + 1 and extra == (2,)))
-            known = page.compression in (1, 5, 32773, 50000, *_DEFLATE)
+            common = page.compression in (1, 5, 32773, 50000, *_DEFLATE)
             size = (
                 page.tilelength * max(page.tilewidth, page.imagewidth)
                 if page.is_tiled
                 else page.rowsperstrip * page.imagewidth
             )
             streams = page.compression in (1, *_DEFLATE) and not page.is_tiled
-            return bool(usual and known and (streams or size * n * bits // 8 <= _SMALL)), deep
+            return bool(usual and common and (streams or size * n * bits // 8 <= _SMALL)), deep
     except Exception:  # Pillow names the damage
         return False, False
 

@@ -38,8 +38,8 @@ class Look:
         self.h, self.w = pixels.height // s, pixels.width // s
         self.device = next(net.parameters()).device
         self.dtype = net.encoder.cls.dtype
-        kept = "float32" if self.dtype != torch.float64 else "float64"
-        self.tokens = Rows((self.h, self.w, net.cfg.token_width), kept, folder)
+        number = "float32" if self.dtype != torch.float64 else "float64"
+        self.tokens = Rows((self.h, self.w, net.cfg.token_width), number, folder)
         cls_1D, self._sum_p, sum_patch = self._encode()
         count = self.h * self.w
         self.g = net.glgf.centre(cls_1D, (self._sum_p / count).to(self.dtype))
@@ -75,8 +75,8 @@ class Look:
             if layout.count == 1:
                 total, weight = parts, torch.ones_like(ramp)
             else:
-                kept = (total, weight) if n else (raw.new_zeros(1, parts.shape[1], 0, w), raw.new_zeros(0, w))
-                total, weight = (F.pad(t, (0, 0, 0, high - t.shape[-2])) for t in kept)
+                before = (total, weight) if n else (raw.new_zeros(1, parts.shape[1], 0, w), raw.new_zeros(0, w))
+                total, weight = (F.pad(t, (0, 0, 0, high - t.shape[-2])) for t in before)
                 for part, left in zip(parts, lefts, strict=True):
                     total[0, :, :, left : left + wide] += part * ramp
                     weight[:, left : left + wide] += ramp
@@ -180,8 +180,8 @@ class Look:
         if maps:
             trace = replace(trace, local_angle=torch.cat(angles, dim=2))
         if by_place:
-            found = [self._choose(top, bottom, share_1LE, maps) for top, bottom in strips]
-            path_map, probability = (torch.cat(part, dim=2) for part in zip(*found, strict=True))
+            choices = [self._choose(top, bottom, share_1LE, maps) for top, bottom in strips]
+            path_map, probability = (torch.cat(part, dim=2) for part in zip(*choices, strict=True))
             trace = replace(trace, path_map=path_map, place_probability=probability if maps else None)
         return trace, {name: count for name, count in zip(net.router.names, counts.tolist(), strict=True) if count}
 

@@ -4,7 +4,7 @@ The encoder looks at the whole image once (look.py). Its guide map is cut to eac
 unless each is to choose its own. Tiles start on the network's grid of cells (`SLERIR.cell`). There the local statistics
 (TLC) of a tile are those of the whole image, except next to its edges, which therefore get no weight in the blend.
 A statistic reaches 1.5 cells, and each block hands it on; so the result is close to that of the whole image, not equal.
-Measured with the shipped `tiny` at 1536 x 1536 (`benchmarks/tiles.py`): see docs/results.md.
+Measured with the shipped `tiny` at 1536 x 1536 (`benchmarks/tiles.py`): see docs/restoring.md.
 Tiles come row by row. A row of pixels that no later tile reaches goes to the output at once.
 Legend: B batch, C channels, H W pixels, h w token map, T tiles along one axis.
 """
@@ -54,10 +54,10 @@ def restore_tiled(
         whole, counts = look.route(path_1L, route == "place", maps)
     rows, columns = layout(net, pixels.height, pixels.width, tile)
     row_weight_TH, column_weight_TW = (weights(parts, net.cell, device) for parts in (rows, columns))
-    traces, kept = [], torch.zeros(3, 0, pixels.width, device=device)
+    traces, carry = [], torch.zeros(3, 0, pixels.width, device=device)
     for n, ((top, bottom), row_weight_H) in enumerate(zip(rows, row_weight_TH, strict=True)):
         y_CHW = torch.zeros(3, bottom - top, pixels.width, device=device)
-        y_CHW[:, : kept.shape[1]] = kept
+        y_CHW[:, : carry.shape[1]] = carry
         guide = None if look is None else look.guide(top // s, bottom // s)
         for (left, right), column_weight_W in zip(columns, column_weight_TW, strict=True):
             part = pixels.part(top, bottom, left, right)[None].to(device)
@@ -77,7 +77,7 @@ def restore_tiled(
         end = min(until, pixels.size[0])
         for start in range(top, end, ROWS):
             write(start, y_CHW[:, start - top : min(start + ROWS, end) - top, : pixels.size[1]])
-        kept = y_CHW[:, until - top :]
+        carry = y_CHW[:, until - top :]
     return (join(traces) if own_way else whole), ({} if own_way else counts)
 
 

@@ -1,7 +1,7 @@
 """Layers that work at each pixel alone, on the fast way of oneDNN where torch would not take it.
 
 On one thread torch sends them to the matrix product of MKL, which is 2 to 3 times slower on processors of AMD
-(docs/results.md). Only in inference mode, in float32, on x86: trainings keep every bit. Results agree to rounding.
+(docs/restoring.md). Only in inference mode, in float32, on x86: trainings keep every bit. Results agree to rounding.
 """
 
 from __future__ import annotations
