@@ -29,7 +29,7 @@ from slerlib.report.frame import head, part, write_html
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 TEMPLATE = """{%- extends 'report.html.j2' -%}
 {%- block input_group -%}{{ cell.source | highlight_code(metadata=cell.metadata) }}{%- endblock -%}"""
-STYLE = """<style>.math { text-align: center; margin: 1rem 0; overflow-x: auto; } math { font-size: 1.1em; }
+STYLE = """<style>math { font-size: 1.1em; } math[display=block] { margin: 1rem 0; overflow-x: auto; }
 .highlight + .jp-Cell-outputWrapper { border-left: 3px solid var(--line); padding-left: 0.9rem; }
 nav { font-size: 0.9rem; color: var(--soft); }</style>"""
 #: A formula between dollars, or code, in which a dollar is a letter
@@ -66,9 +66,10 @@ def page(executed, notebook: Path) -> str:
     source = nbformat.read(notebook, 4)
     title = source.cells[0].source.splitlines()[0].removeprefix("# ")
     executed.metadata.pop("widgets", None)
+    formulas: list[str] = []
     for cell in executed.cells:
         if cell.cell_type == "markdown":
-            cell.source = _moved(_typeset(cell.source))
+            cell.source = _moved(_aside(cell.source, formulas))
     templates = {"report.html.j2": part("page.html.j2"), "lesson.html.j2": TEMPLATE}
     exporter = HTMLExporter(embed_images=True, template_file="lesson.html.j2", extra_loaders=[DictLoader(templates)])
     mark = f'<meta name="slerlib-source" content="{source_hash(source)}">'
@@ -77,20 +78,30 @@ def page(executed, notebook: Path) -> str:
     parts = {"head": Markup(top), "top": Markup(about), "bottom": Markup(_origin(notebook))}
     resources = {"page": parts, "metadata": {"path": str(notebook.parent.parent)}}
     html, _ = exporter.from_notebook_node(executed, resources=resources)
+    for number, formula in enumerate(formulas):
+        html = html.replace(_mark(number), formula)
     return _PICTURE.sub(lambda found: f'src="{_smaller(*found.groups())}"', html.rstrip()) + "\n"
 
 
-def _typeset(text: str) -> str:
-    """Formulas in dollars as MathML, which browsers draw without a script."""
+def _aside(text: str, formulas: list[str]) -> str:
+    """The text with a mark in place of each formula in dollars; the formulas, as MathML, are added to the list.
+
+    Browsers draw MathML without a script. It is put back after the export, which would close its tags at once.
+    """
     from latex2mathml.converter import convert
 
     def formula(found: re.Match) -> str:
         code, block, line = found.groups()
         if code:
             return code
-        return f'<div class="math">{convert(block, display="block")}</div>' if block else convert(line)
+        formulas.append(convert(block or line, display="block" if block else "inline"))
+        return _mark(len(formulas) - 1)
 
     return _MATH.sub(formula, text)
+
+
+def _mark(number: int) -> str:
+    return f"slerlib-formula-{number}-"
 
 
 def _moved(text: str) -> str:

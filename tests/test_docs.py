@@ -159,6 +159,15 @@ def test_the_page_of_the_course_lists_the_lessons_as_the_package_has_them():
     assert [re.search(r"\((.*)\)", row[0])[1] for row in listed] == [path.name for path in LESSONS]
 
 
+def test_the_counts_of_the_course_are_those_of_its_script(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    import course_counts
+
+    assert course_counts.table() in course_counts.PAGE.read_text(encoding="utf-8"), "python docs/course_counts.py"
+    counted = [course_counts.row(path) for path in LESSONS]
+    assert all(diagrams >= 2 and shown >= 4 and exercises >= 3 for _, diagrams, shown, exercises, *_ in counted)
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
 def test_scores_are_those_of_the_cards(page):
     """Input and restored PSNR, and intervals, of each row; bold where the restored image is worse. Of damage in a part:
