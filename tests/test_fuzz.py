@@ -13,6 +13,7 @@ import torch
 from slerlib import config
 from slerlib.ablation import tables
 from slerlib.checkpoint import load_net
+from slerlib.cli import commands
 from slerlib.cli.plain import Plain
 from slerlib.data import check, pairing
 from slerlib.errors import UserError
@@ -175,6 +176,12 @@ def test_a_terminal_is_not_obeyed(run, tmp_path, untrained):
     for text in (out, err, err2):
         assert not set(text) & set("\x1b\x07\u202e")
     assert (tmp_path / "out\x1b[31m" / name).is_file()
+
+
+def test_a_lack_of_memory_on_a_processor_names_the_next_step():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60)
+    assert "--tile" in commands._paragraph(caught.value)
 
 
 def test_plain_output_keeps_all_else(capsys):

@@ -54,6 +54,9 @@ def _run(args, debug: bool) -> int:
         return 1
 
 
+NO_MEMORY = ("OutOfMemory", "allocate memory", "not enough memory")  # of CUDA, and of torch on a processor
+
+
 def _paragraph(error: Exception) -> str:
     """The fault and the next step, in one paragraph."""
     if isinstance(error, (UserError, FloatingPointError, ProcessLost)):  # these messages hold the next step
@@ -63,7 +66,7 @@ def _paragraph(error: Exception) -> str:
         return (
             f"The system refused {str(error.filename)[:300]}: {reason} ({error.strerror}). Choose another name or disk."
         )
-    if "OutOfMemory" in text or isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or any(words in text for words in NO_MEMORY):
         return f"{text} Restore with a smaller --tile, train with a smaller train.batch, or train with --device cpu."
     return f"{text} This was not foreseen. --debug shows the traceback; `slerlib doctor` checks the set-up."
 
