@@ -116,7 +116,7 @@ def test_settings_that_differ(done):
 
 def look(step: int, means: np.ndarray, anchors: np.ndarray | None, usage=None) -> dict:
     k = len(means)
-    rows = {"classes": [f"c{n}" for n in range(k)], "views": [4] * k, "mean": means.tolist(), "spread": [5.0] * k}
+    rows = {"classes": [f"c{n}" for n in range(k)], "views": [4] * k, "mean": means.tolist(), "within": [5.0] * k}
     rows |= {"nearest": (4 * np.eye(k, dtype=int)).tolist(), "anchors": None if anchors is None else anchors.tolist()}
     return {"step": step, "sphere": rows | {"usage": np.ones((k, 8, 3)).tolist() if usage is None else usage}}
 

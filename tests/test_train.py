@@ -775,7 +775,7 @@ def test_a_training_notes_its_starts_and_its_sphere(photographs, finished, tmp_p
     nearest, usage = torch.tensor(after["nearest"]), torch.tensor(after["usage"])
     assert nearest.sum(dim=1).tolist() == after["views"] and min(after["views"]) > 0
     assert usage.shape == (8, 8, 3) and (usage.sum(dim=2) == torch.tensor(after["views"])[:, None]).all()
-    assert all(0 <= spread <= 180 for spread in after["spread"])
+    assert all(0 <= angle <= 180 for angle in after["within"])
     assert all(r["memory_MB"] > 0 for r in records(finished) if "sphere" in r)
 
 

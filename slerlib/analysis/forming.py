@@ -33,7 +33,7 @@ class Forming:
     anchors: np.ndarray  # (F, K, 2)
     apart: np.ndarray  # (F, K) degrees from the middle of a class to its own anchor
     nearest: np.ndarray  # (F, K) share of the views of a class whose nearest anchor is its own
-    spread: np.ndarray  # (F, K) degrees of the views of a class from their middle, mean
+    within: np.ndarray  # (F, K) degrees of the views of a class from their middle, mean
     stress: float  # Kruskal's stress-1 of the map: 0 is exact, above 0.2 is poor
     left: float  # share of the squared lengths that turning the looks onto the last one leaves: what really changed
 
@@ -57,13 +57,14 @@ def forming(looks: Sequence[dict]) -> Forming:
     k = len(spheres[0]["classes"])
     views = np.array([s["views"] for s in spheres], dtype=float)
     own = np.array([np.diag(np.array(s["nearest"], dtype=float)) for s in spheres])
-    known = np.isfinite(anchors).all(axis=(1, 2))
+    placed = np.isfinite(anchors).all(axis=(1, 2))
     with np.errstate(divide="ignore", invalid="ignore"):
-        nearest = np.where(known[:, None], own / views, np.nan)
-    spread = np.array([[np.nan if value is None else value for value in s["spread"]] for s in spheres])
+        nearest = np.where(placed[:, None], own / views, np.nan)
+    missing = [None] * k  # of a log that names it otherwise
+    within = np.array([[np.nan if value is None else value for value in s.get("within", missing)] for s in spheres])
     return Forming(
         [look["step"] for look in chosen], list(spheres[0]["classes"]), flat[:, :k], flat[:, k:],
-        _angle(means, anchors), nearest, spread, place, left,
+        _angle(means, anchors), nearest, within, place, left,
     )  # fmt: skip
 
 

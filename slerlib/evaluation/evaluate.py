@@ -216,11 +216,11 @@ def _with_bar(todo: Iterable[Case]) -> Iterable[Case]:
 
 def _with_lines(todo: list[Case]) -> Iterable[Case]:
     """The cases, and a line on standard error about every ten seconds, for a log."""
-    begun = said = time.monotonic()
+    begun = last = time.monotonic()
     for done, case in enumerate(todo):
         now = time.monotonic()
-        if done and now - said > 10:
-            said, left = now, (now - begun) / done * (len(todo) - done)
+        if done and now - last > 10:
+            last, left = now, (now - begun) / done * (len(todo) - done)
             print(f"evaluate: {done} of {len(todo)} images, about {left:.0f} s left", file=sys.stderr, flush=True)
         yield case
 

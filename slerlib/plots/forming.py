@@ -126,7 +126,7 @@ def _small(fig: Figure) -> bytes:
 
 @styled
 def forming_chart(form: Forming) -> Figure:
-    """Over the steps, for every class: the angle from its middle to its own anchor, and its own spread."""
+    """Over the steps, for every class: degrees from its middle to its own anchor, and from its views to its middle."""
     import pandas as pd
     import seaborn
     from matplotlib.figure import Figure
@@ -139,7 +139,7 @@ def forming_chart(form: Forming) -> Figure:
         "markers": {n: looks[n]["marker"] for n in form.names},
     }
     for ax, values, label in ((top, form.apart, "from the middle of the class\nto its anchor (degrees)"),
-                              (low, form.spread, "from a view to the middle\nof its class (degrees)")):  # fmt: skip
+                              (low, form.within, "from a view to the middle\nof its class (degrees)")):  # fmt: skip
         table = pd.DataFrame(values, columns=form.names).assign(step=form.steps).melt("step", var_name="class")
         table = table.dropna()
         if len(table):
@@ -148,7 +148,7 @@ def forming_chart(form: Forming) -> Figure:
             handles, names = ax.get_legend_handles_labels()
             ax.get_legend().remove()
         else:
-            ax.text(0.5, 0.5, "no anchors yet", ha="center", transform=ax.transAxes)
+            ax.text(0.5, 0.5, "nothing was noted", ha="center", transform=ax.transAxes)
         ax.set(ylabel=label, ylim=(0, None), xlabel="step")
     if handles:
         fig.legend(handles, names, ncols=4, loc="outside lower center", fontsize=style.SMALL)
@@ -162,5 +162,4 @@ def forming_chart(form: Forming) -> Figure:
 
 def _first(values: np.ndarray) -> np.ndarray:
     """(K) of the first look that has numbers."""
-    known = np.isfinite(values).any(axis=1)
-    return values[known.argmax()]
+    return values[np.isfinite(values).any(axis=1).argmax()]

@@ -36,7 +36,7 @@ def run_grid(names, params: dict, grid: list[str], workers: Callable, out=None, 
     once all settings are checked; gives `grid.Local` or `grid.Cluster`.
     A record has "folder", "page" and "skipped" (it was done before), and "cell" with its values. A combination that
     differs only in parameters that a report does not have is run once.
-    Raises UserError as `runs.run` does, and for a grid that is none, before anything starts.
+    Raises UserError as `runs.run` does, and for a text that is no grid, before anything starts.
     """
     plans = _plans(find_sources([names] if isinstance(names, str) else list(names)), params, combinations(grid))
     runs = (runs_folder() if out is None else Path(out)).absolute()
@@ -92,12 +92,12 @@ def _words(plan: dict, runs: Path) -> tuple[str, ...]:
 
 def _records(runs: Path, plans: dict[str, dict]) -> dict[str, dict]:
     """The last record of each cell, a finished one before others."""
-    found: dict[str, dict] = {}
+    last: dict[str, dict] = {}
     for record in read_runs(runs):
         name = f"{record['name']}-{record['key']}"
-        if name in plans and not (name in found and found[name]["state"] == "done"):
-            found[name] = record | {"page": record["folder"] / "index.html"}
-    return found
+        if name in plans and not (name in last and last[name]["state"] == "done"):
+            last[name] = record | {"page": record["folder"] / "index.html"}
+    return last
 
 
 def _done(runs: Path, plans: dict[str, dict]) -> dict[str, dict]:

@@ -128,14 +128,14 @@ def verify(paths: Sequence[Path], files_only: bool = False, say=print) -> bool:
     folders: dict[Path, None] = {}
     for path in paths:
         alone = any((path / name).exists() for name in ("run.json", MANIFEST))
-        found = [path] if alone else sorted(
+        runs = [path] if alone else sorted(
             {file.parent for name in ("run.json", MANIFEST) for file in path.glob(f"*/{name}")}
         )  # fmt: skip
-        if not found:
+        if not runs:
             raise UserError(
                 f"verify takes folders of runs, or folders that hold them; {path} holds no run.json. Name another."
             )
-        folders |= dict.fromkeys(found)
+        folders |= dict.fromkeys(runs)
     bad = 0
     for folder in folders:
         result = check_files(folder) if files_only else check(folder)

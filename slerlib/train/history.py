@@ -61,8 +61,8 @@ class History:
     def stages(self) -> dict[str, range]:
         """Steps of each stage that has some."""
         values = self.config.get("train", {})
-        known = {key: values[key] for key in ("steps", "stage_a", "stage_c") if key in values}
-        a, b, c = TrainConfig(**known).stage_steps() if len(known) == 3 else (0, 0, 0)
+        schedule = {key: values[key] for key in ("steps", "stage_a", "stage_c") if key in values}
+        a, b, c = TrainConfig(**schedule).stage_steps() if len(schedule) == 3 else (0, 0, 0)
         spans = {"A": range(a), "B": range(a, a + b), "C": range(a + b, a + b + c)}
         return {stage: span for stage, span in spans.items() if span}
 

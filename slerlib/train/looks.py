@@ -49,27 +49,27 @@ def look(run: Run, step: int) -> dict:
     """The record of the sphere on held-out views of the averaged weights, the same views at every step.
 
     classes; views of each; mean (K, D), the unit vector in the middle of each class (null for a class without views);
-    spread (K) degrees from there, on average; nearest (K, K), views of a class by the anchor nearest to them; usage
-    (K, L, E), views of a class by expert; anchors (K, D), null while there are none yet. Real pairs do not count here.
+    within (K) degrees from there, on average; nearest (K, K), views of a class by the anchor nearest to them; usage
+    (K, L, E), views of a class by expert; anchors (K, D), null before they are placed. Real pairs do not count here.
     """
     net, names = run.ema, run.cfg.model.classes
     views, label = _views(run)
     z, path = _encode(net, views, run.device)
     anchors = net.router.anchors.cpu()
-    flat, known = net.router.linear_space, run.anchored or run.keep_anchors or run.cfg.model.sude == "anchored"
+    flat, placed = net.router.linear_space, run.anchored or run.keep_anchors or run.cfg.model.sude == "anchored"
     nearest = torch.cdist(z, anchors).argmin(dim=1)
-    rows: dict[str, list] = {"views": [], "mean": [], "spread": [], "nearest": [], "usage": []}
+    rows: dict[str, list] = {"views": [], "mean": [], "within": [], "nearest": [], "usage": []}
     for k in range(len(names)):
         own = label == k
         middle = z[own].mean(dim=0) if flat else sphere.normalise(z[own].mean(dim=0))
         rows["views"].append(int(own.sum()))
         rows["mean"].append(_rounded(middle) if own.any() else None)
         away = None if flat or not own.any() else torch.rad2deg((z[own] @ middle).clamp(-1, 1).acos()).mean().item()
-        rows["spread"].append(None if away is None else round(away, 2))
+        rows["within"].append(None if away is None else round(away, 2))
         rows["nearest"].append(torch.bincount(nearest[own], minlength=len(names)).tolist())
         counts = torch.nn.functional.one_hot(path[own], run.cfg.model.experts).sum(dim=0)
         rows["usage"].append(counts.tolist())
-    where = {"classes": list(names), **rows, "anchors": [_rounded(a) for a in anchors] if known else None}
+    where = {"classes": list(names), **rows, "anchors": [_rounded(a) for a in anchors] if placed else None}
     return {"step": step, "time": _now(), "sphere": where, **memory(run)}
 
 
