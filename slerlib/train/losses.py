@@ -109,15 +109,15 @@ def places(
     return (total / regions.clamp(min=1)).mean()
 
 
-def colour(said_N3hw: Tensor, degraded_N3HW: Tensor, clean_N3HW: Tensor) -> Tensor:
-    """Mean absolute error of what is said to lack the mean colour of each place: clean minus degraded [ours].
+def colour(guess_N3hw: Tensor, degraded_N3HW: Tensor, clean_N3HW: Tensor) -> Tensor:
+    """Mean absolute error of a guess at what the mean colour of each place lacks, clean minus degraded [ours].
 
     The names of classes do not ask how dark or how hazy a place is, so an encoder that learns those alone forgets it.
     clean may be at the resolution of the places already.
     """
-    places = said_N3hw.shape[-2:]
+    places = guess_N3hw.shape[-2:]
     lacks = F.adaptive_avg_pool2d(clean_N3HW, places) - F.adaptive_avg_pool2d(degraded_N3HW, places)
-    return (said_N3hw.float() - lacks).abs().mean()
+    return (guess_N3hw.float() - lacks).abs().mean()
 
 
 def sude(
