@@ -35,7 +35,9 @@ def corner(model: slerlib.SLERIR, clean: torch.Tensor) -> Figure:
 
     dry = 255 * (y - x).abs()[:, where == 0].mean()
     change = (y - x).abs().mean(dim=0)
-    return plots.picture_row([(score(x), x), (f"restored, {score(y)}", y), (f"change; dry part {dry:.1f} of 255", change)])
+    return plots.picture_row(
+        [(score(x), x), (f"restored, {score(y)}", y), (f"change; dry part {dry:.1f} of 255", change)]
+    )
 
 
 def passes(model: slerlib.SLERIR, clean: torch.Tensor) -> Figure:

@@ -76,7 +76,7 @@ def test_buttons_clean_and_damage_the_whole_picture(model, clean):
     assert 0.05 < shown.now.values["where"].mean() < 0.4  # it begins with a disc
     buttons = {button.description: button for button in shown.panel.children[0].children}
     buttons["clean all"].click()
-    assert torch.equal(shown.now.values["degraded"], crop(clean)) and shown.now.values["found"] is None
+    assert torch.equal(shown.now.values["degraded"], crop(clean)) and shown.now.values["hits"] is None
     buttons["damage all"].click()
     assert torch.equal(shown.now.values["degraded"], slerlib.degrade(crop(clean), "rain", 0.5, 0))
 
@@ -92,14 +92,14 @@ def test_a_photograph_of_another_size_gets_a_mask_of_its_size(model, clean):
     assert shown.stage.radius == 20
 
 
-def test_found_counts_painted_places_that_are_named_rightly():
+def test_hits_count_painted_places_that_are_named_rightly():
     where_HW = torch.zeros(16, 16)
     where_HW[:, :8] = 1
     angles = torch.full((1, 3, 2, 2), 90.0)
     angles[0, 0, 0, 0] = angles[0, 1, 1, 0] = angles[0, 2, :, 1] = 10.0  # noise15, noise50; at the right clean
     trace = types.SimpleNamespace(anchor_names=("noise15", "noise50", "clean"), where=lambda: angles.argmin(dim=1))
-    assert painting._found(trace, where_HW, "noise") == 1.0 and painting._found(trace, where_HW, "noise15") == 0.5
-    assert painting._found(trace, where_HW, "clean") == 0.0 and painting._found(trace, where_HW, "snow") is None
+    assert painting._hits(trace, where_HW, "noise") == 1.0 and painting._hits(trace, where_HW, "noise15") == 0.5
+    assert painting._hits(trace, where_HW, "clean") == 0.0 and painting._hits(trace, where_HW, "snow") is None
 
 
 # --- the globe --------------------------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ def _look(album: Album, picture: str, degradation: str, severity: float, seed: i
 
 
 def _signed(change_CHW: Tensor) -> Tensor:
-    """A change from -1 to 1 as a picture: grey is none, lighter and darker twice as strong as they are."""
+    """A change from -1 to 1 as a picture: grey where there is no change, else twice as strong as it is."""
     return (0.5 + change_CHW).clamp(0, 1)
 
 

@@ -41,7 +41,7 @@ def paint(
     model: made for it: `slerlib.load("tiny-places")`; with one path for every place where it can (`restore`'s route).
     image, degradation, severity, seed, side: as for `degrade_and_restore`.
     Controls: picture, degradation, severity, seed, brush (its radius in pixels), where (the painted mask, bytes of
-    `mask_size`); buttons. Values: where (H, W), degraded, restored, trace, psnr_input, psnr, found (share of the
+    `mask_size`); buttons. Values: where (H, W), degraded, restored, trace, psnr_input, psnr, hits (share of the
     painted places that are named as the degradation; None where nothing is painted or there is no such anchor).
     Raises UserError as `degrade_and_restore`.
     """
@@ -129,17 +129,23 @@ def _look(
     restored_CHW, trace = restore(model, degraded_CHW, route=best_route(model), return_trace=True)
     before, after = psnr(degraded_CHW, clean_CHW), psnr(restored_CHW, clean_CHW)
     name, seen = label(degradation, severity), class_shares(trace)
-    found = _found(trace, where_HW, degradation)
+    hits = _hits(trace, where_HW, degradation)
     line = f"{name} on {where_HW.mean():.0%} of the picture: input {decibels(before, 2)}, restored "
     line += f"{decibels(after, 2)}. Places look like {', '.join(f'{kind} {share:.0%}' for kind, share in seen.items())}"
-    line += f"; {found:.0%} of the painted places are named {_family(degradation)}." if found is not None else "."
+    line += f"; {hits:.0%} of the painted places are named {_family(degradation)}." if hits is not None else "."
     looks = class_looks(trace.anchor_names, ())
     key = drawing.key({kind: looks[kind]["color"] for kind in seen}, "nearest class at each place")
     pictures = (
         Picture("nearest class", map_pixels(trace, *clean_CHW.shape[1:]), wide=320),
         Picture("restored", restored_CHW, f"{decibels(before)} → {decibels(after)}", wide=320),
     )
-    values = {"where": where_HW, "degraded": degraded_CHW, "restored": restored_CHW, "trace": trace, "found": found}
+    values = {
+        "where": where_HW,
+        "degraded": degraded_CHW,
+        "restored": restored_CHW,
+        "trace": trace,
+        "hits": hits,
+    }
     values |= {"psnr_input": before, "psnr": after}
     aside = (Picture("painted", degraded_CHW, wide=320),)
     return Look(line, pictures, values, (key,), {"photo": jpeg(degraded_CHW)}, aside)
@@ -149,7 +155,7 @@ def _family(degradation: str) -> str:
     return "noise of any level" if degradation == "noise" else degradation
 
 
-def _found(trace: Trace, where_HW: Tensor, degradation: str) -> float | None:
+def _hits(trace: Trace, where_HW: Tensor, degradation: str) -> float | None:
     """Share of the painted places whose nearest class is the degradation; the levels of noise count alike."""
     kinds = [k for k, name in enumerate(trace.anchor_names) if name.startswith(degradation)]
     painted_hw = F.adaptive_avg_pool2d(where_HW[None], trace.where().shape[1:])[0] > 0.5
