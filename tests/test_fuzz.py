@@ -58,7 +58,7 @@ def test_a_crash_a_late_and_a_large_case_are_seen(monkeypatch):
     assert fuzzing.outcome(lambda: 1 / 0)[0] == "crashed"
     assert fuzzing.outcome(lambda: int("x"))[0] == "crashed"
     assert fuzzing.outcome(lambda: [None for _ in iter(int, 1)])[0] == "lost"
-    monkeypatch.setattr(fuzzing, "BYTES", 1 << 20)
+    monkeypatch.setattr(fuzzing, "BYTES", 100 << 20)
     size = 0
 
     def grow():
