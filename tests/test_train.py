@@ -519,7 +519,13 @@ def test_damaged_and_foreign_checkpoints_are_refused(finished, tmp_path):
     card["config"]["model"]["width"] = 16
     shutil.copy(finished / "model.safetensors", copy)
     (copy / "card.json").write_text(json.dumps(card))
+    card["config"]["model"]["width"] = 4  # a network with more numbers than the file holds is refused before it is made
+    (tmp_path / "narrow").mkdir()
+    shutil.copy(finished / "model.safetensors", tmp_path / "narrow")
+    (tmp_path / "narrow" / "card.json").write_text(json.dumps(card))
     with pytest.raises(UserError, match="has shape .* expected"):
+        checkpoint.load_net(tmp_path / "narrow")
+    with pytest.raises(UserError, match=r"holds [\d,]+ numbers, and the network of its card.json has at least"):
         checkpoint.load_net(copy)
     for text in ("[]", '{"steps_done": 3}', '{"config": "tiny"}', '{"config": {}}'):
         (copy / "card.json").write_text(text)
@@ -731,7 +737,7 @@ def test_state_dicts_of_others_come_in(untrained, tmp_path, name):
         load(tmp_path / name, "cpu")
     again = load(tmp_path / name, "cpu", recipe="tiny").state_dict()
     assert all(torch.equal(again[key], own[key]) for key in own)
-    with pytest.raises(UserError, match="do not"):
+    with pytest.raises(UserError, match="must fit the configuration"):
         load(tmp_path / name, "cpu", recipe="small")
     shutil.copy(untrained / "card.json", tmp_path)
     assert load(tmp_path / name, "cpu").card["name"] == "untrained"
