@@ -462,7 +462,7 @@ def test_a_report_run_by_plain_papermill_takes_its_parameters(path, tmp_path):
     for cell in cells[:3]:  # the notebook's own values, those of papermill, the imports
         exec(cell.source, space)
     assert {key: space[key] for key in declared} == {key: texts[item["type"]][1] for key, item in declared.items()}
-    space["images"] = "two"
+    space[next(key for key, item in declared.items() if item["type"] == "int")] = "two"
     with pytest.raises(UserError, match="type int"):
         exec(cells[2].source, space)
 
