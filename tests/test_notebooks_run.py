@@ -99,7 +99,7 @@ def test_its_sentences_come_from_the_scores(evaluation):
     results = json.loads((record["folder"] / "results.json").read_text())
     assert [row["task"] for row in results["rows"]] == list(slerlib.config.CLASSES)
     average = results["average"]
-    assert f"{average['psnr']:.2f} instead of {average['psnr_input']:.2f} dB on average." in text
+    assert f"{average['psnr']:.2f} instead of {average['psnr_input']:.2f} dB on average; too few photographs" in text
     for row in results["rows"]:
         assert f"{row['psnr']:.2f}" in page and row["path"] in text and f"{row['margin']:.3f}" in text
     assert "Shown to be worse than the input, by its interval: none." in text, "one picture shows nothing"
