@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 
 from .. import config
 
@@ -107,12 +107,9 @@ class Budget:
 
     def made_with(self) -> dict[str, object]:
         """What the rows of a table have in common. What is as usual is left out: older tables do not have it."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {
-            name: value
-            for name, value in values.items()
-            if name not in ("damage", "encoder", "overrides") or value != _usual(name)
-        }
+        values, usual = asdict(self), asdict(Budget())
+        later = ("damage", "encoder", "overrides")
+        return {name: value for name, value in values.items() if name not in later or value != usual[name]}
 
     def configured(self, seed: int, overrides: tuple[str, ...], steps: int) -> config.RunConfig:
         total = self.stage_a + steps
@@ -130,7 +127,3 @@ class Budget:
         theirs = config.to_dict(checkpoint.load_net(self.encoder)[0].cfg)
         values = ((key, theirs[key]) for key in _ENCODER)
         return [f"model.{k}={','.join(map(str, v)) if isinstance(v, (list, tuple)) else v}" for k, v in values]
-
-
-def _usual(name: str) -> object:
-    return next(f.default for f in fields(Budget) if f.name == name)

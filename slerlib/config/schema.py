@@ -191,7 +191,7 @@ class DataConfig:
 
     crop: int = 64  # side of the training crop
     severity: tuple[float, float] = (0.3, 1.0)  # drawn uniformly; noise classes have a fixed sigma instead
-    clean_share: float = 0.05  # share of samples whose input is clean already; all other classes are equally frequent
+    clean_share: float = 0.05  # share of samples whose input is clean already; the rest by class_repeats
     anchor_scenes: int = 24  # held-out photographs for the anchors
     real_share: float = 0.5  # of the samples of a class that has real pairs (promptir: in stage A); 0 = synthesis alone
     local_share: float = 0.0  # of all samples but clean ones: damaged in a soft mask alone [ours]

@@ -48,10 +48,10 @@ class Batches(Dataset):
     each token of a view that is degraded so; outside (N, K) bool: the classes of the rest, where data.local_share of
     the samples are degraded in a soft mask alone. colour (N, 3, h, w): mean of the clean view over each token.
 
-    grid_scenes = 0: restoration batches. Protocol `slerlib` takes labels in turn, so that classes stay balanced. Real
-    pairs are data.real_share of their class; composites are data.composite_share of all samples, and of these
-    data.real_composites lie on top of real pairs, those of each class in turn. Protocol `promptir`
-    takes every item as often as its set is repeated.
+    grid_scenes = 0: restoration batches. Protocol `slerlib` takes labels in turn, so that classes keep their shares
+    (`label_cycle`). Real pairs are data.real_share of their class; composites are data.composite_share of all samples,
+    and of these data.real_composites lie on top of real pairs, those of each class in turn. Protocol `promptir` takes
+    every item as often as its set is repeated.
 
     grid_scenes > 0: a grid of that many scenes x all classes, every class of one scene cut from the same place: a
     negative shares the scene and a positive does not. Some of the scenes are clean sides of real pairs; their real
