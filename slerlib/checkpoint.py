@@ -301,6 +301,8 @@ def _added(state: dict, cfg: config.ModelConfig, theirs: config.ModelConfig) -> 
                     added[key] = torch.zeros_like(value) if rest[:-1] in (["project"], ["feed", "2"]) else value
                 elif rest[0] == "near" and not theirs.encoder_kernel:
                     added[key] = value
+            case ["encoder", "fine", _, block, *_] if int(block) >= theirs.stem_blocks:
+                added[key] = value
     return added
 
 

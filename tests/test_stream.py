@@ -229,8 +229,8 @@ def test_the_source_is_read_and_the_result_written_in_parts(monkeypatch):
     monkeypatch.setattr(Pixels, "part", lambda self, *box: parts.append(box) or read(self, *box))
     options = {"side": 128, "route": "image"}
     stream.restore_rows(net, x, lambda top, y: rows.append((top, y.shape[1])), **options)
-    limit = 128 + net.cell + 2 * look.REACH * net.cfg.stride
-    assert max(bottom - top for top, bottom, _, _ in parts) <= max(limit, (look.STRIP + 2 * look.REACH) * 8)
+    limit = 128 + net.cell + 2 * net.encoder.reach * net.cfg.stride
+    assert max(bottom - top for top, bottom, _, _ in parts) <= max(limit, (look.STRIP + 2 * net.encoder.reach) * 8)
     assert [top for top, _ in rows] == [sum(n for _, n in rows[:i]) for i in range(len(rows))]
     assert sum(n for _, n in rows) == 500 and max(n for _, n in rows) < 2 * 128
 

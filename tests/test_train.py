@@ -443,7 +443,7 @@ def test_a_deeper_network_begins_as_good_as_the_shallower_one(finished, tmp_path
 
 def test_an_encoder_with_more_blocks_and_convolutions_begins_as_the_old_one(finished, tmp_path):
     old, card = checkpoint.load_net(finished)
-    more = {"encoder_blocks": old.cfg.encoder_blocks + 2, "encoder_kernel": 5}
+    more = {"encoder_blocks": old.cfg.encoder_blocks + 2, "encoder_kernel": 5, "stem_blocks": 2}
     new = SLERIR(dataclasses.replace(old.cfg, **more)).eval()
     checkpoint.warm_start(new, finished)
     side = old.cfg.context + 24  # two windows a side
@@ -455,6 +455,7 @@ def test_an_encoder_with_more_blocks_and_convolutions_begins_as_the_old_one(fini
     for block in new.encoder.blocks:
         assert block.near.weight.grad.abs().max() > 0
     assert new.encoder.blocks[-1].project.weight.grad.abs().max() > 0
+    assert all(block.narrow.weight.grad.abs().max() > 0 for level in new.encoder.fine for block in level)
     card["config"]["model"] = config.to_dict(new.cfg)
     checkpoint.save_weights(tmp_path, new, card)
     with pytest.raises(UserError, match="fewer NAF blocks or encoder blocks.* model.encoder_blocks"):

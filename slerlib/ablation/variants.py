@@ -83,8 +83,8 @@ DAMAGE = {
     "mixed": ("data.local_share=0.35", "data.composite_share=0.2", "data.severity=0.15,1", "train.place_weight=1"),
 }
 #: What the weights of an encoder fix.
-_ENCODER = ("classes", "strides", "token_width", "encoder_blocks", "encoder_heads", "encoder_kernel", "context", "glgf",
-            "guide_channels", "sude", "embedding")  # fmt: skip
+_ENCODER = ("classes", "strides", "stem_blocks", "token_width", "encoder_blocks", "encoder_heads", "encoder_kernel",
+            "context", "glgf", "guide_channels", "sude", "embedding")  # fmt: skip
 
 
 @dataclass(frozen=True)

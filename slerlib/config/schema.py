@@ -33,6 +33,7 @@ _MODEL = {
     "[1, 10]": "experts",  # one digit of a path for each layer
     "[0, 9]": "own_classes",
     "[0, 63]": "encoder_kernel",
+    "[0, 100]": "stem_blocks",
     "[2, 64]": "strides",
     "[1, 16384]": "token_width guide_channels embedding",
     "[2, 8192]": "context",
@@ -73,6 +74,7 @@ class ModelConfig:
     own_classes: int = 0  # the last so many classes joined a trained network: each has a gate and an expert of its own
     # token encoder
     strides: tuple[int, ...] = (2, 2, 2)  # of the convolution stem; the product is the token pitch
+    stem_blocks: int = 0  # residual blocks after each convolution of the stem but the last
     token_width: int = 48
     encoder_blocks: int = 2
     encoder_heads: int = 3

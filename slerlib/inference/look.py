@@ -18,7 +18,6 @@ from torch.nn import functional as F
 
 from ..images.rows import Pixels, Rows
 from ..model import places, windows
-from ..model.encoder import REACH
 from ..model.network import SLERIR
 from ..model.own import pushed
 from ..model.router import Trace
@@ -89,10 +88,10 @@ class Look:
 
     def _embed(self, start: int, stop: int) -> Tensor:
         """(1, D, rows, w) of the stem, in blocks with their surroundings."""
-        s, blocks = self.net.cfg.stride, []
-        top, bottom = max(start - REACH, 0), min(stop + REACH, self.h)
+        s, reach, blocks = self.net.cfg.stride, self.net.encoder.reach, []
+        top, bottom = max(start - reach, 0), min(stop + reach, self.h)
         for column in range(0, self.w, COLUMNS):
-            left, right = max(column - REACH, 0), min(column + COLUMNS + REACH, self.w)
+            left, right = max(column - reach, 0), min(column + COLUMNS + reach, self.w)
             part = self.pixels.part(top * s, bottom * s, left * s, right * s)[None].to(self.device)
             block = self.net.encoder.embed(part)
             blocks.append(block[:, :, start - top : stop - top, column - left : column - left + COLUMNS])

@@ -8,6 +8,8 @@ Legend: B batch, D token width, H W pixels, h w token map, N attention windows p
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,7 +19,7 @@ from ..sphere import at_least_float32
 from . import windows
 
 # Tokens: the stem sees less than one beside its own, the high-pass two pixels more, the position one more.
-REACH = 3
+_REACH = 3
 
 
 class TokenEncoder(nn.Module):
@@ -36,6 +38,11 @@ class TokenEncoder(nn.Module):
             layers += [nn.Conv2d(channels, out, 2 * stride, stride, padding=stride // 2), nn.GELU()]
             channels = out
         self.stem = nn.Sequential(*layers)
+        # one convolution a level is too few to tell a thin streak from an edge
+        looks = [[StemBlock(layer.out_channels) for _ in range(cfg.stem_blocks)] for layer in self.stem[:-2:2]]
+        self.fine = nn.ModuleList(nn.Sequential(*level) for level in looks)
+        pixels = sum(2 * math.prod(cfg.strides[: n + 1]) for n in range(len(self.fine)))  # that one block sees further
+        self.reach = _REACH + math.ceil(cfg.stem_blocks * pixels / cfg.stride)
         for layer in self.stem[::2]:  # torch's default is 2.4 times smaller: GELU is then near linear, blind to energy
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         self.position = nn.Conv2d(width, width, 3, padding=1, groups=width)
@@ -52,12 +59,16 @@ class TokenEncoder(nn.Module):
         return cls.unflatten(0, (-1, layout.count)).mean(dim=1), windows.merge(parts, layout)
 
     def embed(self, x_BCHW: Tensor) -> Tensor:
-        """Tokens (B, D, h, w) before they look at each other. Each sees less than `REACH` tokens around its own."""
+        """Tokens (B, D, h, w) before they look at each other. Each sees less than `reach` tokens around its own."""
         x_BCHW = at_least_float32(x_BCHW)  # the high-pass of rounded values would show their rounding
         low = F.conv2d(F.pad(x_BCHW, (2, 2, 2, 2), mode="reflect"), self.blur.to(x_BCHW.dtype), groups=3)
         # Fixed gains bring brightness and fine structure to the same order of magnitude. The stem has no normalisation:
         # it would remove the amplitude of noise and the exposure, which have to be seen.
-        x = self.stem(torch.cat([2 * x_BCHW - 1, 10 * (x_BCHW - low)], dim=1).to(self.cls.dtype))
+        x = torch.cat([2 * x_BCHW - 1, 10 * (x_BCHW - low)], dim=1).to(self.cls.dtype)
+        for level in range(len(self.stem) // 2):
+            x = self.stem[2 * level + 1](self.stem[2 * level](x))
+            if level < len(self.fine):
+                x = self.fine[level](x)
         return x + self.position(x)
 
     def attend(self, parts: Tensor) -> tuple[Tensor, Tensor]:
@@ -66,6 +77,21 @@ class TokenEncoder(nn.Module):
         for block in self.blocks:
             tokens = block(tokens, parts.shape[-2:])
         return tokens[:, 0], tokens[:, 1:].transpose(1, 2).unflatten(2, parts.shape[-2:])
+
+
+class StemBlock(nn.Module):
+    """Residual block on (B, C, H, W): two 3 x 3 convolutions, twice as wide inside. It starts as identity [ours]."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.widen = nn.Conv2d(channels, 2 * channels, 3, padding=1)
+        self.narrow = nn.Conv2d(2 * channels, channels, 3, padding=1)
+        nn.init.kaiming_normal_(self.widen.weight, nonlinearity="relu")
+        nn.init.zeros_(self.narrow.weight)
+        nn.init.zeros_(self.narrow.bias)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return x_BCHW + self.narrow(F.gelu(self.widen(x_BCHW)))
 
 
 class EncoderBlock(nn.Module):
