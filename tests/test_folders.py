@@ -1,12 +1,14 @@
 """`slerlib restore` of a folder: every picture is restored or named, and no file is replaced without --overwrite."""
 
 import errno
+import itertools
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,8 +18,10 @@ import torch
 from PIL import Image
 
 import slerlib
+from slerlib.errors import UserError
 from slerlib.images import SUFFIXES, read_image, write_image
-from slerlib.inference import jobs, parts
+from slerlib.inference import ahead, folders, jobs, parts
+from slerlib.inference import restore as restoring
 
 ROOT = Path(__file__).resolve().parent.parent
 HEIC = b"\0\0\0\x18ftypheic" + bytes(500)
@@ -199,6 +203,70 @@ def test_the_trace_is_tried_before_the_work(restored, folder, tmp_path, monkeypa
     monkeypatch.setattr(jobs.tempfile, "TemporaryFile", refuse)
     code, _, err, _ = restored(folder, tmp_path / "out")
     assert code == 1 and "Permission denied" in err and not (tmp_path / "out").exists()
+
+
+# --- read ahead and written behind ---
+
+
+def test_the_next_picture_is_read_and_the_last_one_written_meanwhile(restored, folder, tmp_path, monkeypatch):
+    """The network waits for both; so one picture after the other would never end."""
+    read, written, threads, turns = threading.Semaphore(0), threading.Semaphore(0), set(), itertools.count(1)
+    restore = restoring.restore
+
+    def reading(path):
+        threads.add(threading.current_thread().name)
+        read.release()
+        return read_image(path)
+
+    def writing(*args):
+        threads.add(threading.current_thread().name)
+        notes = write_image(*args)
+        written.release()
+        return notes
+
+    def network(*args, **options):
+        n = next(turns)
+        for _ in range((2, 1, 0)[n - 1]):  # picture n + 1, and for the first its own
+            assert read.acquire(timeout=60)
+        assert n == 1 or written.acquire(timeout=60)  # picture n - 1
+        return restore(*args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ahead, "read_image", reading)
+        patch.setattr(folders, "write_image", writing)
+        patch.setattr(restoring, "restore", network)
+        code, _, _, trace = restored(folder, tmp_path / "out")
+    assert code == 0 and [Path(entry["input"]).name for entry in trace["images"]] == ["a.png", "b.png", "c.png"]
+    assert {name.partition("_")[0] for name in threads} == {"reader", "writer"}
+    for name in names(folder):
+        alone = tmp_path / f"alone_{Path(name).name}"
+        assert restored(folder / name, alone)[0] == 0 and alone.read_bytes() == (tmp_path / "out" / name).read_bytes()
+
+
+def test_large_and_unknown_pictures_wait_for_their_turn(folder, monkeypatch):
+    (folder / "b.png").write_bytes(b"no picture")
+    work = [(path, path.with_suffix(".jpg")) for path in sorted(folder.rglob("*.png"))]
+    readings = [reading.result() for reading in ahead.read_ahead(work, False)]
+    assert [(r.large, r.pixels is None) for r in readings] == [(False, False), (False, True), (False, False)]
+    monkeypatch.setattr(ahead, "WHOLE_PIXELS", 24 * 40 - 1)
+    readings = [reading.result() for reading in ahead.read_ahead(work, False)]
+    assert [(r.large, r.pixels is None) for r in readings] == [(True, True), (False, True), (True, True)]
+
+
+def test_faults_of_reading_and_writing_keep_their_order(restored, folder, tmp_path, monkeypatch):
+    write = folders.write_image
+    (folder / "b.png").write_bytes(b"no picture")
+    picture(folder / "d.png", 3)
+
+    def refuse(path, *args):
+        if path.name == "a.png":
+            raise UserError("A rule; a.png broke it. Mend it.")
+        return write(path, *args)
+
+    monkeypatch.setattr(folders, "write_image", refuse)
+    code, out, _, trace = restored(folder, tmp_path / "out")
+    assert code == 1 and "Restored 2 of 4" in out and names(tmp_path / "out") == ["d.png", "deep/c.png"]
+    assert ["a.png" in trace["failed"][0], "b.png" in trace["failed"][1]] == [True, True]
 
 
 # --- one path ---

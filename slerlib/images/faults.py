@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,12 +13,14 @@ from PIL import Image, UnidentifiedImageError
 from ..errors import UserError
 from . import formats
 
+_filters = threading.RLock()  # of warnings: they belong to all threads
+
 
 @contextlib.contextmanager
 def explained(path: Path, data: bytes | None = None) -> Iterator[None]:
     """What can go wrong while the pixels of a file are read, as a UserError. data: its bytes, if at hand."""
     try:
-        with warnings.catch_warnings():
+        with _filters, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about odd but readable files; unreadable ones raise
             yield
     except UserError as error:

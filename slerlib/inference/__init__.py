@@ -9,6 +9,7 @@ Read in this order:
     look.py       the encoder's look at such a picture; statistics.py: what gates of own classes want to know of it
     stream.py     a picture by rows, from file to file: memory follows the tile
     jobs.py       which pictures of a folder, and where each result goes
+    ahead.py      the next picture of a folder, read by a thread
     folders.py    files and folders, for `slerlib restore`
     memory.py     how much memory a picture needs and how much there is
 """

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from ..checkpoint import weights_file
@@ -20,8 +22,10 @@ from ..images.writers import encoded_bytes
 from ..model.network import SLERIR
 from ..model.paths import path_digits, read_path
 from ..model.router import Trace
+from .ahead import Reading, exists, read_ahead
 from .jobs import Plan, check_trace, make_folder, plan, refuse_existing
 
+FAULTS = (UserError, MemoryError, RuntimeError)  # of one picture; torch reports a lack of memory by the last
 DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # one picture's fault is that of all that follow
 
 
@@ -102,24 +106,54 @@ def common_path(model: SLERIR, files: list[Path]) -> tuple[int, ...] | None:
 
 
 def _restore_all(model, work: Plan, options: dict, overwrite: bool, source: Path) -> tuple[list[dict], list[Path]]:
-    """(records of the restored pictures, results that existed); what fails is added to `work.failed`."""
-    done, left = [], []
-    for number, (read, write) in enumerate(_with_bar(work.jobs, "restoring"), 1):
-        if write.exists() and not overwrite and write.suffix.lower() in KINDS:
-            left.append(write)
-            continue
-        try:
-            record = _restore_one(model, work, read, write, options, overwrite)
-            left.append(record) if isinstance(record, Path) else done.append(record)
-        except (UserError, MemoryError, RuntimeError) as error:  # torch reports a lack of memory by the last
-            if read == source:
-                raise
-            work.failed.append(_fault(read, error))
-            if getattr(error.__cause__, "errno", None) in DISK_FAULTS:
-                if rest := len(work.jobs) - number:
-                    work.failed.append(f"{rest} further pictures were not tried. Run the command again to go on.")
-                break
+    """(records of the restored pictures, results that existed); what fails is added to `work.failed`.
+
+    While the network works, one thread reads the next picture and another one writes the last result. Order, results
+    and errors are those of one picture after the other.
+    """
+    done, left, before = [], [], len(work.failed)
+    writing: list[tuple[Path, Future]] = []  # the last picture, and its record when its file is written
+
+    def settle() -> None:
+        while writing:
+            read, end = writing.pop()
+            try:
+                record = end.result()
+            except FAULTS as error:
+                if read == source:
+                    raise
+                work.failed.append(_fault(read, error))
+                if getattr(error.__cause__, "errno", None) in DISK_FAULTS:
+                    raise _DiskFault from None
+            else:
+                (left if isinstance(record, Path) else done).append(record)
+
+    with (
+        ThreadPoolExecutor(1, "writer") as writer,
+        contextlib.closing(read_ahead(work.jobs, overwrite)) as readings,
+        contextlib.suppress(_DiskFault),
+    ):
+        for (read, write), reading in zip(_with_bar(work.jobs, "restoring"), readings, strict=True):
+            try:
+                picture = reading.result()
+                if picture.large:  # which takes all the memory and room on the disk that there is
+                    settle()
+                finish = _restore_one(model, work, read, write, picture, options, overwrite)
+                settle()
+                end = writer.submit(finish)
+            except FAULTS as error:
+                settle()
+                end = Future()
+                end.set_exception(error)
+            writing.append((read, end))
+        settle()
+    if rest := len(work.jobs) - len(done) - len(left) - len(work.failed) + before:
+        work.failed.append(f"{rest} further pictures were not restored. Run the command again to go on.")
     return done, left
+
+
+class _DiskFault(Exception):
+    """The disk takes no more."""
 
 
 def _fault(read: Path, error: Exception) -> str:
@@ -129,24 +163,26 @@ def _fault(read: Path, error: Exception) -> str:
     return f"{read}: {reason}. Restore it alone with a smaller --tile."
 
 
-def _restore_one(model, work: Plan, read: Path, write: Path, options: dict, overwrite: bool) -> dict | Path:
-    """The record of a restored picture, or the place of a result that exists."""
-    from .restore import WHOLE_PIXELS, restore, rows_options
+def _restore_one(
+    model, work: Plan, read: Path, write: Path, picture: Reading, options: dict, overwrite: bool
+) -> Callable[[], dict | Path]:
+    """What writes the result, or what is left of that, and gives the record; or the place of a result that exists."""
+    from .restore import restore, rows_options
     from .stream import restore_to_file
 
-    size = header(read) or (0, 0, 0)
-    by_rows = size[0] * size[1] > WHOLE_PIXELS and options["tile"] != 0
-    source = read_strips_of(model, read, write, size, options) if by_rows else None
-    x_CHW, meta = read_image(read) if source is None else (None, source.meta)
+    if exists(write, overwrite):
+        return lambda: write
+    by_rows = picture.large and options["tile"] != 0
+    source = read_strips_of(model, read, write, picture.size, options) if by_rows else None
+    x_CHW, meta = picture.pixels or read_image(read) if source is None else (None, source.meta)
     write, notes = work.place(write, meta, source is not None and source.rows.shape[2] % 2 == 0)
     if write.exists() and not overwrite:
-        return write
+        return lambda: write
     if not write.absolute().parent.is_dir():
         make_folder(write.parent)
     if source is None:
         y_CHW, trace = restore(model, x_CHW, return_trace=True, **options)
         width, height = x_CHW.shape[2], x_CHW.shape[1]
-        notes += write_image(write, y_CHW, meta)
         places = _shares(trace)
     else:
         height, width = source.rows.shape[:2]
@@ -156,8 +192,8 @@ def _restore_one(model, work: Plan, read: Path, write: Path, options: dict, over
         notes += [note] if (note := settings.pop("note")) else []
         trace, counts, lost = restore_to_file(model, source, write, **settings)
         notes += lost
-        places = _ranked(Counter(counts))
-    return {
+        y_CHW, places = None, _ranked(Counter(counts))
+    record = {
         "input": str(read),
         "output": str(write),
         "width": width,
@@ -172,8 +208,13 @@ def _restore_one(model, work: Plan, read: Path, write: Path, options: dict, over
         "passes": 1 if trace.passes is None else trace.passes[0].item(),
         "results_seen_as": [look.nearest_anchor()[0] for look in trace.looks],
         "flags": trace.flags()[0],
-        "notes": [*meta.notes, *notes],
     }
+
+    def finish() -> dict:
+        lost = () if y_CHW is None else write_image(write, y_CHW, meta)
+        return record | {"notes": [*meta.notes, *notes, *lost]}
+
+    return finish
 
 
 def read_strips_of(model, read: Path, write: Path, size: tuple[int, int, int], options: dict) -> Picture:
