@@ -42,7 +42,7 @@ _MODEL = {
 }
 _DATA = {
     "[16, 8192]": "crop",
-    "[0, 1]": "severity real_share local_share real_composites",
+    "[0, 1]": "severity real_share local_share real_composites depth_share",
     "[0, 1)": "clean_share composite_share",
     "[0, inf)": "anchor_scenes",
 }
@@ -199,6 +199,7 @@ class DataConfig:
     local_share: float = 0.0  # of all samples but clean ones: damaged in a soft mask alone [ours]
     composite_share: float = 0.0  # of all samples: two or three degradations at once [ours]
     real_composites: float = 0.0  # of the composites: noise or low light on top of a real pair [ours]
+    depth_share: float = 0.0  # of the synthetic haze: on measured depth, its own photograph's or another's [ours]
     repeats: tuple[str, ...] = ()  # "NAME=N": how often a set, or every set of a task, counts; 1 without an entry
     class_repeats: tuple[str, ...] = ()  # "CLASS=N": samples of a class for each one of a class without an entry [ours]
     protocol: str = "slerlib"  # slerlib: balanced over degradations | promptir: by repeats, cut as PromptIR cuts
@@ -217,6 +218,11 @@ class DataConfig:
             raise UserError(
                 f"data.protocol=promptir has no composites; got data.composite_share={self.composite_share}. "
                 "Set it to 0, or use data.protocol=slerlib."
+            )
+        if self.depth_share and self.protocol == "promptir":
+            raise UserError(
+                f"data.protocol=promptir makes no haze; got data.depth_share={self.depth_share}. Set it to 0, or use "
+                "data.protocol=slerlib."
             )
         if len(self.severity) != 2 or self.severity[0] > self.severity[1]:
             raise UserError(

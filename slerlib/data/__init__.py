@@ -6,6 +6,7 @@ Read in this order:
     weather.py     rain, snow, haze                        camera.py      noise, blur, low light, JPEG
     masks.py       soft masks: where a degradation acts    damage.py      what is done to a patch in training
     depth.py       synthetic depth for haze                scenes.py      the nine bundled photographs
+    measured.py    measured depth for haze in training
     registry.py    the known sets (data/registry.toml)     layouts.py     folders -> sets of items
     search.py      the search behind it                    words.py       what a name states: side, task, split, class
     pairing.py     which input belongs to which target     listing.py     pairs that a list names, pairs.csv

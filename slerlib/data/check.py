@@ -16,12 +16,15 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import UserError
 from .layouts import DataFolder, ImageSet, Problem, missing_sets, recognise
 from .likeness import SAME, correlation, near, phash
+from .measured import scene_depth
 from .probe import Probe, SceneFiles, probe_group
 from .problems import ERRORS, MEANING, check_allowed, is_error, too_few
 from .registry import LAYOUTS, registry
 from .twins import looks_paired
+from .words import DEPTH
 
 SHIFT_GAIN = 0.02  # by how much a shift must improve the correlation of a pair; aligned LOL pairs have no gain
 UNLIKE = 0.25  # correlation below which a pair shows different things; aligned LOL pairs have 0.49 and more
@@ -60,6 +63,7 @@ def check(root, allow: Collection[str] = (), progress: bool = False, workers: in
             problems.append(Problem(one.path, one.fault[0], f"{one.path.name} {one.fault[1]}"))
     for images in data.sets:
         problems += _sizes(images, probes)
+        problems += _unfit_depth(images, probes)
         problems += _greyscale(images, probes)
     problems += looks_paired(data, lambda file: probes[file].small)
     problems += _duplicates(data, probes)
@@ -110,6 +114,15 @@ def _sizes(images: ImageSet, probes: dict[Path, Probe]) -> Iterator[Problem]:
             yield Problem(item.input, "size-mismatch", f"{item.input.name} {text}. Crop or remove the pair.")
 
 
+def _unfit_depth(images: ImageSet, probes: dict[Path, Probe]) -> Iterator[Problem]:
+    for item in images.items if images.task == DEPTH else ():
+        try:
+            if not probes[item.input].fault:
+                scene_depth(item.input)
+        except UserError as error:
+            yield Problem(item.input, "unfit-depth", f"{item.input.name}: {error}")
+
+
 def _greyscale(images: ImageSet, probes: dict[Path, Probe]) -> Iterator[Problem]:
     """Greyscale images among coloured ones, or in a set of the registry: those are all in colour."""
     files = dict.fromkeys(item.target for item in images.items)
@@ -130,7 +143,8 @@ def _duplicates(data: DataFolder, probes: dict[Path, Probe]) -> list[Problem]:
     owners = {item.input: item.target for images in data.sets for item in images.items if item.input}
     inputs = (_pictures(data.sets, split, probes, clean=False) for split in ("train", "test"))
     problems += [p for p in _across(*inputs, data.root) if owners[p.path] not in named]
-    problems += _within(train, data.root)
+    scenes = {n for n, images in enumerate(data.sets) if images.task == DEPTH}
+    problems += _within(train, scenes, data.root)
     return problems
 
 
@@ -173,11 +187,12 @@ def _across(train: _Pictures, test: _Pictures, root: Path) -> Iterator[Problem]:
             yield Problem(a, "duplicate-train-test", f"{a.name} {text}")
 
 
-def _within(train: _Pictures, root: Path) -> Iterator[Problem]:
-    """The same picture in two sets; within one set only identical files, because the frames of a video are alike."""
+def _within(train: _Pictures, scenes: set[int], root: Path) -> Iterator[Problem]:
+    """The same picture in two sets, but those of `scenes`, which serve haze alone; within one set only identical files,
+    because the frames of a video are alike."""
     seen = set()
     for i, j in near(train.hashes, train.hashes):
-        if i >= j or j in seen:
+        if i >= j or j in seen or scenes & {train.sets[i], train.sets[j]}:
             continue
         a, b = train.probes[i], train.probes[j]
         how = _alike(a, b) if train.sets[i] != train.sets[j] or a.digest == b.digest else None
@@ -231,6 +246,8 @@ def as_text(report: Report, most: int = 5) -> str:
             f"{images.name:14} {images.task:14} {images.split:6} {_counted(images):>12} {usual or '-':>7} {count:>9}"
         )
     lines.append("full: images of the whole published set. noise: clean photographs, damaged while training runs.")
+    if any(images.task == DEPTH for images in data.sets):
+        lines.append("depth: photographs with a depth map, for haze in training (data.depth_share).")
     if gaps := "; ".join(f"{gap.name} ({gap.title.partition(':')[0]})" for gap in missing_sets(data)):
         lines += ["", f"not found of the three- and five-task settings: {gaps}"]
     for kind in dict.fromkeys(problem.kind for problem in report.problems):
@@ -257,8 +274,8 @@ def as_text(report: Report, most: int = 5) -> str:
 
 
 def _counted(images: ImageSet) -> str:
-    pairs = "pair" if len(images.items) == 1 else "pairs"
-    return f"{len(images.items)} {pairs if images.paired else ''}".rstrip()
+    what = ("scene" if images.task == DEPTH else "pair") + ("" if len(images.items) == 1 else "s")
+    return f"{len(images.items)} {what if images.paired else ''}".rstrip()
 
 
 def list_sets() -> list[dict]:

@@ -69,6 +69,11 @@ class Damages:
         kinds = rng.choice(len(self.kinds), count, replace=False)
         return tuple(sorted(int(rng.choice(self.kinds[kind])) for kind in kinds))
 
+    def in_composites(self, label: int) -> float:
+        """Share of the composites that hold the kind of a label."""
+        count = len(self.kinds)
+        return (2 + THREE) / count if count > 2 else float(count > 1)
+
     def on_top(self, label: int) -> list[int]:
         """Labels that a composite may add to a real input of the class `label`."""
         return [k for kind in self.added if label not in kind for k in kind]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +27,12 @@ class Cache:
         self.budget, self.bytes = budget, 0
         self.images: OrderedDict[Path, Tensor] = OrderedDict()
 
-    def __call__(self, path: Path) -> Tensor:
+    def __call__(self, path: Path, read: Callable[[Path], Tensor] | None = None) -> Tensor:
+        """The image in a file, or what `read` makes of it."""
         if path in self.images:
             self.images.move_to_end(path)
             return self.images[path]
-        image = self.images[path] = decoded(path)
+        image = self.images[path] = (read or decoded)(path)
         self.bytes += image.nbytes
         worker = torch.utils.data.get_worker_info()
         while self.bytes > self.budget / (worker.num_workers if worker else 1) and len(self.images) > 1:
@@ -80,14 +81,14 @@ def _bits(path: Path) -> int:
         return file.read(25)[24]
 
 
-def look_at(sides: Sequence[tuple[Sequence[Path] | None, Sequence[Path]]], cache: Cache) -> None:
+def look_at(sides: Sequence[tuple[Files | None, Files]], cache: Cache) -> None:
     """Open all files of (inputs or None, targets), so that training does not stop at a bad file after hours.
 
     If they fit into the cache together, they are decoded now. Raises UserError with the paths of files that are
     damaged, too small or not images, and of pairs whose sizes differ.
     """
     size: dict[Path, tuple[int, int]] = {}
-    for path in (path for pair in sides for side in pair if side for path in side):
+    for path in (path for pair in sides for side in pair if side for path in side.paths):
         if path not in size:
             size[path] = _size(path)
     unfit = [f"{path} ({w}x{h})" for path, (w, h) in size.items() if min(w, h) < SMALLEST]
@@ -99,7 +100,7 @@ def look_at(sides: Sequence[tuple[Sequence[Path] | None, Sequence[Path]]], cache
     unfit = [
         f"{x} ({size[x][0]}x{size[x][1]}) and {y} ({size[y][0]}x{size[y][1]})"
         for inputs, targets in sides
-        for x, y in zip(inputs or (), targets, strict=False)
+        for x, y in zip(inputs.paths if inputs else (), targets.paths, strict=False)
         if size[x] != size[y]
     ]
     if unfit:
@@ -108,8 +109,8 @@ def look_at(sides: Sequence[tuple[Sequence[Path] | None, Sequence[Path]]], cache
             f"Remove {len(unfit)} pair(s), or cut both images to the same place."
         )
     if sum(3 * w * h for w, h in size.values()) <= cache.budget:
-        for path in size:
-            cache(path)
+        for side in (side for pair in sides for side in pair if side):
+            deque(side, maxlen=0)
 
 
 def _size(path: Path) -> tuple[int, int]:

@@ -9,6 +9,7 @@ Legend: u, v = column and row position in units of the scene's height; depth in 
 import math
 import os
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -91,19 +92,22 @@ def _enlarge(coarse: np.ndarray, rows: np.ndarray, columns: np.ndarray, step: in
     return coarse
 
 
-def _follow_edges(scene: dict, guide: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Log depth with the edges of the photograph: the fast guided filter (He and Sun, 2015).
+def follow_edges(
+    coarse: Callable[[np.ndarray, np.ndarray], np.ndarray], guide: np.ndarray, rows: np.ndarray, columns: np.ndarray
+) -> np.ndarray:
+    """Log depth (h, w) with the edges of the photograph: the fast guided filter (He and Sun, 2015).
 
-    guide: the whole photograph (3, H, W), uint8 or float in [0, 1]. Around each point of a coarse grid the depth is
-    fitted as a line in the brightness; the coefficients are interpolated to the pixels of the window. The grid covers
-    the whole scene, so that all windows agree.
+    coarse: rows (n,) and columns (m,), in pixels -> log depth (n, m). guide: the whole photograph (3, H, W), uint8 or
+    float in [0, 1]. Around each point of a coarse grid the depth is fitted as a line in the brightness; the
+    coefficients are interpolated to the pixels of the window. The grid covers the whole scene, so that all windows
+    agree.
     """
     height, width = guide.shape[1:]
     white = np.float32(255 if guide.dtype == np.uint8 else 1)
     step = max(1, round(min(height, width) / CELLS))
     light = guide[:, ::step, ::step].mean(0, dtype=np.float32) / white
     v, u = (np.arange(0, n, step) + 0.5 for n in (height, width))
-    log_depth = _log_depth(scene, v / height, u / height).astype(np.float32)
+    log_depth = coarse(v, u).astype(np.float32)
     box_v, box_u = _box(len(v)), _box(len(u))
     products = np.stack([light, log_depth, light * log_depth, light * light])
     mean_light, mean_depth, product, square = box_v @ products @ box_u.T
@@ -148,7 +152,11 @@ def synthetic_depth(
     if guide is None:
         log_depth = _log_depth(scene, (rows + 0.5) / height, (columns + 0.5) / height).astype(np.float32)
     else:
-        log_depth = _follow_edges(scene, guide.detach().cpu().numpy(), rows, columns)
+
+        def coarse(v: np.ndarray, u: np.ndarray) -> np.ndarray:
+            return _log_depth(scene, v / height, u / height)
+
+        log_depth = follow_edges(coarse, guide.detach().cpu().numpy(), rows, columns)
     metres = np.exp(log_depth + np.float32(math.log(SCENE_MEDIAN) - median))
     return torch.from_numpy(metres.clip(NEAREST, FARTHEST))
 

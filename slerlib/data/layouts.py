@@ -1,8 +1,8 @@
 """Which data sets lie below a folder, and which image belongs to which: from names alone, no image is opened.
 
-A list file counts first. Then each folder is compared with the places of `registry.toml`; pairs of folders, and pairs
-of files in one folder, of any other name are the user's own sets. The rest are clean photographs if the folder holds
-no set, and otherwise named as left out. The search itself is in search.py.
+A list file counts first. Then each folder is compared with the places of `registry.toml`; photographs with a depth map
+beside them, pairs of folders, and pairs of files in one folder, of any other name are the user's own sets. The rest are
+clean photographs if the folder holds no set, and otherwise named as left out. The search itself is in search.py.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Item:
     """One image of a set."""
 
     name: str  # of the degraded image, relative to the set's folder, with suffix; of the clean one where input is None
-    input: Path | None  # None: a clean photograph, degraded by synthesis
+    input: Path | None  # of the task "depth" the depth map; None: a clean photograph, degraded by synthesis
     target: Path
 
 
@@ -28,13 +28,16 @@ class ImageSet:
     """The images of one data set, task and split."""
 
     name: str  # key in the registry ("rain100l", "cbsd68"), or the folder's name for the user's own
-    task: str  # "noise" for clean photographs; "rain", "haze", "blur", "lowlight", a "+"-joined composite, an own class
+    task: (
+        str  # "noise" for clean photographs, "depth" for those with a depth map; "rain", "haze", "blur", "lowlight", a
+    )
+    # "+"-joined composite, an own class
     split: str  # "train" or "test"; folders whose path states neither are for training
     items: tuple[Item, ...]
 
     @property
     def paired(self) -> bool:
-        """Whether degraded images are there; otherwise the clean ones are degraded by synthesis."""
+        """Whether degraded images, or depth maps, are there; otherwise the clean ones are degraded by synthesis."""
         return bool(self.items) and all(item.input is not None for item in self.items)
 
 
@@ -67,6 +70,7 @@ def recognise(root: str | os.PathLike) -> DataFolder:
     search = Search(root)
     search.listed()
     search.known_sets()
+    search.depth_maps()
     search.own_pairs()
     search.pairs_in_one_folder()
     search.unused_targets()

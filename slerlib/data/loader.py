@@ -23,7 +23,8 @@ from ..config import DataConfig
 from ..sharding import consecutive
 from . import promptir
 from .damage import Damages
-from .degrade import MADE, NOISE_CLASSES, synthetic_depth
+from .degrade import MADE, NOISE_CLASSES
+from .measured import Depth, Scenes, imagined
 from .sources import Pool, Sources
 
 MARGIN = 8  # pixels around a patch that are degraded and then cut off, so that blur and streaks have no border
@@ -50,14 +51,16 @@ class Batches(Dataset):
 
     grid_scenes = 0: restoration batches. Protocol `slerlib` takes labels in turn, so that classes keep their shares
     (`label_cycle`). Real pairs are data.real_share of their class; composites are data.composite_share of all samples,
-    and of these data.real_composites lie on top of real pairs, those of each class in turn. Protocol `promptir` takes
-    every item as often as its set is repeated.
+    and of these data.real_composites lie on top of real pairs, those of each class in turn. data.depth_share of the
+    haze that is made, alone or in a composite, follows a measured depth: half of it on the photograph where it
+    was measured, half on others. Protocol `promptir` takes every item as often as its set is
+    repeated.
 
     grid_scenes > 0: a grid of that many scenes x all classes, every class of one scene cut from the same place: a
     negative shares the scene and a positive does not. Some of the scenes are clean sides of real pairs; their real
     inputs take the cells of their class. `real_rows` more rows hold a real sample of every class that has pairs, so
     that the encoder sees real rain each time it sees synthetic rain. `mixed_rows` composites follow, as many as their
-    share asks for. Stage A has this grid in both protocols.
+    share asks for. Stage A has this grid in both protocols; depth measured elsewhere lies on its scenes.
 
     only: labels of restoration batches of the protocol `slerlib`, where not all classes train.
     part = (rank, world): of each batch only the consecutive samples that belong to process `rank` of `world`.
@@ -98,6 +101,8 @@ class Batches(Dataset):
         whole_sets = cfg.protocol == "promptir" and not grid_scenes
         self.entries = promptir.Entries(self.sources, self.classes) if whole_sets else None
         self.damage = Damages(self.classes, cfg, seed)
+        haze = self.classes.index("haze") if "haze" in self.classes else -1
+        self.scenes = Scenes(self.sources.depths, haze, cfg.depth_share, seed)
         self.bases = [label for label in self.real if cfg.real_composites and self.damage.on_top(label)]
 
     def __len__(self) -> int:
@@ -167,15 +172,18 @@ class Batches(Dataset):
             taken = _share(count, share)
             if _share(count + 1, share) > taken:
                 return self._cut(*self.real[label].shuffled(taken, self.seed, 5, label), (label,), number)
-        return self._cut(None, self.sources.clean.shuffled(number, self.seed, 4)[1], (label,), number)
+        image = self.sources.clean.shuffled(number, self.seed, 4)[1]
+        image, depth = self.scenes(image, (label,), number)
+        return self._cut(None, image, (label,), number, depth=depth)
 
     def _composite(self, number: int) -> Sample:
         """Composite `number`: two or three degradations on a photograph, or one on top of a real pair."""
         share = self.cfg.real_composites if self.bases else 0
         taken = _share(number, share)
         if _share(number + 1, share) == taken:
-            image = self.sources.clean.shuffled(number - taken, self.seed, 10)[1]
-            return self._cut(None, image, self.damage.composite(number), number)
+            image, parts = self.sources.clean.shuffled(number - taken, self.seed, 10)[1], self.damage.composite(number)
+            image, depth = self.scenes(image, parts, number)
+            return self._cut(None, image, parts, number, depth=depth)
         turn, which = divmod(taken, len(self.bases))
         own = self.bases[which]
         added = int(np.random.default_rng([self.seed, 13, number]).choice(self.damage.on_top(own)))
@@ -210,7 +218,8 @@ class Batches(Dataset):
                 pair = (degraded if label == own else None, clean)
                 if label != own and self.classes[label] not in MADE:  # such a class has other scenes
                     pair = self.real[label].shuffled(scene, self.seed, 11, label)
-                samples.append(self._cut(*pair, (label,), scene, cell))
+                depth = self.scenes(clean, (label,), scene, cell, own=False)[1]
+                samples.append(self._cut(*pair, (label,), scene, cell, depth=depth))
         cell = self.grid * width
         for row in range(step * self.real_rows, (step + 1) * self.real_rows):
             for label, pool in self.real.items():
@@ -226,11 +235,11 @@ class Batches(Dataset):
 
     def _cut(
         self, real: Tensor | None, image: Tensor, parts: tuple[int, ...], scene: int, number: int = 0,
-        added: tuple[int, ...] = (),
+        added: tuple[int, ...] = (), depth: Depth = imagined,
     ) -> Sample:  # fmt: skip
         """Crop and view of a clean image (uint8) and of its `real` input, or without one of a synthetic input.
 
-        added: those of the labels `parts` that are made on top of a real input."""
+        added: those of the labels `parts` that are made on top of a real input. depth: of the scene."""
         place = np.random.default_rng([self.seed, 2, scene])  # shared by all classes of one scene of a grid
         own = np.random.default_rng([self.seed, 3, scene, *parts, number])
         image = _at_least(image, self.context + 2 * MARGIN)
@@ -252,11 +261,11 @@ class Batches(Dataset):
             clean, real, x = clean.flip(2), None if real is None else real.flip(2), side - crop - x
 
         @cache
-        def depth() -> Tensor:
-            window = synthetic_depth(*image.shape[1:], depth_seed, window=(top, left, patch, patch), guide=image)
+        def metres() -> Tensor:
+            window = depth(image, depth_seed, (top, left, patch, patch))
             return window.flip(1) if mirror else window
 
-        degraded, where, outside = self.damage(clean, real, parts, depth, own, scene, *parts, number, added=added)
+        degraded, where, outside = self.damage(clean, real, parts, metres, own, scene, *parts, number, added=added)
         clean, degraded = (part[:, MARGIN:-MARGIN, MARGIN:-MARGIN] for part in (clean, degraded))
         inside = (slice(None), slice(y, y + crop), slice(x, x + crop))
         view = degraded.contiguous() if wide else None

@@ -1,6 +1,7 @@
 """The samples of an epoch as a table: set, task, items, repeats, share of the samples, samples per epoch.
 
-`damage_shares` tells how many samples are damaged everywhere, in places, in several ways or not at all.
+`damage_shares` tells how many samples are damaged everywhere, in places, in several ways or not at all, `haze_text`
+which depth the haze follows.
 
 The length of an epoch is the sum of items x repeats over the sets in use; protocol `promptir` counts photographs once
 for each noise level, as PromptIR does. Protocol `slerlib` distributes as many samples differently: composites take
@@ -15,7 +16,9 @@ from collections.abc import Collection, Sequence
 
 from ..errors import UserError
 from .loader import Batches
+from .measured import OWN
 from .sources import CLEAN, Source
+from .words import DEPTH
 
 
 def epoch_plan(batches: Batches) -> list[dict]:
@@ -37,6 +40,8 @@ def _use(batches: Batches, s: Source, share: float) -> str:
     """What a set is used for; empty for a set of no class that trains."""
     if s.task == CLEAN:
         return "clean, and degraded by synthesis" if share else "other classes, to fit the gates of own classes"
+    if s.task == DEPTH:
+        return "haze by its depth, here and on others" if batches.scenes.share else "set aside: no haze is made"
     if s.task not in (batches.only or batches.classes):
         return ""
     synthesis = any(pool.targets is s.targets for pool in batches.sources.clean.sets)
@@ -104,6 +109,18 @@ def damage_shares(batches: Batches) -> dict[str, float]:
             "mixed local": mixed * places, "clean": clean}  # fmt: skip
 
 
+def haze_text(batches: Batches) -> str:
+    """One line on what the samples of haze follow; empty where none has a measured depth. For `Batches` of samples."""
+    if not batches.scenes.share or batches.entries is not None:
+        return ""
+    label, measured = batches.scenes.haze, batches.scenes.share
+    real = batches.shares[label] if label in batches.real else 0.0
+    shares = {"real pairs": real, "depth of the photograph": (1 - real) * measured * OWN,
+              "depth of another scene": (1 - real) * measured * (1 - OWN),
+              "made-up depth": (1 - real) * (1 - measured)}  # fmt: skip
+    return "haze: " + ", ".join(f"{kind} {share:.1%}" for kind, share in shares.items())
+
+
 def _by_repeats(batches: Batches) -> list[float]:
     times = [batches.entries.levels if s.task == CLEAN else s.task in batches.classes for s in batches.sources]
     return [n * len(s) * s.repeats / len(batches.entries) for n, s in zip(times, batches.sources, strict=True)]
@@ -112,12 +129,18 @@ def _by_repeats(batches: Batches) -> list[float]:
 def _balanced(batches: Batches) -> list[float]:
     mixed, shares = batches.cfg.composite_share, {s.name: 0.0 for s in batches.sources}
     on_pairs = mixed * batches.cfg.real_composites if batches.bases else 0.0
+    scenes = batches.scenes
     pools = [(batches.sources.clean, mixed - on_pairs)]
     pools += [(batches.real[label], on_pairs / len(batches.bases)) for label in batches.bases]
+    hazy = (mixed - on_pairs) * batches.damage.in_composites(scenes.haze)
     for label in set(batches.cycle):
         part = (1 - mixed) * batches.cycle.count(label) / len(batches.cycle)
         real = batches.shares[label] if label in batches.real else 0.0
         pools += [(batches.sources.clean, part * (1 - real)), (batches.real.get(label), part * real)]
+        if label == scenes.haze:
+            hazy += part * (1 - real)
+    own = hazy * scenes.share * OWN  # on photographs with a depth map instead
+    pools += [(batches.sources.clean, -own), (scenes.depths, own)] if own else []
     for pool, share in pools:
         for s in pool.sets if pool is not None else ():
             shares[s.name] += share * len(s) * s.repeats / len(pool)

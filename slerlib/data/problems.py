@@ -20,6 +20,7 @@ KINDS = {  # kind -> whether it is an error
     "unreadable": True,  # no permission, or a link to nothing
     "not-an-image": True,
     "truncated": True,  # or damaged otherwise
+    "unfit-depth": True,  # a depth map that holds no millimetres
     "too-small": True,  # fewer pixels than training takes
     "too-large": True,  # more pixels than Pillow opens
     "duplicate-train-test": True,  # one picture in training and test: scores would be worthless
@@ -36,10 +37,11 @@ MEANING = {  # what a person who sees a kind for the first time should know
     "name the pairs in pairs.csv (data/README.md); where all images are clean, --allow looks-paired",
     "duplicate-train-test": "scores on pictures that were trained on are worth nothing",
     "duplicate": "usual for Rain100L, Rain100H and DDN, whose backgrounds are BSDS photographs: nothing to do",
+    "unfit-depth": "haze in training follows depth maps: 16 bits, millimetres",
     "misaligned": "a network learns the shift too; a pair that shows two scenes teaches nothing",
     "greyscale": "fine if you want it so",
     "same-names": "fine for the folders of a camera: the pictures differ",
-    "ignored": "fine for masks, depth maps and photographs without a clean version; pairs lie in two folders side by "
+    "ignored": "fine for masks, depth maps and photographs without a partner; pairs lie in two folders side by "
     "side, such as input/ and target/ (data/README.md)",
 }
 

@@ -15,10 +15,11 @@ from .layouts import Problem
 from .listing import LISTS, list_file, read_list
 from .pairing import image_folders, pairs_within, partners
 from .registry import Place, matches, registry
-from .words import FILLERS, INPUTS, SURE, TARGETS, own_class, own_name, side, split_of, task_of
+from .words import DEPTH, FILLERS, INPUTS, SURE, TARGETS, own_class, own_name, scene_key, side, split_of, task_of
 
 ANCESTORS = 2  # folders above the root that a place may name, so that Train/Derain alone is recognised
 VERSIONS = ("blur_gamma",)  # other versions of the inputs in the folder beside, as in GoPro: used only without those
+MAPS = (".png", ".tif", ".tiff")  # files that can hold a depth map
 SYNTHETIC_NOISE = "noisy"  # noisy15, noisy25 beside clean photographs, as CBSD68 brings them: no camera made it
 
 
@@ -84,7 +85,7 @@ class Search:
 
     def known_sets(self) -> None:
         """Give every file that lies at a place of the registry to its set, the narrowest places first."""
-        places = [(entry, place) for entry in registry().values() for place in entry.places]
+        places = [(entry, place) for entry in registry().values() if entry.task != DEPTH for place in entry.places]
         homeless = {}
         for entry, place in sorted(places, key=lambda pair: pair[1].rank()):
             for folder in [f for f in self.files if place.holds(self.parts(f))]:
@@ -141,6 +142,36 @@ class Search:
             else:
                 place = f"in {self.relative(target)}" if target != folder else "beside it"
                 self.name(file, "missing-partner", f"has no clean partner {place}. Add it, or remove this image.")
+
+    # --- photographs with a depth map
+
+    def depth_maps(self) -> None:
+        """Depth maps and their photographs: 1.depth.png beside 1.color.jpg, or depth/1.png beside rgb/1.jpg.
+
+        They do not count as a layout: photographs in other folders stay what they would be without them.
+        """
+        for folder in self.files:
+            files, around = [file for file in self.free(folder) if file.suffix.lower() in MAPS], [folder]
+            maps = [file for file in files if scene_key(file.stem)[1]]
+            if not maps and scene_key(folder.name) == ((), True):
+                beside = [f for f in self.files if f.parent == folder.parent]
+                maps, around = files, [f for f in beside if scene_key(f.name) == ((), False)]
+            photographs: dict[tuple, list[Path]] = {}
+            for file in (file for f in around if maps for file in self.free(f) if file not in maps):
+                photographs.setdefault(scene_key(file.stem)[0], []).append(file)
+            pairs = [(file, photographs.get(scene_key(file.stem)[0], [])) for file in maps]
+            pairs = {file: options[0] for file, options in pairs if len(options) == 1}
+            if pairs:
+                key = (self.scene_name(folder), DEPTH, self.own_split(self.own(folder)))
+                self.sets.setdefault(key, []).extend((folder, *pair) for pair in pairs.items())
+                self.used.update(pairs, pairs.values())
+
+    def scene_name(self, folder: Path) -> str:
+        """Name in the registry of the set of a folder with depth maps, else that of the folder."""
+        entries = (entry for entry in registry().values() if entry.task == DEPTH)
+        listed = (entry.name for entry in entries for place in entry.places if place.holds(self.parts(folder)))
+        names = self.own(folder)
+        return next(listed, None) or own_name(names[:-1] if scene_key(names[-1]) == ((), True) else names)
 
     # --- own sets
 

@@ -5,7 +5,7 @@
     training.pairs("rain")[0]                       (input, target), uint8 (3, H, W) each
 
 Only sets of the training split are taken. Clean photographs (task "noise") are degraded by synthesis; where there are
-no photographs, the clean sides of the pairs are.
+no photographs, the clean sides of the pairs are. Photographs with a depth map (task "depth") serve haze alone.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from .decode import GIB, Cache, Files, look_at
 from .degrade import DEGRADATIONS, MADE
 from .likeness import SIDE, picture_numbers, small_copy
 from .problems import SCENES
+from .words import DEPTH
 
 ENDS = 1 << 16  # bytes at each end of a file by which it is recognised
 CLEAN = "noise"  # the task of clean photographs, as the layouts name it
@@ -36,10 +37,11 @@ CLEAN = "noise"  # the task of clean photographs, as the layouts name it
 
 @dataclass(frozen=True)
 class Source:
-    """One data set. Images are uint8 (3, H, W); `inputs` are the degraded sides of real pairs, None for photographs."""
+    """One data set. Images are uint8 (3, H, W). `inputs` are the degraded sides of real pairs, None for photographs,
+    depth maps (H, W) for the task DEPTH."""
 
     name: str
-    task: str  # CLEAN, or the class that its pairs belong to
+    task: str  # CLEAN, DEPTH, or the class that its pairs belong to
     names: tuple[str, ...]
     targets: Sequence[Tensor]
     inputs: Sequence[Tensor] | None = None
@@ -49,12 +51,12 @@ class Source:
         return len(self.names)
 
     def pair(self, index: int) -> tuple[Tensor | None, Tensor]:
-        """(degraded or None, clean). Raises UserError when their sizes differ."""
+        """(degraded, depth map or None; clean). Raises UserError when their sizes differ."""
         target = self.targets[index]
         if self.inputs is None:
             return None, target
-        if (degraded := self.inputs[index]).shape != target.shape:
-            sizes = " and ".join(f"{x.shape[2]}x{x.shape[1]}" for x in (degraded, target))
+        if (degraded := self.inputs[index]).shape[-2:] != target.shape[-2:]:
+            sizes = " and ".join(f"{x.shape[-1]}x{x.shape[-2]}" for x in (degraded, target))
             raise UserError(
                 f"The two images of a pair must have the same size; {self.names[index]!r} of {self.name} has {sizes}. "
                 "Remove the pair, or cut both to the same place."
@@ -64,7 +66,7 @@ class Source:
     def subset(self, indices: Sequence[int]) -> Source:
         def take(images):
             if isinstance(images, Files):
-                return Files([images.paths[i] for i in indices], images.cache)
+                return type(images)([images.paths[i] for i in indices], images.cache)
             return None if images is None else [images[i] for i in indices]
 
         names = tuple(self.names[i] for i in indices)
@@ -141,11 +143,17 @@ class Sources:
         own = [s for s in self.sets if s.task == CLEAN]
         if own and not self.replay:
             return Pool(own)
-        return Pool(own + [replace(s, inputs=None, repeats=1) for s in self.sets if s.task != CLEAN])
+        return Pool(own + [replace(s, inputs=None, repeats=1) for s in self.sets if s.task not in (CLEAN, DEPTH)])
+
+    @functools.cached_property
+    def depths(self) -> Pool | None:
+        """(depth map, photograph) of all photographs with a map; None where no photograph has one."""
+        sets = [s for s in self.sets if s.task == DEPTH]
+        return Pool(sets) if sets else None
 
     @functools.cached_property
     def _pairs(self) -> dict[str, Pool]:
-        real = [s for s in self.sets if s.task != CLEAN]
+        real = [s for s in self.sets if s.task not in (CLEAN, DEPTH)]
         return {task: Pool([s for s in real if s.task == task]) for task in dict.fromkeys(s.task for s in real)}
 
     def pairs(self, task: str) -> Pool | None:
@@ -164,11 +172,18 @@ class Sources:
         return cls([Source(origin, CLEAN, tuple(names), list(images))], origin)
 
     @classmethod
-    def of(cls, data: str | Path | Sources | None, budget: float = 2 * GIB, allow: Collection[str] = ()) -> Sources:
+    def of(
+        cls,
+        data: str | Path | Sources | None,
+        budget: float = 2 * GIB,
+        allow: Collection[str] = (),
+        depth: bool = False,
+    ) -> Sources:
         """A folder in any known layout, or the bundled photographs for None.
 
         Images are decoded now if all of them fit into `budget` bytes, and otherwise each when it is used.
         allow: kinds of errors, or names of files and folders with an error, to train in spite of (`problems.py`).
+        depth: take photographs with a depth map, too; without it they count only where there is nothing else.
         Raises UserError for a folder without images, and with the path of a damaged, unfit or unused file.
         """
         if isinstance(data, Sources):
@@ -179,7 +194,7 @@ class Sources:
             scenes = photographs()
             images = [(s.image * 255).round().to(torch.uint8) for s in scenes]
             return cls.photographs(images, [s.name for s in scenes], "bundled photographs")
-        return _folder(Path(data), Cache(budget), allow)
+        return _folder(Path(data), Cache(budget), allow, depth)
 
     def with_repeats(self, repeats: dict[str, int]) -> Sources:
         """`repeats` by the name of a set, or by task; a task that has no set here is allowed."""
@@ -198,9 +213,10 @@ class Sources:
         About `count` of all photographs are held out: at most a quarter of a set of photographs, at most an eighth of a
         set of pairs (a clean image with all its inputs), and at least 2 of the largest clean set. If several sets share
         a photograph (Rain100L has backgrounds of BSDS500), it is held out of all of them. Shared photographs are taken
-        last, so that a set gives more than its part only where it must.
+        last, so that a set gives more than its part only where it must. Photographs with a depth map change nothing for
+        the other sets: an eighth of them is held out, and what shows a picture that is held out already.
         """
-        main = [s for s in self.sets if s.task == CLEAN] or self.sets
+        main = [s for s in self.sets if s.task == CLEAN] or [s for s in self.sets if s.task != DEPTH]
         total, largest = sum(map(len, main)), max(main, key=len)
         if total < 4:
             raise UserError(
@@ -210,17 +226,21 @@ class Sources:
         for groups, shown in zip(*self._pictures(), strict=True):
             order = np.random.default_rng(0).permutation(len(groups))
             scenes.append([(shown[i], groups[i]) for i in order])
-        owners = Counter(picture for mine in scenes for picture in {picture for picture, _ in mine})
+        others = [mine for s, mine in zip(self.sets, scenes, strict=True) if s.task != DEPTH]
+        owners = Counter(picture for mine in others for picture in {picture for picture, _ in mine})
         out: set[int] = set()  # pictures that are held out
-        for s, mine in sorted(zip(self.sets, scenes, strict=True), key=lambda pair: pair[0].task == CLEAN):
-            if s.task == CLEAN:  # after the pairs: photographs held out with them count
+        turns = {CLEAN: 1, DEPTH: 2}  # after the pairs: photographs held out with them count
+        for s, mine in sorted(zip(self.sets, scenes, strict=True), key=lambda pair: turns.get(pair[0].task, 0)):
+            if s.task == CLEAN:
                 quota = min(round(count * len(s) / total), len(mine) // 4)
             else:
                 quota = min(count, len(mine) // 8)
-                if s.task not in MADE and len(mine) >= SCENES:  # only real pairs can validate such a class
+                if s.task not in (*MADE, DEPTH) and len(mine) >= SCENES:  # only real pairs can validate such a class
                     quota = max(quota, 1)
             quota = max(quota, 2 if s is largest else 0) - sum(picture in out for picture, _ in mine)
             free = sorted((p for p, _ in mine if p not in out), key=lambda picture: owners[picture] > 1)
+            if s.task == DEPTH:
+                free = [picture for picture in free if not owners[picture]]
             out.update(free[: max(quota, 0)])
 
         def part(held_out: bool) -> Sources:
@@ -278,21 +298,27 @@ def _small(images: Sequence[Tensor], index: int) -> np.ndarray:
     return small_copy(images[index].numpy())
 
 
-def _folder(root: Path, cache: Cache, allow: Collection[str]) -> Sources:
+def _folder(root: Path, cache: Cache, allow: Collection[str], depth: bool) -> Sources:
     """The training sets below `root`. Raises UserError for a folder without any, and for an image that is not used."""
     from .layouts import recognise
+    from .measured import DepthMaps
     from .probe import probe
     from .problems import check_allowed, is_error, too_few
     from .twins import looks_paired
 
     data = recognise(root)
-    names, sets = [s.name for s in data.sets if s.split == "train"], []
-    for s in data.sets:
-        if s.split == "train" and s.items:
-            name = s.name if names.count(s.name) == 1 else f"{s.name}-{s.task}"
-            targets = Files([item.target for item in s.items], cache)
-            inputs = None if s.task == CLEAN else Files([item.input for item in s.items], cache)
-            sets.append(Source(name, s.task, tuple(item.name for item in s.items), targets, inputs))
+    names, sets, aside = [s.name for s in data.sets if s.split == "train" and s.task != DEPTH], [], []
+    for s in (s for s in data.sets if s.split == "train" and s.items):
+        alone = names.count(s.name) == (s.task != DEPTH)
+        name = s.name if alone else f"{s.name}-{s.task}"
+        targets = Files([item.target for item in s.items], cache)
+        kind = DepthMaps if s.task == DEPTH else Files
+        inputs = None if s.task == CLEAN else kind([item.input for item in s.items], cache)
+        one = Source(name, s.task, tuple(item.name for item in s.items), targets, inputs)
+        (aside if s.task == DEPTH and not depth else sets).append(one)
+    if not any(s.task != DEPTH for s in sets):  # photographs with a depth map alone are photographs
+        sets += [replace(s, name=f"{s.name}-photographs", task=CLEAN, inputs=None) for s in aside or sets]
+        aside = []
     if not sets:
         tests = ", ".join(s.name for s in data.sets if s.split == "test" and s.items)
         what = f"only tests ({tests})" if tests else "no image that can be used"
@@ -301,7 +327,7 @@ def _folder(root: Path, cache: Cache, allow: Collection[str]) -> Sources:
             f"Training takes sets of the training split; {root} holds {what}.{faults} `slerlib data check {root}` "
             "lists all sets and problems."
         )
-    look_at([(s.inputs.paths if s.inputs else None, s.targets.paths) for s in sets], cache)
+    look_at([(s.inputs, s.targets) for s in sets], cache)
     problems = [*data.problems, *too_few(data), *looks_paired(data, lambda file: probe(file)[0].small)]
     check_allowed(allow, problems, data.root, {*names, *(s.name for s in sets)})
     errors = [problem for problem in problems if is_error(problem, allow, data.root)]
@@ -313,6 +339,8 @@ def _folder(root: Path, cache: Cache, allow: Collection[str]) -> Sources:
             f"{' '.join(p.message for p in errors[:2])} `slerlib data check {root}` names all {len(errors)}. Mend "
             f"them, or train in spite of them: --allow {errors[0].kind}, or the name of a file or folder."
         )
-    notes = tuple(f"{p.path} {p.message.removeprefix(p.path.name).strip()}" for p in problems)
+    notes = [f"{p.path} {p.message.removeprefix(p.path.name).strip()}" for p in problems]
+    if aside:
+        notes.insert(0, f"{sum(map(len, aside))} photographs with a depth map are set aside: data.depth_share=0")
     tests = tuple(dict.fromkeys(s.name for s in data.sets if s.split == "test" and s.items))
-    return Sources(sets, str(root), f"layout {data.layout}", notes, tests)
+    return Sources(sets, str(root), f"layout {data.layout}", tuple(notes), tests)

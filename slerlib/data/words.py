@@ -44,6 +44,8 @@ NOTHING = (
     "data", "dataset", "datasets", "pair", "pairs", "paired", "folder", "own", "my", "new", "tmp", "temp", *FILLERS,
     *SPLITS["train"], *SPLITS["test"],
 )  # fmt: skip
+COLOUR = ("color", "colour", *FILLERS)  # words of a photograph that has a depth map
+DEPTH = "depth"  # the word for a depth map, and the task of photographs with one
 OWN = "own"  # the class of pairs whose folder has a name that states nothing
 
 
@@ -68,6 +70,12 @@ def side(name: str, fillers: Sequence[str] = ()) -> tuple[str | None, tuple[str,
     ]
     rest = tuple(word for word in words(name) if word not in INPUTS and word not in TARGETS and word not in fillers)
     return (sides[-1][1], rest, sides[-1][0]) if sides else (None, rest, None)
+
+
+def scene_key(name: str) -> tuple[tuple[str, ...], bool]:
+    """(the words of the name of a photograph or of its depth map that both have, whether it is that of a depth map)."""
+    parts = words(name)
+    return tuple(word for word in parts if word not in (DEPTH, *COLOUR)), DEPTH in parts
 
 
 def task_of(name: str) -> str | None:

@@ -117,8 +117,10 @@ def _check_data(out: Path, data: str | Path | None) -> None:
     """Raise UserError if the card of the training in `out`, written with its saves, states other data than `data`."""
     if not (out / checkpoint.CARD).is_file():
         return
-    saw = checkpoint.read_card(out)["data"]
-    if Sources.of(data, budget=0).fingerprint() != saw["fingerprint"]:  # opens the files, keeps no images
+    card = checkpoint.read_card(out)
+    saw = card["data"]
+    depth = card["config"]["data"].get("depth_share", 0) > 0
+    if Sources.of(data, budget=0, depth=depth).fingerprint() != saw["fingerprint"]:  # opens the files, keeps no images
         raise UserError(
             f"{out} holds a training on other data than asked for: it saw {saw['source']!r}, and images or names in "
             f"{str(data) if data else 'the bundled photographs'} differ from those. Choose another folder for the new "

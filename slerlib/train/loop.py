@@ -77,7 +77,8 @@ def train(
         resume = resume or group.restarted() and group.from_first((out / checkpoint.STATE).is_file)
         if not (resume or overwrite):
             group.from_first(lambda: resuming.check_free(out, cfg))
-        cfg, sources, own = own_classes.join(cfg, Sources.of(data, cache * GIB, allow), init)
+        sources = Sources.of(data, cache * GIB, allow, depth=cfg.data.depth_share > 0)
+        cfg, sources, own = own_classes.join(cfg, sources, init)
         run = Run(cfg, sources, out, device, group)
         refuse_unused(run.plan, cfg.model.classes, allow)
         if own:
@@ -186,7 +187,8 @@ def _introduce(run: Run, trained: str | Path | None) -> None:
             f"{sources.origin} also holds test sets ({', '.join(sources.tests)}), which are not trained on. "
             f"`slerlib data check {sources.origin}` finds pictures that stand in both."
         )
-    run.say(f"protocol {cfg.data.protocol}, data {run.fingerprint[:12]}\n{table(run.plan)}\n{shares_text(run.damage)}")
+    run.say(f"protocol {cfg.data.protocol}, data {run.fingerprint[:12]}\n{table(run.plan)}")
+    run.say("\n".join(filter(None, [shares_text(run.damage), run.haze])))
 
 
 class _Progress:

@@ -17,6 +17,7 @@ from .. import checkpoint, config
 from ..config import CLASSES, RunConfig
 from ..data.degrade import MADE, degrade
 from ..data.sources import CLEAN, Sources
+from ..data.words import DEPTH
 from ..errors import UserError
 from ..model.network import SLERIR
 from .batches import batches
@@ -34,7 +35,7 @@ def join(cfg: RunConfig, sources: Sources, init) -> tuple[RunConfig, Sources, st
     if net is not None and net.cfg.classes[: len(classes)] == classes:  # own classes of an earlier training
         cfg = replace(cfg, model=replace(cfg.model, classes=net.cfg.classes, own_classes=net.cfg.own_classes,
                                          experts=cfg.model.experts + net.cfg.own_classes))  # fmt: skip
-    tasks = dict.fromkeys(s.task for s in sources if s.task not in (CLEAN, *CLASSES) and "+" not in s.task)
+    tasks = dict.fromkeys(s.task for s in sources if s.task not in (CLEAN, DEPTH, *CLASSES) and "+" not in s.task)
     new = tuple(task for task in tasks if task not in cfg.model.classes)
     if not tasks:
         _check_alone(cfg, sources, init)

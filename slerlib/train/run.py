@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import config
-from ..data.plan import damage_shares, epoch_plan
+from ..data.plan import damage_shares, epoch_plan, haze_text
 from ..data.sources import Sources
 from ..errors import UserError
 from ..files import write_atomic
@@ -35,10 +35,17 @@ class Run:
     ):
         self.cfg, self.out, self.device, self.group = cfg, out, device, group or Group()
         self.sources, self.fingerprint = sources.with_repeats(cfg.data.repeat_counts()), sources.fingerprint()
+        if cfg.data.depth_share and self.sources.depths is None:
+            raise UserError(
+                f"data.depth_share={cfg.data.depth_share:g} makes haze by the depth maps of photographs, such as "
+                f"1.depth.png beside 1.color.jpg (data/README.md); {sources.origin} has none. Add some, or set "
+                "data.depth_share=0."
+            )
         self.training, self.held_out = self.sources.hold_out(cfg.data.anchor_scenes)
         single, grid = batches(cfg, self.training), grids(cfg, self.training)
         self.plan, self.grid_size = epoch_plan(single), grid.size
         self.damage = {"stage A": damage_shares(grid), "stages B and C": damage_shares(single)}
+        self.haze = haze_text(single)
         self._check_sizes()
         # networks
         torch.manual_seed(cfg.train.seed)
