@@ -2,6 +2,8 @@
 
 import html
 import shlex
+from dataclasses import replace
+from datetime import datetime
 
 import chromium
 import numpy as np
@@ -10,10 +12,13 @@ import torch
 from PIL import Image
 from skimage import data
 
-from slerlib import SLERIR, UserError, config, load, restore
+from slerlib import SLERIR, UserError, config, load, provenance, restore
+from slerlib.checkpoint import WEIGHTS, find
 from slerlib.explain import explain, write_page
 from slerlib.explain.look import middle
+from slerlib.files import PACKAGE, sha256_file, sha256_folder
 from slerlib.inference.parts import restore_part
+from slerlib.model.doubt import Limits
 
 NAME = "<img src=x onerror=alert(1)> $_{ [l](javascript:1).png"
 
@@ -86,6 +91,29 @@ def test_passes_and_places_have_their_pictures(model, photo, tmp_path, options):
     assert ("Pass 2" in page or "pass 2" in page) == ("passes" in options)
 
 
+def test_the_page_says_in_words_whether_to_trust_the_route(photo, tmp_path):
+    """By the limits of the class itself, with the share of wrong names that the card states."""
+    model = load("tiny", "cpu")
+    about, part = explain(model, photo, side=32), model.card["doubt"]
+    name, angle = about.nearest, about.trace.anchor_angle.min().item()
+
+    def page(limit: Limits, card: dict) -> str:
+        model.card, about.trace = card, replace(about.trace, limits={name: limit})
+        return write_page(tmp_path / "page.html", about, model, "x", "again").read_text()
+
+    near, far = Limits(angle + 1, -1.0), Limits(angle - 1, -1.0)
+    assert (
+        f"no reason for doubt. Of the measured pictures without a sign of doubt the network named "
+        f"{part['wrong_without']:.0%} wrongly" in page(near, model.card)
+    )
+    doubted = page(far, model.card)
+    assert doubted.count("Verdict: doubtful; compare both pictures") == 2, "at the top and in its section"
+    assert f"limit {angle - 1:.0f}°: <strong>doubtful</strong>" in doubted
+    assert f"{part['wrong_with_doubt']:.0%} wrongly" in doubted
+    unmeasured = page(near, {key: value for key, value in model.card.items() if key != "doubt"})
+    assert "No limits were measured" in unmeasured and "wrongly" not in unmeasured
+
+
 def test_a_network_without_a_choice_is_explained_too(photo, tmp_path):
     cfg = config.with_overrides(config.recipe("tiny"), ["model.experts=1"])
     net = SLERIR(cfg.model).eval()
@@ -117,6 +145,10 @@ def test_the_command_on_the_page_makes_it_again(run, photo, untrained, tmp_path,
     assert run("explain", photo, "--checkpoint", untrained, "--out", "page.html")[0] == 0
     page = (tmp_path / "page.html").read_text()
     command = html.unescape(page.rpartition("<pre>")[2].partition("</pre>")[0])
+    for name in (photo, find(untrained) / WEIGHTS):  # where the page comes from
+        assert f"(sha256 {sha256_file(name)[:16]})" in page
+    for text in (provenance.VERSION, sha256_folder(PACKAGE, "*.py")[:16], f"{datetime.now():%Y-%m-%d}"):
+        assert text in page
     code, out, error = run(*shlex.split(command)[1:])
     assert code == 0 and out.strip() == "page.html", error
 

@@ -93,7 +93,7 @@ def test_trace_is_what_it_says():
     assert trace.anchor_angle.diagonal().max() < 0.1 and trace.anchor_angle.max() > 90
     assert trace.path_strings()[0] == "".join(map(str, trace.path[0].tolist()))
     assert trace.flags() == [[]] * 8
-    assert any("unlike every trained" in reason for reason in net.route(-net.anchors[:1]).flags()[0])
+    assert any("unlike the trained" in reason for reason in net.route(-net.anchors[:1]).flags()[0])
 
 
 def test_linear_space_picks_the_nearest_pin():

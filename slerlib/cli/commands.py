@@ -86,6 +86,7 @@ def _restore(args) -> int:
 
 
 def _explain(args) -> int:
+    from .. import provenance
     from ..explain import explain, write_page
     from ..files import unwritable
     from ..inference.load import load
@@ -106,7 +107,8 @@ def _explain(args) -> int:
     words = ["slerlib", "explain", str(args.photo), "--checkpoint", args.checkpoint, "--passes", args.passes]
     words += (["--route", args.route] if args.route else []) + ["--out", str(page), "--overwrite"]
     try:
-        print(write_page(page, about, model, args.photo.name, shlex.join(words)))
+        origin = provenance.collect(checkpoint=args.checkpoint, data=args.photo)
+        print(write_page(page, about, model, args.photo.name, shlex.join(words), origin))
     except OSError as error:
         raise unwritable("The page is written to a file", page, error, "Choose another --out.") from None
     return 0

@@ -6,6 +6,7 @@ import base64
 import io
 import math
 from collections.abc import Sequence
+from datetime import datetime
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,13 +14,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .. import plots
+from .. import plots, provenance
 from ..images.files import to_pil
-from ..model.router import ANGLE_LIMIT, MARGIN_LIMIT
+from ..model.doubt import about_limits, limits_of
 from ..model.wrappers import unwrapped
 from ..plots.marks import picture_table
 from ..plots.style import encoded, finished, styled
-from ..report.frame import document, write_html
+from ..report.frame import checkout, document, facts, hashed, versions_of, write_html
 from ..report.words import as_html
 from .look import Explanation, Step
 
@@ -39,19 +40,28 @@ STYLE = """<style>
 </style>"""
 
 
-def write_page(path: Path, about: Explanation, model: SLERIR, name: str, command: str) -> Path:
+def write_page(
+    path: Path, about: Explanation, model: SLERIR, name: str, command: str, origin: dict | None = None
+) -> Path:
     """Write the page.
 
-    name: of the photograph, as a title. command: that makes the page again. Raises OSError where it cannot be written.
+    name: of the photograph, as a title. command: that makes the page again. origin: of `provenance.collect`, with the
+    checkpoint and the photograph as data; left out, without them. Raises OSError where it cannot be written.
     """
     trace, net = about.trace, unwrapped(model)
     angles, digits = trace.anchor_angle[0], trace.path_strings()[0]
-    parts = [f"<h1>{escape(name)}</h1>", STYLE, as_html(f"**{_answer(about)}**"), _slider(about)]
+    card = getattr(net, "card", {})
+    parts = [
+        f"<h1>{escape(name)}</h1>",
+        STYLE,
+        as_html(f"**{_answer(about)}**\n\n{_verdict(about, card)}"),
+        _slider(about),
+    ]
 
     def section(title: str, text: str, *figures: Figure | None) -> None:
         parts.append(f"<h2>{escape(title)}</h2>{as_html(text)}{''.join(map(_image, filter(None, figures)))}")
 
-    trained = float(getattr(net, "card", {}).get("config", {}).get("train", {}).get("place_weight", 0)) > 0
+    trained = float(card.get("config", {}).get("train", {}).get("place_weight", 0)) > 0
     place = "Each place of the picture is a point of the sphere too; the map shows the class nearest to it."
     place += "" if trained else " **These weights were trained without places, so the map means little.**"
     local = plots.where_map({"": (about.x_CHW, trace)}) if trace.local_angle is not None else None
@@ -61,7 +71,7 @@ def write_page(path: Path, about: Explanation, model: SLERIR, name: str, command
         "The encoder turns the picture into a point on a sphere, where every trained degradation has an anchor. The "
         "plane is a shadow of the sphere; the angles are exact.",
         plots.sphere_view(trace.embedding, [about.nearest], net.router.anchors, trace.anchor_names),
-        plots.angle_bars(angles, trace.anchor_names),
+        plots.angle_bars(angles, trace.anchor_names, trace.own_limits()[0].angle),
     )
     maps = plots.path_maps(about.x_CHW, trace) if trace.path_map is not None else None
     section("Its path", _path_words(about, digits), maps, _changes(about.stations, "Change by another expert"))
@@ -73,8 +83,8 @@ def write_page(path: Path, about: Explanation, model: SLERIR, name: str, command
             "levels of 256 on average.",
             _pictures(about.anchors, "The picture along the path of every class"),
         )
-    section("Whether to trust it", _doubts(about, net))
-    parts.append(f"<h2>Make this page again</h2><pre>{escape(command)}</pre>")
+    section("Whether to trust it", f"**{_verdict(about, card)}**\n\n{_doubts(about, card)}")
+    parts.append(_provenance(about, net, command, origin or provenance.collect()))
     return write_html(path, document(name, "".join(parts), SCRIPT.read_text(encoding="utf-8")))
 
 
@@ -83,12 +93,10 @@ def write_page(path: Path, about: Explanation, model: SLERIR, name: str, command
 
 def _answer(about: Explanation) -> str:
     angle = about.trace.anchor_angle[0].min().item()
-    doubt = "; there are reasons for doubt" if about.trace.flags()[0] else ""
     changed = 255 * (about.y_CHW - about.x_CHW).abs().mean().item()
     seen = "looks clean" if about.nearest == "clean" else f"looks like {about.nearest}"
     return (
-        f"This picture {seen} ({angle:.0f}° from that anchor), and restoring changed it by {changed:.1f} levels of 256"
-        f"{doubt}."
+        f"This picture {seen} ({angle:.0f}° from that anchor), and restoring changed it by {changed:.1f} levels of 256."
     )
 
 
@@ -113,19 +121,52 @@ def _pass_words(about: Explanation) -> str:
     return f"{'; '.join(words + looks).capitalize()}. {hint}"
 
 
-def _doubts(about: Explanation, net: SLERIR) -> str:
-    angle, margin = about.trace.anchor_angle[0].min().item(), about.trace.margin[0].min().item()
-    flags = about.trace.flags()[0]
-    lines = [f"- Reason for doubt: {flag}." for flag in flags]
-    if not flags:
-        lines.append(f"- The nearest anchor is {angle:.0f}° away; from {ANGLE_LIMIT:.0f}° on a picture is doubtful.")
-        lines.append(f"- The least sure layer prefers its expert by {margin:.2f}; below {MARGIN_LIMIT} it is doubtful.")
-    sets = dict.fromkeys(part["set"] for part in getattr(net, "card", {}).get("data", {}).get("sets", []))
+def _verdict(about: Explanation, card: dict) -> str:
+    """Whether to trust the route, in words, and how often such a verdict was wrong where that was measured."""
+    doubtful = bool(about.trace.flags()[0])
+    words = "doubtful; compare both pictures before you use the result" if doubtful else "no reason for doubt"
+    part = card.get("doubt") if limits_of(card) else {}
+    wrong = part.get("wrong_with_doubt" if doubtful else "wrong_without")
+    if wrong is None:
+        return f"Verdict: {words}."
+    sign = "with" if doubtful else "without"
+    return f"Verdict: {words}. Of the measured pictures {sign} a sign of doubt the network named {wrong:.0%} wrongly."
+
+
+def _doubts(about: Explanation, card: dict) -> str:
+    """The signs with their limits, how often these err, and what no sign speaks of."""
+    trace, (limit,) = about.trace, about.trace.own_limits()
+    angle, margin = trace.anchor_angle[0].min().item(), trace.margin[0].min().item()
+    words = {True: "**doubtful**", False: "in order"}
+    lines = [f"- Distance: {angle:.0f}° from {about.nearest}, limit {limit.angle:.0f}°: {words[angle > limit.angle]}."]
+    if about.stations:
+        text = f"the least sure layer prefers its expert by {margin:.3f}, limit {limit.margin:.3g}"
+        lines.append(f"- Choice: {text}: {words[margin < limit.margin]}.")
+    lines.append(f"- {about_limits(card)} A route in order is thus no proof.")
+    sets = dict.fromkeys(part["set"] for part in card.get("data", {}).get("sets", []))
     lines.append("- No clean original is at hand, so nothing here says how near to the truth the result is.")
     lines.append(
         f"- The network was trained on: {', '.join(sets) or 'not stated'}. Other damage is not always flagged."
     )
     return "\n".join(lines)
+
+
+def _provenance(about: Explanation, net: SLERIR, command: str, origin: dict) -> str:
+    """The box at the end: which photograph, which weights, which code, when, and the command."""
+    height, width = about.x_CHW.shape[1:]
+    weight = next(net.parameters())
+    rows = [
+        ("photograph", hashed(origin["data"])),
+        ("size", f"{width} x {height} pixels"),
+        ("checkpoint", hashed(origin["checkpoint"])),
+        ("slerlib", f"{provenance.VERSION}, sources {origin['code'][:16]}"),
+        ("code", checkout(origin["git"])),
+        ("made", datetime.now().astimezone().isoformat(sep=" ", timespec="minutes")),
+        ("device", f"{weight.device.type}, {str(weight.dtype).removeprefix('torch.')}, {origin['threads']} thread(s)"),
+        ("versions", versions_of(origin)),
+    ]
+    again = f"<p>The same page again:</p><pre>{escape(command)}</pre>"
+    return f'<section class="run done"><h2>This page</h2>{facts(rows)}{again}</section>'
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ Read in this order:
     fusion.py     tokens -> point on the sphere and guide map (GLGF)
     pins.py       anchors of the classes -> points of the experts
     router.py     point -> expert of each layer, and the trace of that choice
+    doubt.py      when the choice is doubtful, for each class
     places.py     the same for every place of the image
     blocks.py     the two kinds of block: NAF and Restormer
     pointwise.py  their layers that work at each pixel alone

@@ -10,8 +10,8 @@ Legend: B batch, L layers, E experts, K anchors (degradation classes), D embeddi
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +20,10 @@ from torch.nn import functional as F
 from .. import sphere
 from ..config import LAYERS, ModelConfig
 from ..errors import UserError
-from . import pins, places
+from . import doubt, pins, places
 from .paths import path_digits
 
 TIE = 1e-4  # two pins may be equally far from the target of a composite, by construction: rounding must not choose
-MARGIN_LIMIT = 0.05  # a smaller margin at some layer means: two experts were almost equally near
-ANGLE_LIMIT = 45.0  # degrees; an image further than this from every anchor is unlike all trained degradations
 FARTHEST = 0.5  # a station may turn the unit vector z by 30 degrees
 
 
@@ -47,6 +45,7 @@ class Trace:
     station_angle: Tensor | None = None  # (B, L, K) degrees from there to each anchor
     passes: Tensor | None = None  # (B,) int64, how often `restore` ran the network on each image; None: once
     looks: tuple[Trace, ...] = ()  # what the network saw in its own results, one trace a look
+    limits: Mapping[str, doubt.Limits] = field(default_factory=dict)  # by class: when a route is doubtful
 
     def path_strings(self) -> list[str]:
         """One string of expert digits per image, e.g. "01201120"."""
@@ -65,15 +64,15 @@ class Trace:
             )
         return self.local_angle.argmin(dim=1)
 
+    def own_limits(self) -> list[doubt.Limits]:
+        """The limits of the class that is nearest to each image."""
+        return [self.limits.get(name, doubt.GENERAL) for name in self.nearest_anchor()]
+
     def flags(self) -> list[list[str]]:
-        """Reasons to distrust a route, per image; an empty list where there is no reason."""
-        result = []
-        for margin, angle in zip(self.margin.amin(dim=1).tolist(), self.anchor_angle.amin(dim=1).tolist(), strict=True):
-            reasons = [f"margin {margin:.3f} is below {MARGIN_LIMIT}"] if margin < MARGIN_LIMIT else []
-            if angle > ANGLE_LIMIT:
-                reasons.append(f"{angle:.0f} degrees from the nearest anchor: unlike every trained degradation")
-            result.append(reasons)
-        return result
+        """Reasons to distrust a route, per image; an empty list where there is no reason (`model/doubt.py`)."""
+        angles, margins = self.anchor_angle.amin(dim=1).tolist(), self.margin.amin(dim=1).tolist()
+        rows = zip(self.nearest_anchor(), angles, margins, strict=True)
+        return [doubt.reasons(*row, self.limits) for row in rows]
 
 
 class Router(nn.Module):
@@ -84,6 +83,7 @@ class Router(nn.Module):
         self.kind, self.names, self.temperature = cfg.router, tuple(cfg.classes), cfg.temperature
         self.pin_init, self.linear_space = cfg.pin_init, cfg.sude == "linear"
         self.experts, dim = cfg.experts, cfg.embedding
+        self.limits: dict[str, doubt.Limits] = {}  # by class, of the weights that are loaded
         generator = torch.Generator().manual_seed(0)
         rotation = torch.linalg.qr(torch.randn(dim, dim, generator=generator, dtype=torch.float64))[0]
         # there are no class means before stage A: a simplex in a random rotation stands in (sude = "anchored" keeps it)
@@ -212,7 +212,7 @@ class Router(nn.Module):
         probability = (similarity / self.temperature).softmax(dim=-1)
         # argmax returns the first of equal values: ties go to the lowest index
         path = similarity.argmax(dim=-1) if path is None else path
-        return Trace(path, similarity, z_BD, margin, anchor_angle, self.names, probability)
+        return Trace(path, similarity, z_BD, margin, anchor_angle, self.names, probability, limits=self.limits)
 
     def place(self, trace: Trace, points_BDhw: Tensor) -> Trace:
         """The trace with a path for every place, by points of `places.points`; its path stays that of the image."""

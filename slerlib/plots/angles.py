@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .. import sphere
-from ..model.router import ANGLE_LIMIT
+from ..model.doubt import GENERAL
 from .marks import labels_of, matrix
 from .style import BLACK, BLUE, SMALL, VERMILLION, canvas, class_looks, finished, styled
 
@@ -81,8 +81,11 @@ def _directions(points_K2: np.ndarray, least: float = 0.32) -> np.ndarray:
 
 
 @styled
-def angle_bars(angles_K: Tensor, names: Sequence[str], ax: Axes | None = None) -> Figure:
-    """Angles of one image to all anchors, in degrees: trace.anchor_angle[0] and trace.anchor_names."""
+def angle_bars(angles_K: Tensor, names: Sequence[str], limit: float = GENERAL.angle, ax: Axes | None = None) -> Figure:
+    """Angles of one image to all anchors, in degrees: trace.anchor_angle[0] and trace.anchor_names.
+
+    limit: of the nearest class, beyond which its route is doubtful: trace.own_limits()[0].angle.
+    """
     names = labels_of(angles_K, names, "anchor")
     angles = [float(angle) for angle in angles_K]
     nearest = int(np.argmin(angles))
@@ -92,9 +95,10 @@ def angle_bars(angles_K: Tensor, names: Sequence[str], ax: Axes | None = None) -
         note = f"{angle:.0f}°" + (" nearest" if k == nearest else "")
         ax.text(angle + 1.5, k, note, va="center", fontsize=SMALL + 0.5, weight="bold" if k == nearest else "normal",
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})  # fmt: skip
-    ax.axvline(ANGLE_LIMIT, color=VERMILLION, linestyle="--", linewidth=1.3)
-    ax.text(ANGLE_LIMIT, -0.62, f"beyond {ANGLE_LIMIT:.0f}°: not to be trusted", color=VERMILLION, fontsize=SMALL)
-    ax.set(xlim=(0, max(*angles, ANGLE_LIMIT) * 1.15), ylim=(len(names) - 0.4, -0.6))
+    ax.axvline(limit, color=VERMILLION, linestyle="--", linewidth=1.3)
+    note = f"nearest beyond {limit:.0f}°: doubtful"
+    ax.text(limit, -0.62, note, color=VERMILLION, fontsize=SMALL)
+    ax.set(xlim=(0, max(*angles, limit) * 1.15), ylim=(len(names) - 0.4, -0.6))
     ax.tick_params(axis="y", length=0)
     ax.set_xlabel("angle to the anchor in degrees")
     words = ", ".join(f"{name} {angle:.0f}" for name, angle in zip(names, angles, strict=True))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
@@ -57,6 +58,26 @@ def took(record: dict) -> str:
 
 def listed(values: dict) -> str:
     return ", ".join(f"{key} = {value}" for key, value in values.items() if value != "") or "none"
+
+
+def checkout(git: dict | None) -> str | None:
+    return git and git["sha"][:12] + (f" with local changes {git['dirty']}" if git["dirty"] else "")
+
+
+def hashed(item: dict | None) -> str | None:
+    """The name of a checkpoint or of data, with the first letters of its SHA-256."""
+    return item and item["name"] + (f" (sha256 {item['sha256'][:16]})" if item.get("sha256") else "")
+
+
+def versions_of(origin: dict) -> str:
+    return ", ".join(f"{name} {version}" for name, version in origin["versions"].items() if version)
+
+
+def facts(rows: Iterable[tuple[str, object]]) -> str:
+    """A table of names and values; what is None is left out."""
+    shown = ((escape(name), escape(str(value))) for name, value in rows if value is not None)
+    lines = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in shown)
+    return f'<table class="facts">{lines}</table>'
 
 
 #: What a run comes to, and in words: a state, or for a finished run how it stands to the reference.

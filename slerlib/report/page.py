@@ -10,7 +10,21 @@ import re
 from html import escape
 from pathlib import Path
 
-from .frame import VERDICTS, document, head, listed, part, took, verdict, when, write_html
+from .frame import (
+    VERDICTS,
+    checkout,
+    document,
+    facts,
+    hashed,
+    head,
+    listed,
+    part,
+    took,
+    verdict,
+    versions_of,
+    when,
+    write_html,
+)
 from .record import STATES
 
 _INTERVAL = re.compile(r"(\([-−+]?[\d.]+%?) to ([-−+]?[\d.]+%?\))")  # a line may end before an interval, not in one
@@ -150,11 +164,11 @@ def _record(record: dict) -> str:
         ("state", STATES[record["state"]]),
         ("started", when(record) + (f", took {took(record)}" if took(record) else "")),
         ("parameters", listed(record["parameters"])),
-        ("code", git and git["sha"][:12] + (f" with local changes {git['dirty']}" if git["dirty"] else "")),
+        ("code", checkout(git)),
         ("slerlib sources", origin["code"][:16]),
         ("notebook source", record["source_sha256"][:16]),
-        ("checkpoint", _named(origin["checkpoint"])),
-        ("data", _named(origin["data"])),
+        ("checkpoint", hashed(origin["checkpoint"])),
+        ("data", hashed(origin["data"])),
         ("seed", origin["seed"]),
         ("accelerator", ", ".join(gpu["name"] for gpu in machine["gpus"]) or "none"),
         ("processor", f"{machine['processor']}, {machine['cores']} cores, {machine['memory_GB']} GB"),
@@ -162,16 +176,9 @@ def _record(record: dict) -> str:
         ("dtype", origin["dtype"]),
         ("system", machine["system"]),
         ("peak memory", peak and f"{peak} MB"),
-        ("versions", ", ".join(f"{name} {version}" for name, version in origin["versions"].items() if version)),
+        ("versions", versions_of(origin)),
         ("run", record["key"]),
         ("again", record["resume"].removesuffix(" --resume")),
     ]
-    shown = ((escape(name), escape(str(value))) for name, value in rows if value is not None)
-    lines = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in shown)
     check = "<p>manifest.json has the SHA-256 of every file; <code>slerlib report verify</code> checks them.</p>"
-    table = f'<table class="facts">{lines}</table>'
-    return f'<section class="run {record["state"]}"><h2>This run</h2>{table}{check}</section>'
-
-
-def _named(item: dict | None) -> str | None:
-    return item and item["name"] + (f" (sha256 {item['sha256'][:16]})" if item.get("sha256") else "")
+    return f'<section class="run {record["state"]}"><h2>This run</h2>{facts(rows)}{check}</section>'

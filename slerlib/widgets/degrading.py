@@ -99,7 +99,7 @@ def _look(model: SLERIR, album: Album, picture: str, degradation: str, severity:
     if flags := trace.flags()[0]:
         line += f"; speaks against this route: {', '.join(flags)}"
     drawings = (
-        drawing.angles(trace.anchor_angle[0].tolist(), trace.anchor_names),
+        drawing.angles(trace.anchor_angle[0].tolist(), trace.anchor_names, trace.own_limits()[0].angle),
         drawing.path(trace.path[0].tolist(), trace.similarity.shape[-1]),
     )
     return Look(line + ".", triple(clean_CHW, seen, name), seen, drawings)

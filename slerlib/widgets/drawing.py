@@ -10,14 +10,17 @@ from collections.abc import Sequence
 from html import escape
 
 from ..config import STAGE_NAMES
-from ..model.router import ANGLE_LIMIT
+from ..model.doubt import GENERAL
 from ..plots.style import expert_colour, ink
 
 LINE = 19  # pixels from row to row
 
 
-def angles(angles_K: Sequence[float], names: Sequence[str]) -> str:
-    """Bars of the angles in degrees to all anchors, in the order of the anchors, on a fixed scale of 0 to 120."""
+def angles(angles_K: Sequence[float], names: Sequence[str], limit: float = GENERAL.angle) -> str:
+    """Bars of the angles in degrees to all anchors, in the order of the anchors, on a fixed scale of 0 to 120.
+
+    limit: of the nearest class, beyond which its route is doubtful.
+    """
     angles_K = [float(angle) for angle in angles_K]
     nearest = min(range(len(names)), key=angles_K.__getitem__)
     left, unit, parts = 78, 1.9, []
@@ -26,10 +29,10 @@ def angles(angles_K: Sequence[float], names: Sequence[str]) -> str:
         parts.append(f'<g{look}><text x="{left - 6}" y="{y + 11}" text-anchor="end">{escape(name)}</text>')
         parts.append(f'<rect x="{left}" y="{y}" width="{unit * min(angle, 120):.1f}" height="14" />')
         parts.append(f'<text x="{left + unit * min(angle, 120) + 4:.1f}" y="{y + 11}">{angle:.0f}°</text></g>')
-    limit, foot = left + unit * ANGLE_LIMIT, 22 + LINE * len(names)
-    parts.append(f'<line class="limit" x1="{limit}" x2="{limit}" y1="18" y2="{foot}" stroke-dasharray="4 3" />')
+    place, foot = left + unit * limit, 22 + LINE * len(names)
+    parts.append(f'<line class="limit" x1="{place:.1f}" x2="{place:.1f}" y1="18" y2="{foot}" stroke-dasharray="4 3" />')
     parts.append('<text class="title" x="2" y="12">angle to each anchor</text>')
-    parts.append(f'<text class="soft" x="{limit + 4}" y="{foot + 10}">beyond {ANGLE_LIMIT:.0f}°: doubtful</text>')
+    parts.append(f'<text class="soft" x="{place + 4:.1f}" y="{foot + 10}">nearest beyond {limit:.0f}°: doubtful</text>')
     words = ", ".join(f"{name} {angle:.0f}" for name, angle in zip(names, angles_K, strict=True))
     return _svg(350, foot + 16, parts, f"Angle to each anchor in degrees; nearest is {names[nearest]}. {words}.")
 

@@ -96,7 +96,7 @@ def _look(model: SLERIR, album: _Pictures, picture: str, passes: int) -> Look:
     )
     looks = plots.style.class_looks(trace.anchor_names, ())
     key = drawing.key({kind: looks[kind]["color"] for kind in class_shares(trace)}, "nearest class at each place")
-    bars = drawing.angles(trace.anchor_angle[0].tolist(), trace.anchor_names)
+    bars = drawing.angles(trace.anchor_angle[0].tolist(), trace.anchor_names, trace.own_limits()[0].angle)
     drawings = (bars, f"<div>{key}<br>{_save(y_CHW, picture)}</div>")
     return Look(line, pictures, {"picture": x_CHW, "restored": y_CHW, "trace": trace}, drawings)
 

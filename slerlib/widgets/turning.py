@@ -67,7 +67,7 @@ def globe(
         trace = restore(model, degrade(album[GIVEN], degradation, severity, seed), return_trace=True)[1]
         names = trace.anchor_names
         point = plots.sphere_view(trace.embedding, [label(degradation, severity)], model.router.anchors, names)
-        return [point, plots.angle_bars(trace.anchor_angle[0], names)]
+        return [point, plots.angle_bars(trace.anchor_angle[0], names, trace.own_limits()[0].angle)]
 
     return Explorer("Globe", make_controls, partial(_look, model, album), still, album=album, stage=_globe)
 
@@ -124,7 +124,7 @@ def _look(
     }
     values = {"trace": trace, "axes": axes_3D, "share": share, "anchor_share": held.mean().item()}
     key = drawing.key({f"expert {e}": colour for e, colour in enumerate(colours)}, f"cells of {layer}") if cells else ""
-    bars = drawing.angles(trace.anchor_angle[0].tolist(), names)
+    bars = drawing.angles(trace.anchor_angle[0].tolist(), names, trace.own_limits()[0].angle)
     still = (drawing.globe(points, scene["title"], scene["alt"]),)
     return Look(line, (Picture(name, degraded_CHW, wide=170),), values, (bars, key), {"scene": scene}, still)
 

@@ -1,0 +1,102 @@
+"""The limits beyond which a route is doubtful (`slerlib.model.doubt`), measured on photographs.
+
+    part = measured(model, [Grid("demo", severities=(0.3, 0.6, 1.0)), Grid("photographs/")])
+    part["limits"]["clean"], part["false_alarms"], part["caught"]
+
+How good they are is measured on photographs that did not make them: each half of the photographs judges the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..evaluation.cases import Case, LoadedCase, loaded
+from ..model.doubt import FEWEST, TAIL, Limits, reasons
+from ..model.network import SLERIR
+from .store import Traces
+from .trace import Grid, collect
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+def signs(traces: Traces) -> DataFrame:
+    """scene, label, nearest class, angle to it in degrees, margin of the least sure layer; one row per picture."""
+    nearest = np.array(traces.anchor_names)[traces.anchor_angle.argmin(axis=1)]
+    columns = {"nearest": nearest, "angle": traces.anchor_angle.min(axis=1), "margin": traces.margin.min(axis=1)}
+    return traces.table[["scene", "label"]].assign(**columns)
+
+
+def limits(seen: DataFrame) -> dict[str, Limits]:
+    """By class, from the rows of `signs` that are named rightly; a class with fewer than FEWEST of them has none."""
+    right = seen[seen.label == seen.nearest]
+    return {
+        name: Limits(float(part.angle.quantile(1 - TAIL)), float(part.margin.quantile(TAIL)), len(part))
+        for name, part in right.groupby("nearest", sort=False)
+        if len(part) >= FEWEST
+    }
+
+
+def flagged(seen: DataFrame, by_class: dict[str, Limits]) -> np.ndarray:
+    """(N,) bool: which rows of `signs` (or of any table with nearest, angle, margin) the limits call doubtful."""
+    rows = zip(seen.nearest, seen.angle, seen.margin, strict=True)
+    return np.array([bool(reasons(*row, by_class)) for row in rows], dtype=bool)
+
+
+def measured(
+    model: SLERIR, grids: Sequence[Grid], pairs: Sequence[Case] = (), unknown: Sequence[str] = ("snow", "jpeg")
+) -> dict:
+    """What the card of a checkpoint keeps under "doubt".
+
+    grids: of clean photographs, damaged here. pairs: real ones, whose targets count as clean. unknown: degradations
+    that the network was not trained for, on the photographs of the first grid.
+    Returns: limits by class; false_alarms, the share of the rightly named pictures that is flagged; caught, that of
+    the wrongly named, both by limits of other photographs; wrong_with_doubt, the share of the flagged pictures that
+    is named wrongly, and wrong_without, of the others; unknown, the share flagged of each of `unknown`; pictures,
+    photographs.
+    """
+    import pandas as pd
+
+    parts = [signs(collect(model, grid, restore=False)) for grid in grids]
+    if pairs:
+        parts.append(signs(collect(model, _with_targets(pairs), restore=False)))
+    seen = pd.concat(parts, ignore_index=True)
+    right, own = seen.label == seen.nearest, limits(seen)
+    doubted = _judged_by_others(seen)
+    new = {name: collect(model, replace(grids[0], tasks=(name,)), restore=False) for name in unknown}
+    return {
+        "limits": {
+            name: {"angle": round(row.angle, 2), "margin": round(row.margin, 4), "photographs": row.photographs}
+            for name, row in own.items()
+        },
+        "false_alarms": round(float(doubted[right].mean()), 3),
+        "caught": None if right.all() else round(float(doubted[~right].mean()), 3),
+        "wrong_with_doubt": round(float((~right[doubted]).mean()), 3) if doubted.any() else None,
+        "wrong_without": None if doubted.all() else round(float((~right[~doubted]).mean()), 3),
+        "unknown": {name: round(float(flagged(signs(traces), own).mean()), 3) for name, traces in new.items()},
+        "pictures": len(seen),
+        "photographs": int(seen.scene.nunique()),
+    }
+
+
+def _judged_by_others(seen: DataFrame) -> np.ndarray:
+    """(N,) bool: flagged by limits from the half of the photographs to which the picture does not belong."""
+    order = np.random.default_rng(0).permutation(sorted(seen.scene.unique()))
+    half, doubted = seen.scene.isin(order[::2]).to_numpy(), np.zeros(len(seen), dtype=bool)
+    for own in (half, ~half):
+        doubted[~own] = flagged(seen[~own], limits(seen[own]))
+    return doubted
+
+
+def _with_targets(pairs: Sequence[Case]) -> Iterator[LoadedCase]:
+    """Every pair, and each of its targets once as a clean picture."""
+    done = set()
+    for case in loaded(pairs):
+        yield case
+        if (key := (case.dataset, case.image)) not in done:
+            done.add(key)
+            yield LoadedCase(case.dataset, "clean", case.image, case.target, case.target)
