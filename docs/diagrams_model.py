@@ -172,12 +172,15 @@ def choice():
         parts += [
             pin(190, y + 24),
             text(204, y + 30, f"pin {n}", "left"),
-            text(300, y + 30, f"cosine {cosine}", "left"),
+            text(284, y + 30, f"cosine {cosine}", "left"),
         ]
-        parts += labelled(440, y, 120, [f"expert {n}"], kind)
-    parts += [arrow((410, 84 + 26), (436, 110)), text(620, 115, "largest", "title")]
-    parts += [arrow((130, 209), (500, 209), (500, 193)), text(310, 232, "go through the chosen expert alone")]
-    parts += [arrow((560, 128), (600, 128), (600, 190)), *labelled(550, 194, 110, ["features"])]
+        parts += labelled(446, y, 114, [f"expert {n}"], kind)
+    parts += [arrow((394, 102), (442, 102)), text(410, 88, "largest", "title")]
+    parts += [
+        arrow((130, 209), (424, 209), (424, 118), (442, 118)),
+        text(292, 236, "go through the chosen expert alone"),
+    ]
+    parts += [arrow((560, 110), (605, 110), (605, 190)), *labelled(550, 194, 110, ["features"])]
     parts += [text(340, 268, "example: margin 0.74 − 0.31 = 0.43, how clear the choice was")]
     return "A layer chooses", alt, 290, parts
 
@@ -246,10 +249,10 @@ def fusion():
 
 
 def stages():
-    a, b, c = CFG.train.stage_steps()
+    a, b, c = (n / sum(CFG.train.stage_steps()) for n in CFG.train.stage_steps())
     alt = (
-        f"Three stages of the recipe tiny. A, {a} steps: the encoder learns. Then anchors and pins get their "
-        f"places. B, {b} steps: experts and guide map learn, the encoder stands still. C, {c} steps: both learn, "
+        f"Three stages of the recipe tiny. A, {a:.0%} of the steps: the encoder learns. Then anchors and pins get "
+        f"their places. B, {b:.0%}: experts and guide map learn, the encoder stands still. C, {c:.0%}: both learn, "
         "the encoder at a tenth of the rate, the pins stay."
     )
     lanes = [
@@ -260,9 +263,9 @@ def stages():
     ]
     words = {"#": ("chosen", "learns"), ".": ("expert", "still"), "o": ("guide", "rate × 0.1")}
     parts = []
-    for n, (stage, steps) in enumerate((("A", a), ("B", b), ("C", c))):
+    for n, (stage, share) in enumerate((("A", a), ("B", b), ("C", c))):
         x = 150 + 178 * n
-        parts += [text(x + 76, 34, f"stage {stage}", "title"), text(x + 76, 58, f"{steps} steps")]
+        parts += [text(x + 76, 34, f"stage {stage}", "title"), text(x + 76, 58, f"{share:.0%} of the steps")]
         for row, (name, *moves) in enumerate(lanes):
             y = 74 + 44 * row
             kind, word = words[moves[n]]

@@ -141,12 +141,45 @@ def test_tries_and_hints_count_until_it_is_solved(capsys):
         return task.solution(gradients, limit)
 
     assert lesson.check("clipped", mine) is mine
+    assert lesson.score().loc["clipped", "yours"] == "solved"
     lesson.check("clipped", lambda gradients, limit: gradients)
     row = lesson.score().loc["clipped"]
-    assert (row["yours"], row["result"]) == ("solved", "2 tries, 3 hints")
+    assert (row["yours"], row["result"]) == ("solved, now wrong", "2 tries, 3 hints")
+    lesson.check("clipped", mine)
+    assert lesson.score().loc["clipped", "yours"] == "solved"
     lesson.solution("clipped")
     assert "def clipped(gradients, limit):" in capsys.readouterr().out
     assert "solution read" not in lesson.score().loc["clipped", "result"], "read after it was solved"
+
+
+def test_hints_go_on_after_the_exercise_is_solved(capsys):
+    lesson = lessons.Lesson(0)
+    hints = lesson.exercises["pixel_error"].hints
+    lesson.hint("pixel_error")
+    lesson.check("pixel_error", lambda psnr: 10 ** (-psnr / 20))
+    capsys.readouterr()
+    for n in (2, 3):
+        lesson.hint("pixel_error")
+        assert capsys.readouterr().out == f"Hint {n} of 3: {hints[n - 1]}\n"
+    assert lesson.score().loc["pixel_error", "result"] == "1 try, 1 hint", "counted until it was solved"
+
+
+def test_progress_of_an_earlier_version_is_read(folder):
+    folder.mkdir()
+    entry = {"tries": 2, "hints": 1, "solved": True, "shown": False}
+    (folder / "course.json").write_text(json.dumps({"04": {"exercises": {"clipped": entry}, "predictions": {}}}))
+    assert lessons.Lesson(4).score().loc["clipped", ["yours", "result"]].tolist() == ["solved", "2 tries, 1 hint"]
+
+
+def test_a_list_that_is_changed_inside_is_named():
+    def filled(parts):
+        parts[0][1] = 1.0
+        return parts
+
+    with pytest.raises(Exception, match=r"stay as they are\. Your function changed \[\[None, None\]\] in place"):
+        run(filled, [[None, None]])
+    with pytest.raises(Exception, match=r"changed tensor \(2, 4\) in place"):
+        run(lambda x: x.add_(1), torch.zeros(2, 4))
 
 
 def test_pictures_of_a_counter_example_are_displayed(monkeypatch):

@@ -18,6 +18,21 @@ def _in_place(gradients, limit):
     return gradients
 
 
+def _into_the_first(parts):
+    total = parts[0]
+    for part in parts[1:]:
+        for n, g in enumerate(part):
+            if g is not None:
+                total[n] = g if total[n] is None else total[n].add_(g)
+    return total
+
+
+def _greedy(path, experts, score):
+    for layer in range(len(path)):
+        path = max(([*path[:layer], e, *path[layer + 1 :]] for e in range(experts)), key=score)
+    return path
+
+
 def _hard_dispatch(features, chosen, experts):
     return torch.stack([experts[int(e)](x[None])[0] for e, x in zip(chosen, features, strict=True)])
 
@@ -223,6 +238,8 @@ WRONG = {
         (lambda a, b, w: (a - b).mean() + w * torch.fft.rfft2(a - b, norm="ortho").abs().mean(), "count alike"),
         (lambda a, b, w: (a - b).square().mean() * (1 + w), "by absolute value"),
         (lambda a, b, w: (a - b).abs().mean() + w * torch.fft.rfft2(a - b).abs().mean(), "real and imaginary"),
+        (lambda a, b, w: (a - b).abs().mean()
+         + w * torch.view_as_real(torch.fft.fft2(a - b, norm="ortho")).abs().mean(), "is `rfft2`"),
         (lambda a, b, w: (a - b).abs(), "one number"),
         (lambda a, b, w: (a - b).abs().mean() + 1e-3, "loss 0"),
         (lambda a, b, w: (a - b).abs().mean() + w * torch.fft.rfft2(a - b).abs().square().mean(), "Twice the error"),
@@ -230,6 +247,8 @@ WRONG = {
     "learning_rate": [
         (lambda step, steps, warmup, peak: peak * step / warmup if step < warmup else peak, "first step"),
         (lambda step, steps, warmup, peak: peak * min(1, (step + 1) / warmup), "falls to nearly 0"),
+        (lambda step, steps, warmup, peak: peak * (step or 0.001) / warmup if step < warmup else 0.001,
+         "last step of the warm-up"),
         (lambda step, steps, warmup, peak: peak * (step + 1) / warmup * (1 - step / steps), "above the peak"),
         (lambda step, steps, warmup, peak: peak * min((step + 1) / warmup, (steps - step) / (steps - warmup)),
          "half a cosine"),
@@ -248,6 +267,7 @@ WRONG = {
         (lambda g, limit: [x * (limit / torch.cat([y.flatten() for y in g]).norm()).clamp(max=1) if x.any() else x + 1
                            for x in g], "without a division"),
         (lambda g, limit: [x.clamp(-(limit / 2**0.5), limit / 2**0.5) for x in g], "one factor"),
+        (_in_place, "arguments stay"),
     ],
     "adamw": [
         (lambda w, g, m, s, step, lr, decay: w - lr * g, "Three tensors"),
@@ -277,6 +297,8 @@ WRONG = {
         (lambda values, rng: (np.median(values), *_boot(values, rng)[1:]), "mean of the values themselves"),
         (lambda values, rng: (np.mean(values), *_boot(values, rng)[:0:-1]), "inside its interval"),
         (lambda values, rng: _boot(values, rng, size=5), "holds 95 %"),
+        (lambda values, rng: _mean_and(values, 1.96 * np.std(values) / len(values) ** 0.5), "means that were drawn"),
+        (lambda values, rng: _mean_and(values, 1.96 * np.std(values, ddof=1) / len(values) ** 0.5), "were drawn"),
     ],
     "photographs_for": [
         (lambda width, s: (2 * 1.96 * s / width) ** 2, "whole"),
@@ -284,6 +306,8 @@ WRONG = {
         (lambda width, s: math.ceil(2 * 1.96 * s / width), "four times"),
         (lambda width, s: math.ceil((4 * 1.96 * s / width) ** 2), "No more"),
         (lambda width, s: math.ceil((s / width) ** 2), "both sides together"),
+        (lambda width, s: math.ceil((4 * s / width) ** 2), "1.96 standard errors"),
+        (lambda width, s: math.ceil(4 * s / width), "four times"),
     ],
     "similarity": [
         (lambda a, b, window: _ssim(a, b, window, 1.0), "49 / 48"),
@@ -311,6 +335,7 @@ WRONG = {
         (lambda z, scene: (z @ z.T).argmax(1), "its own neighbour"),
         (lambda z, scene: (z @ z.T).fill_diagonal_(-9).argmax(1), "another photograph|own"),
         (lambda z, scene: (z @ z.T).masked_fill(scene[:, None] == scene, 9).argmin(1), "largest cosine"),
+        (lambda z, scene: (z @ z.T).masked_fill(scene[:, None] == scene, 0).argmax(1), "-inf and not 0"),
         (lambda z, scene: (z @ z.T).masked_fill(scene[:, None] == scene, -9).topk(5).indices, "one neighbour"),
         (lambda z, scene: (z @ z.T).masked_fill(scene[:, None] != scene, -9).fill_diagonal_(-9).argmax(1),
          "another photograph"),
@@ -348,6 +373,8 @@ WRONG = {
         (lambda path, experts, score: [9, *path[1:]], "have the numbers"),
         (lambda path, experts, score: min(_all_neighbours(path), key=score), "highest score"),
         (lambda path, experts, score: max(_all_neighbours(path)[:8], key=score), "All 16"),
+        (lambda path, experts, score: max([path, *_all_neighbours(path)], key=score), "itself is not a neighbour"),
+        (_greedy, "exactly one layer"),
     ],
     # 08
     "interval": [
@@ -415,6 +442,7 @@ WRONG = {
         (lambda parts: [sum(g for g in c if g is not None) if c[0] is not None else None
                         for c in zip(*parts, strict=True)], "Any process"),
         (lambda parts: [sum(c) for c in zip(*parts, strict=True)], "The function runs"),
+        (_into_the_first, "arguments stay"),
     ],
 }  # fmt: skip
 

@@ -19,6 +19,7 @@ from filelock import FileLock
 
 from ..analysis.chance import corrected
 from ..errors import UserError
+from ..evaluation.metrics import verdict
 from ..files import no_file, read_json, unwritable, write_atomic
 from .variants import REFERENCE, VARIANTS
 
@@ -211,9 +212,9 @@ def claims(rows: DataFrame) -> DataFrame:
     """One row per claim whose two networks are in the table, for each of its `kinds` of damage.
 
     Columns: damage, claim, better, worse (variants), seeds (both have), difference (dB, better minus worse), low, high
-    (95 % t interval over seeds), verdict: holds or contradicted where the interval lies on one side of 0, else not
-    shown; p (of that t test, two-sided) and p_corrected (Benjamini and Hochberg, over all rows). The verdict is that of
-    one claim alone; among many claims chance makes some hold, which p_corrected takes into account.
+    (95 % t interval over seeds), verdict (`slerlib.evaluation.metrics.verdict`), p (of that t test, two-sided) and
+    p_corrected (Benjamini and Hochberg, over all rows). The verdict is that of one claim alone; among many claims
+    chance makes some hold, which p_corrected takes into account.
     """
     import numpy as np
     import pandas as pd
@@ -225,9 +226,8 @@ def claims(rows: DataFrame) -> DataFrame:
             if better in average.index and worse in average.index:
                 seeds = int((average.loc[better] - average.loc[worse]).count())
                 mean, low, high = difference(part, better, worse)
-                verdict = "holds" if low > 0 else "contradicted" if high < 0 else "not shown"
                 p = _p_value(mean, high - mean, seeds)
-                result.append((damage, claim, better, worse, seeds, mean, low, high, verdict, p))
+                result.append((damage, claim, better, worse, seeds, mean, low, high, verdict(low, high), p))
     columns = ["damage", "claim", "better", "worse", "seeds", "difference", "low", "high", "verdict", "p"]
     table = pd.DataFrame(result, columns=columns)
     table["p_corrected"] = np.nan

@@ -145,6 +145,17 @@ def with_interval(mean: float, low: float, high: float, form: str = ".2f") -> st
     return f"{mean:{form}}" + (f" ({low:{form}} to {high:{form}})" if math.isfinite(low) else "")
 
 
+def verdict(low: float, high: float) -> str:
+    """What the interval of a difference says of the claim that it is above 0: holds, contradicted or not shown.
+
+    Not shown, which is not the same as untrue: the interval holds 0, or there is none (NaN).
+
+    >>> verdict(0.1, 0.5), verdict(-0.5, -0.1), verdict(-0.1, 0.5), verdict(math.nan, math.nan)
+    ('holds', 'contradicted', 'not shown', 'not shown')
+    """
+    return "holds" if low > 0 else "contradicted" if high < 0 else "not shown"
+
+
 def bootstrap_means(values: np.ndarray, samples: int = 2000, seed: int = 0) -> np.ndarray:
     """(samples,) means of draws with replacement from `values`. NaN is drawn too but does not count; a draw of NaN
     alone has the mean NaN."""

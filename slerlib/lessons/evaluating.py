@@ -93,17 +93,27 @@ def _(answer):
         wide > 0.88 * true,
         f"{text}, {wide:.1f} wide; right is about {true:.1f}.",
     )
+    _, low, high = map(float, run(answer, np.array([20.0] * 8 + [50.0]), np.random.default_rng(0)))
+    holds(
+        "The ends are those of means that were drawn: a skew sample has a skew interval.",
+        abs(low - 20) < 0.5 and abs(high - 30) < 0.5,
+        f"For eight values of 20 and one of 50 yours is {low:.1f} to {high:.1f}; drawn means give 20.0 to 30.0, since "
+        "no draw has a mean below 20.",
+    )
 
 
 @exercise(
     "easy",
     5,
-    "The mean of n photographs has the standard error s / sqrt(n).",
-    "A 95 % interval reaches 1.96 standard errors to either side: from end to end it is twice that.",
-    "Solve 2 * 1.96 * s / sqrt(n) = width for n, and round up.",
+    "The interval reaches from m - 1.96 s / sqrt(n) to m + 1.96 s / sqrt(n). How far is one end from the other?",
+    "Solve 2 * 1.96 * s / sqrt(n) = width for n. Where s / width doubles, n grows fourfold.",
+    "n is the square of 2 * 1.96 * s / width, rounded up to a whole number.",
 )
 def photographs_for(width, s):
-    """How many photographs bring a 95 % interval down to `width` dB from end to end; s: standard deviation in dB."""
+    """The fewest photographs n whose interval m - 1.96 s / sqrt(n) to m + 1.96 s / sqrt(n) is at most `width` wide.
+
+    width: dB from the lower end to the upper; s: standard deviation of the photographs in dB.
+    """
     return int(np.ceil((2 * 1.96 * s / width) ** 2))
 
 
@@ -116,6 +126,7 @@ def _(answer):
     got = 2 * 1.96 * 0.5 / math.sqrt(max(n, 1))
     text = f"For width 0.2 and s 0.5 yours is {n}, with an interval {got:.3f} dB wide"
     holds("The interval is `width` from end to end, both sides together.", got <= 0.2, f"{text}.")
+    holds("An interval reaches 1.96 standard errors to either side, not 2.", n != 100, f"{text}; 97 are enough.")
     holds("No more photographs than needed.", got > 0.199, f"{text}.")
 
 

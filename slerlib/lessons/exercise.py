@@ -114,11 +114,18 @@ def run(answer: Callable, *arguments):
     if result is None:
         raise Wrong("The function returns a value.", f"For {call} it returns None. Is there a `return`?")
     for before, after in zip(arguments, own, strict=True):
-        if isinstance(before, Tensor | np.ndarray) and not np.array_equal(
-            _array(before), _array(after), equal_nan=True
-        ):
+        if not _unchanged(before, after):
             raise Wrong("The arguments stay as they are.", f"Your function changed {_short(before)} in place.")
     return result
+
+
+def _unchanged(before, after) -> bool:
+    """Whether an argument is as it was: a tensor, an array, a number or a list of these. `rng` may change."""
+    if isinstance(before, list | tuple):
+        return len(before) == len(after) and all(map(_unchanged, before, after))
+    if isinstance(before, Tensor | np.ndarray):
+        return np.array_equal(_array(before), _array(after), equal_nan=True)
+    return not isinstance(before, int | float | None) or before == after
 
 
 def same(rule: str, mine, truth, tolerance: float = 1e-5, case: str = "", pictures: Sequence = ()) -> None:

@@ -74,15 +74,14 @@ class Lesson:
 
                 display(picture_row(wrong.pictures))
             print(f'Stuck? lesson.hint("{name}"). The lesson goes on with the solution.')
-            self._note(name, tries=1)
         else:
             print(f"Yes: `{name}` is right.")
-            self._note(name, tries=1, solved=True)
+        self._note(name, tries=1, right=not wrong)
         return task.solution if wrong else answer
 
     def hint(self, name: str) -> None:
         """Print the next hint; after the third, where the solution is."""
-        hints, used = self._exercise(name).hints, self._entry(name)["hints"]
+        hints, used = self._exercise(name).hints, self._entry(name)["read"]
         if used < len(hints):
             print(f"Hint {used + 1} of {len(hints)}: {hints[used]}")
             self._note(name, hints=1)
@@ -106,7 +105,7 @@ class Lesson:
             entry = self._entry(name)
             tries, hints = (f"{n} {word if n == 1 else words}" for n, word, words in
                             ((entry["tries"], "try", "tries"), (entry["hints"], "hint", "hints")))  # fmt: skip
-            state = "solved" if entry["solved"] else "open"
+            state = "open" if not entry["solved"] else "solved" if entry["right"] else "solved, now wrong"
             how = f"{tries}, {hints}" + (", solution read" if entry["shown"] else "")
             rows.append(("exercise", name, state, f"{task.level}, {task.minutes} minutes", how))
         print(tally(self.key, len(self.exercises)))
@@ -126,21 +125,25 @@ class Lesson:
 
     def _entry(self, name: str) -> dict:
         empty = {"tries": 0, "hints": 0, "solved": False, "shown": False}
-        return empty | progress.read(self.key)["exercises"].get(name, {})
+        entry = empty | progress.read(self.key)["exercises"].get(name, {})
+        return {"right": entry["solved"], "read": entry["hints"]} | entry
 
-    def _note(self, name: str, tries: int = 0, hints: int = 0, solved: bool = False, shown: bool = False) -> None:
+    def _note(self, name: str, tries: int = 0, hints: int = 0, shown: bool = False, right: bool | None = None) -> None:
+        """Count until the exercise is solved. `right` (of the last answer) and `read` (of the hints) go on after it."""
         entry = self._entry(name)
-        if entry["solved"] and not shown:
-            return  # later tries of a solved exercise do not count
-        entry["tries"] += tries
-        entry["hints"] += hints
-        entry["solved"] |= solved
-        entry["shown"] |= shown and not entry["solved"]
+        entry["read"] += hints
+        if not entry["solved"]:
+            entry["tries"] += tries
+            entry["hints"] += hints
+            entry["shown"] |= shown
+        if right is not None:
+            entry["right"] = right
+            entry["solved"] |= right
         progress.change(self.key, lambda lesson: lesson["exercises"].update({name: entry}))
 
 
 def tally(key: str, exercises: int) -> str:
-    """One sentence: predictions that were close, exercises that are solved."""
+    """One sentence: predictions that were close, exercises that are solved, also if another answer came later."""
     done = progress.read(key)
     guesses = done["predictions"].values()
     solved = sum(entry["solved"] for entry in done["exercises"].values())

@@ -78,6 +78,13 @@ def _(answer):
             other == best,
             f"Point {n}: yours is point {other} with cosine {mine_cos:.2f}; point {best} has {best_cos:.2f}.",
         )
+    z = torch.tensor([[1.0, 0.0], [0.8, 0.6], [-0.8, -0.6], [-0.6, -0.8]])
+    other = int(run(answer, z, torch.tensor([0, 0, 1, 1]))[0])
+    holds(
+        "All cosines may be negative: what may not be chosen is lower than any cosine, -inf and not 0.",
+        other == 3,
+        f"Point 0 has the cosines -0.8 and -0.6 to the other photograph, points 2 and 3; yours is point {other}.",
+    )
 
 
 @exercise(

@@ -18,7 +18,7 @@ from .exercise import exercise, holds, noise, run, same
     "difference.abs().mean() + weight * waves, where waves is the mean of |real| and |imag| of all coefficients.",
 )
 def restoration_loss(restored_BCHW, clean_BCHW, weight):
-    """L1 of the pixels, plus `weight` times L1 of the real and imaginary parts of the Fourier transform (ortho)."""
+    """L1 of the pixels, plus `weight` times L1 of the real and imaginary parts of `torch.fft.rfft2` (norm="ortho")."""
     difference = restored_BCHW - clean_BCHW
     waves = torch.fft.rfft2(difference, norm="ortho")
     fine = torch.cat([waves.real.flatten(), waves.imag.flatten()]).abs().mean()
@@ -37,23 +37,26 @@ def _(answer):
     same("With the weight 0 only the pixels count, by absolute value.", pixels, (a - b).abs().mean(), case="Weight 0")
     larger = run(answer, b + 2 * (a - b), b, 0.1)
     same("Twice the error is twice the loss.", larger, 2 * run(answer, a, b, 0.1), 1e-4, "Weight 0.1")
-    same(
-        "The waves count `weight` times, real and imaginary parts alike.",
-        run(answer, a, b, 0.1),
-        restoration_loss.solution(a, b, 0.1),
-        case="Weight 0.1",
+    mine, right = float(run(answer, a, b, 0.1)), float(restoration_loss.solution(a, b, 0.1))
+    every = torch.view_as_real(torch.fft.fft2(a - b, norm="ortho")).abs().mean()
+    holds(
+        "The transform is `rfft2`: `fft2` has most coefficients of a real picture twice, and its mean is another one.",
+        not math.isclose(mine, pixels + 0.1 * every, rel_tol=1e-6),
+        f"Weight 0.1: yours is {mine:.6f}, that of `fft2`; that of `rfft2` is {right:.6f}.",
     )
+    same("The waves count `weight` times, real and imaginary parts alike.", mine, right, case="Weight 0.1")
 
 
 @exercise(
     "easy",
     6,
     "The rate has two parts. Which numbers tell you in which of them `step` lies?",
-    "Warm-up: a straight line that reaches `peak` at its last step; it never is 0, or the first step would be lost.",
+    "Warm-up: peak * (step + 1) / warmup. It is not 0 at step 0, or the first step would be lost.",
     "After it, x = (step - warmup) / (steps - warmup) goes from 0 to 1, and peak * (1 + cos(pi x)) / 2 falls with it.",
 )
 def learning_rate(step, steps, warmup, peak):
-    """Rate of a step from 0 to steps - 1: `warmup` steps straight up to `peak`, then half a cosine down towards 0."""
+    """Rate of step 0 to steps - 1: peak / warmup at step 0, straight up to `peak` at step warmup - 1; then half a
+    cosine, from `peak` at step warmup towards 0, which it would reach at step `steps`."""
     if step < warmup:
         return peak * (step + 1) / warmup
     x = (step - warmup) / (steps - warmup)
@@ -66,7 +69,9 @@ def _(answer):
         return [float(run(answer, step, 100, 10, peak)) for step in range(100)]
 
     mine = rates()
-    holds("The first step learns too.", mine[0] > 0, f"At step 0 yours is {mine[0]:g}.")
+    holds(
+        "The first step learns too.", mine[0] > 0, f"At step 0 yours is {mine[0]:g}; peak / warmup is 0.4 / 10 = 0.04."
+    )
     top = max(range(100), key=lambda step: mine[step])
     holds(
         "No rate is above the peak.", mine[top] <= 0.4 + 1e-9, f"At step {top} yours is {mine[top]:g}; the peak is 0.4."

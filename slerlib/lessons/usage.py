@@ -97,7 +97,10 @@ def _(answer):
     "Collect the neighbours in a list and take max(list, key=score); score(path) is the PSNR along it.",
 )
 def best_neighbour(path, experts, score):
-    """Of all paths that differ from `path` (a list) at one layer, the one with the highest score(path)."""
+    """Of all paths that differ from `path` (a list) at exactly one layer, the one with the highest score(path).
+
+    `path` itself is not one of them, even if its score is higher.
+    """
     tries = [[*path[:n], e, *path[n + 1 :]] for n in range(len(path)) for e in range(experts) if e != path[n]]
     return max(tries, key=score)
 
@@ -106,7 +109,8 @@ def best_neighbour(path, experts, score):
 def _(answer):
     path, best = [0, 1, 2, 0, 1, 2, 0, 1], [0, 1, 2, 0, 1, 0, 0, 1]
     worth = np.random.default_rng(0).random((8, 3))
-    worth[5, 0], worth[np.arange(8), path] = 3.0, 1.5
+    worth[np.arange(8), path] = 1.5
+    worth[2, 0], worth[5, 0], worth[6, 1] = 2.0, 3.0, 2.5  # three layers gain, and one alone may change
     looks = []
 
     def score(tried):
@@ -128,4 +132,11 @@ def _(answer):
         "The best neighbour is the one with the highest score.",
         mine == best,
         f"{text} with {score(mine):.2f}; {best} has {score(best):.2f}.",
+    )
+    worth[2, 0] = worth[5, 0] = worth[6, 1] = 0.0
+    alone = list(map(int, run(answer, path, 3, score)))
+    holds(
+        "The path itself is not a neighbour, also where every neighbour is worse.",
+        alone != path,
+        f"From {path}, which has the highest score of all, yours is the path itself.",
     )

@@ -60,7 +60,7 @@ def sphere_view(
         ax.legend([drawn[kind] for kind in others], others, title="no anchor", loc="lower right", handletextpad=0.2)
     ax.set(aspect="equal", xlim=(-1.55, 1.55), ylim=(-1.2, 1.2), xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
-    ax.set_xlabel(f"rings: anchors; filled: images; this plane holds {share:.0%} of the anchors' variance")
+    ax.set_xlabel(f"large, hollow: anchors; filled: images; this plane holds {share:.0%} of the anchors' variance")
     angles = sphere.angle(points[:, None], anchors[None])
     nearest = Counter((label, names[k]) for label, k in zip(labels, angles.argmin(dim=1).tolist(), strict=True))
     words = "; ".join(f"{count} of {label} nearest to {name}" for (label, name), count in nearest.items())

@@ -45,7 +45,7 @@ def path_chart(paths: Sequence[str] | Tensor, labels: Sequence[str], ax: Axes | 
     if paths_BL.shape[1:] != (LAYERS,):
         raise UserError(f"A path has {LAYERS} experts, one per layer; got {str(paths[0])!r}. Take it from a trace.")
     names = list(dict.fromkeys(labels))
-    ax = canvas(ax, 0.48 * len(names) + 0.8)
+    ax = canvas(ax, 0.48 * len(names) + 0.95)
     words = []
     for y, name in enumerate(names):
         group_BL = paths_BL[[label == name for label in labels]]
@@ -73,7 +73,7 @@ def path_chart(paths: Sequence[str] | Tensor, labels: Sequence[str], ax: Axes | 
     ax.set_xticks(range(LAYERS), STAGE_NAMES)
     ax.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
     ax.spines[:].set_visible(False)
-    ax.set_xlabel("layer, in the order in which the picture meets them; the number is the expert", labelpad=8)
+    ax.set_xlabel("layers in the order of the picture's way;\nthe number is the expert", labelpad=8)
     alt = f"Expert chosen at the layers {', '.join(STAGE_NAMES)}. {'; '.join(words)}."
     return finished(ax.figure, alt)
 

@@ -65,7 +65,7 @@ def gain_chart(table: DataFrame, ax: Axes | None = None) -> Figure:
         if np.isfinite([before[0], after[0]]).all():
             gain = bootstrap_interval(part.psnr - part.psnr_input)
             look = "restored, worse than the input" if gain[2] < 0 else "restored"
-            note = number(*gain, "+.1f")
+            note = number(*gain, "+z.1f")
             ax.plot([before[0], after[0]], [y, y], color=GAINS[look][0], alpha=0.35, lw=5, solid_capstyle="butt")
         rows += [("input", y - 0.16, *before)] if np.isfinite([before[0], after[0]]).all() else []
         rows += [(look, y + 0.16, *after)] if np.isfinite(after[0]) else []
@@ -73,7 +73,9 @@ def gain_chart(table: DataFrame, ax: Axes | None = None) -> Figure:
         words.append(f"{task} {decibels(before[0])} before, {decibels(after[0])} after, n = {len(part)}")
     rows = pd.DataFrame(rows, columns=["look", "place", "mean", "low", "high"])
     mean_marks(ax, rows, GAINS)
-    row_labels(ax, tasks, "PSNR in dB, mean over images with 95 % interval", notes, "gain in dB (95 %)")
+    sure = np.isfinite(rows["low"]).any()  # else there are too few images for an interval
+    row_labels(ax, tasks, "PSNR in dB, mean over images" + " with 95 % interval" * sure, notes,
+               "gain in dB" + " (95 %)" * sure)  # fmt: skip
     _legend_above(ax, GAINS, set(rows["look"]))
     return finished(ax.figure, f"Mean PSNR of the input and of the restored picture. {'; '.join(words)}.")
 

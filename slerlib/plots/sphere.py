@@ -3,8 +3,8 @@
     plots.map_view(sphere_map, traces.table.label, traces.anchor_names)
     plots.globe_view(sphere_map, traces.table.label, traces.anchor_names)
 
-Filled marks are images or crops, rings with a name are anchors. Quality numbers stand below every map, and below them a
-warning if the map is not to be trusted.
+Filled marks are images or crops, large hollow ones with a name are anchors. Quality numbers stand below every map, and
+below them a warning if the map is not to be trusted.
 Legend: n images, K anchors, m dimensions of the map.
 """
 

@@ -111,7 +111,7 @@ def _look(
     line = f"{name}: nearest anchor {names[order[0]]}, {trace.anchor_angle[0, order[0]]:.0f} degrees away{words}."
     hint = f"Three of {len(z_D)} directions: they hold {share:.0%} of this picture's point and {held.mean():.0%} of "
     hint += "the anchors. What is drawn close may be far apart; the angles beside are exact. "
-    hint += "Rings: anchors; diamonds: pins."
+    hint += "Hollow: anchors; diamonds: pins."
     inside = ", ".join(f"{name} {part:.0%}" for name, part in zip(names, held.tolist(), strict=True))
     scene = {
         "points": points,
@@ -154,7 +154,7 @@ def map_globe(chart: Map, labels: list[str], names: list[str] = ()) -> Explorer:
         points += [_anchor(name, looks[name]["color"], at) for name, at in anchors]
         line = " ".join(part for part in belief(chart) if part) + "."
         scene = {"points": points, "cells": [], "cell_colours": [], "title": "map on a sphere", "alt": line}
-        scene["hint"] = "Filled: images and crops. Rings: anchors."
+        scene["hint"] = "Filled: images and crops. Large, hollow: anchors."
         key = drawing.key({kind: _hex(colour[kind]) for kind in dict.fromkeys(labels)}, "degradation")
         still = (drawing.globe(points, scene["title"], line),)
         return Look(line, (), {"shown": len(shown)}, (key,), {"scene": scene}, still)
