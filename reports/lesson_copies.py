@@ -29,11 +29,15 @@ from slerlib.report.frame import head, part, write_html
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 TEMPLATE = """{%- extends 'report.html.j2' -%}
 {%- block input_group -%}{{ cell.source | highlight_code(metadata=cell.metadata) }}{%- endblock -%}"""
-STYLE = """<style>math { font-size: 1.1em; } math[display=block] { margin: 1rem 0; overflow-x: auto; }
+STYLE = """<style>math { font-size: 1.1em; }
+math[display=block] { margin: 0.5rem 0; padding: 0.5rem 0; overflow: auto hidden; }
 .highlight + .jp-Cell-outputWrapper { border-left: 3px solid var(--line); padding-left: 0.9rem; }
 nav { font-size: 0.9rem; color: var(--soft); }</style>"""
 #: A formula between dollars, or code, in which a dollar is a letter
 _MATH = re.compile(r"(```.*?```|`[^`\n]*`)|\$\$(.+?)\$\$|\$([^$\n]+)\$", re.S)
+#: A figure of photographs as HTML; the page has one style for all, and a touch makes it larger
+_PHOTOGRAPHS = re.compile(r'<style>[^<]*</style>(<img class="slerlib-jpeg"[^>]*>)')
+_ZOOM = r'<label class="zoom"><input type="checkbox" aria-label="larger">\1</label>'
 _PICTURE = re.compile(r'src="data:image/(png|jpeg);base64,([^"]+)"')
 
 
@@ -51,7 +55,7 @@ def source_hash(book) -> str:
 
 def keep(notebook: Path, folder: Path) -> Path:
     """Run a lesson with its own values and write its page. Ends the program where the lesson fails."""
-    with tempfile.TemporaryDirectory() as scratch, patch.dict(os.environ, SLERLIB_COURSE=f"{scratch}/course"):
+    with tempfile.TemporaryDirectory() as scratch, patch.dict(os.environ, settings(scratch)):
         executed, log = Path(scratch) / "lesson.ipynb", Path(scratch) / "log.txt"
         outcome = kernel.execute(notebook, executed, {}, log)
         if outcome.state != "done":
@@ -59,6 +63,11 @@ def keep(notebook: Path, folder: Path) -> Path:
         html = page(nbformat.read(executed, 4), notebook).replace(scratch, ".")
     folder.mkdir(parents=True, exist_ok=True)
     return write_html(folder / f"{notebook.stem}.html", html)
+
+
+def settings(scratch: str) -> dict[str, str]:
+    """Of the environment: progress of its own, and photographs without paper, since a page may be dark."""
+    return {"SLERLIB_COURSE": f"{scratch}/course", "SLERLIB_PHOTOGRAPHS": "clear"}
 
 
 def page(executed, notebook: Path) -> str:
@@ -80,6 +89,7 @@ def page(executed, notebook: Path) -> str:
     html, _ = exporter.from_notebook_node(executed, resources=resources)
     for number, formula in enumerate(formulas):
         html = html.replace(_mark(number), formula)
+    html = _PHOTOGRAPHS.sub(_ZOOM, html)
     return _PICTURE.sub(lambda found: f'src="{_smaller(*found.groups())}"', html.rstrip()) + "\n"
 
 
@@ -124,7 +134,7 @@ def _beside(notebook: Path) -> str:
 
 
 def _smaller(kind: str, data: str) -> str:
-    """A picture as WebP: a chart without loss, a photograph with little."""
+    """A chart as WebP without loss, a photograph with little."""
     picture, smaller = Image.open(io.BytesIO(base64.b64decode(data))), io.BytesIO()
     lossless = kind == "png"
     picture.convert("RGB").save(smaller, "webp", lossless=lossless, quality=100 if lossless else 80, method=6)

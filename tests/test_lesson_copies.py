@@ -1,5 +1,7 @@
 """The executed copies of the lessons hold the lessons as they are, ran to their end, and load nothing."""
 
+import base64
+import io
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -7,6 +9,11 @@ from pathlib import Path
 import chromium
 import nbformat
 import pytest
+import torch
+from PIL import Image
+
+from slerlib import plots
+from slerlib.plots.style import show_figure
 
 ROOT = Path(__file__).resolve().parent.parent
 LESSONS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
@@ -92,6 +99,23 @@ def test_a_copy_opens_without_a_network_or_a_complaint(path, tmp_path):
         assert page.images_without_alt() == 0 and page.overflow() == 0
         page.emulate(width=380, dark=True)
         assert page.overflow() == 0
+
+
+def test_photographs_have_no_paper_and_grow_at_a_touch(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "reports")
+    import lesson_copies
+
+    seen = []
+    monkeypatch.setattr("IPython.display.display", lambda data, **options: seen.append(data))
+    monkeypatch.setenv("SLERLIB_PHOTOGRAPHS", lesson_copies.settings("folder")["SLERLIB_PHOTOGRAPHS"])
+    photograph, chart = (plots.picture_row([("x", torch.rand(3, 8, 8))]), plots.path_chart(["01201120"], ["rain"]))
+    show_figure(photograph)
+    show_figure(chart)
+    assert list(seen[0]) == ["text/html", "text/plain"] and list(seen[1]) == ["image/png", "text/plain"]
+    html = lesson_copies._PHOTOGRAPHS.sub(lesson_copies._ZOOM, seen[0]["text/html"])
+    assert re.fullmatch(r'<label class="zoom"><input [^>]*><img class="slerlib-jpeg" src="data:[^>]*></label>', html)
+    file = base64.b64decode(re.search(r"base64,([^\"]+)", html)[1])
+    assert Image.open(io.BytesIO(file)).convert("RGBA").getpixel((0, 0))[3] == 0, "the paper is clear"
 
 
 def test_formulas_become_mathml_and_code_stays(monkeypatch):
