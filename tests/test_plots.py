@@ -247,6 +247,12 @@ def test_paths_may_be_a_tensor_and_single_images_need_no_shares():
     assert "same path" not in words(fig) and "rain 01201120." in fig.alt_text
 
 
+def test_the_caption_of_a_path_is_whole_beside_long_names():
+    fig = plots.path_chart(["01201120", "22222222"], ["own path", "without its expert at latent: −12.1 dB"])
+    fig.canvas.draw()
+    check_texts(fig)
+
+
 def test_gain_chart_places_means_and_names_what_got_worse():
     fig = plots.gain_chart(table())
     (ax,) = fig.axes
@@ -272,6 +278,9 @@ def test_a_few_images_have_no_interval():
     for few, gain in ((table().iloc[:1], "+4.0"), (table()[lambda t: t.task == "rain"].iloc[:4], "+3.5")):
         fig = plots.gain_chart(few)
         assert gain in words(fig) and not any(" to " in text or "nan" in text for text in words(fig))
+        assert not any("95" in text for text in words(fig)), "no word of an interval that is not there"
+    none = pd.DataFrame({"task": "blur", "psnr_input": 20.0, "psnr": [20.0, 19.99]})
+    assert "+0.0" in words(plots.gain_chart(none)), "not a minus before 0"
 
 
 def test_part_chart_compares_with_damage_all_over():

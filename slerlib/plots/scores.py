@@ -73,7 +73,7 @@ def gain_chart(table: DataFrame, ax: Axes | None = None) -> Figure:
         words.append(f"{task} {decibels(before[0])} before, {decibels(after[0])} after, n = {len(part)}")
     rows = pd.DataFrame(rows, columns=["look", "place", "mean", "low", "high"])
     mean_marks(ax, rows, GAINS)
-    sure = np.isfinite(rows["low"]).any()  # else there are too few images for an interval
+    sure = bool(np.isfinite(rows["low"]).any())  # else there are too few images for an interval
     row_labels(ax, tasks, "PSNR in dB, mean over images" + " with 95 % interval" * sure, notes,
                "gain in dB" + " (95 %)" * sure)  # fmt: skip
     _legend_above(ax, GAINS, set(rows["look"]))
