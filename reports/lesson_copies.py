@@ -36,7 +36,7 @@ nav { font-size: 0.9rem; color: var(--soft); }</style>"""
 #: A formula between dollars, or code, in which a dollar is a letter
 _MATH = re.compile(r"(```.*?```|`[^`\n]*`)|\$\$(.+?)\$\$|\$([^$\n]+)\$", re.S)
 #: A figure of photographs as HTML; the page has one style for all, and a touch makes it larger
-_PHOTOGRAPHS = re.compile(r'<style>[^<]*</style>(<img class="slerlib-jpeg"[^>]*>)')
+_PHOTOGRAPHS = re.compile(r'<style>[^<]*</style>(<img [^>]*class="slerlib-jpeg"[^>]*>)')
 _ZOOM = r'<label class="zoom"><input type="checkbox" aria-label="larger">\1</label>'
 _PICTURE = re.compile(r'src="data:image/(png|jpeg);base64,([^"]+)"')
 

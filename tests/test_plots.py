@@ -249,7 +249,7 @@ def test_paths_may_be_a_tensor_and_single_images_need_no_shares():
 
 def test_the_caption_of_a_path_is_whole_beside_long_names():
     fig = plots.path_chart(["01201120", "22222222"], ["own path", "without its expert at latent: −12.1 dB"])
-    fig.canvas.draw()
+    style.encoded(fig)  # draws it
     check_texts(fig)
 
 
