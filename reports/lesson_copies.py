@@ -84,6 +84,7 @@ def page(executed, notebook: Path) -> str:
     mark = f'<meta name="slerlib-source" content="{source_hash(source)}">'
     top = head(title, of="slerlib lesson").replace("</head>", f"{mark}{STYLE}</head>")
     about = f"<nav>Executed copy of <code>notebooks/{notebook.name}</code>. {_beside(notebook)}</nav>"
+    exporter.register_preprocessor("nbconvert.preprocessors.CoalesceStreamsPreprocessor", enabled=True)
     parts = {"head": Markup(top), "top": Markup(about), "bottom": Markup(_origin(notebook))}
     resources = {"page": parts, "metadata": {"path": str(notebook.parent.parent)}}
     html, _ = exporter.from_notebook_node(executed, resources=resources)
