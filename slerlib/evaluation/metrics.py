@@ -148,7 +148,7 @@ def with_interval(mean: float, low: float, high: float, form: str = ".2f") -> st
 def verdict(low: float, high: float) -> str:
     """What the interval of a difference says of the claim that it is above 0: holds, contradicted or not shown.
 
-    Not shown, which is not the same as untrue: the interval holds 0, or there is none (NaN).
+    Not shown, which is not the same as untrue: the interval holds 0, or it is missing (NaN).
 
     >>> verdict(0.1, 0.5), verdict(-0.5, -0.1), verdict(-0.1, 0.5), verdict(math.nan, math.nan)
     ('holds', 'contradicted', 'not shown', 'not shown')
