@@ -1,9 +1,11 @@
 """How close the synthetic rain, haze, low light and blur are to pairs from outside.
 
     python benchmarks/synthetic_vs_real.py --data datasets/Train [--patches 4] [--rain-depth] [--out table.json]
+    python benchmarks/synthetic_vs_real.py --data datasets/Train --tasks haze --depth datasets/Train/Depth
 
 Takes the pairs below --data in any layout that slerlib knows, training and test sets alike: give the folder of the one
-or the other. Every clean patch of a pair is also damaged by `slerlib.degrade`, at the severity that costs the
+or the other. --depth: haze by the depth maps beside photographs there, laid over the clean images, instead of made-up
+depth. Every clean patch of a pair is also damaged by `slerlib.degrade`, at the severity that costs the
 same PSNR: what differs then is the kind of damage, not its strength. Printed for both, median and the range from the
 10th to the 90th percentile: statistics of the damage, and the AUC of a logistic regression that sees all of them and
 has to separate real from synthetic, cross-validated so that no scene is on both sides. AUC 0.5: it cannot; 1: always.
@@ -22,8 +24,9 @@ import numpy as np
 import torch
 
 from slerlib import degrade, psnr, ssim
-from slerlib.data.degrade import synthetic_depth
 from slerlib.data.layouts import recognise
+from slerlib.data.measured import imagined, transplanted
+from slerlib.data.sources import Pool, Sources
 from slerlib.evaluation.metrics import FEWEST_SCENES, with_interval
 from slerlib.images import read_image
 
@@ -123,8 +126,11 @@ def matched(clean: torch.Tensor, task: str, target: float, seed: int, depth: tor
     return damaged, middle
 
 
-def collect(root: Path, task: str, patches: int, severity: tuple[float, float], deep: bool) -> list[dict]:
-    """One row per patch: statistics of the real and of the matched synthetic damage; `deep` gives it a depth."""
+def collect(
+    root: Path, task: str, patches: int, severity: tuple[float, float], deep: bool, maps: Pool | None
+) -> list[dict]:
+    """One row per patch: statistics of the real and of the matched synthetic damage; `deep` gives it a depth, of one of
+    the `maps` if there are some."""
     rows = []
     for number, (file, partner) in enumerate(pairs(root, task)):
         d_CHW, c_CHW = read_image(file)[0], read_image(partner)[0]
@@ -137,8 +143,10 @@ def collect(root: Path, task: str, patches: int, severity: tuple[float, float], 
             window = (slice(None), slice(top, top + SIDE), slice(left, left + SIDE))
             c, d, seed = c_CHW[window].contiguous(), d_CHW[window].contiguous(), int(rng.integers(1 << 31))
             size, depth = (top, left, *c.shape[1:]), None
-            if deep:
-                depth = synthetic_depth(height, width, seed, window=size, guide=c_CHW)
+            if deep and maps:
+                depth = transplanted(maps[int(rng.integers(len(maps)))][0], (c_CHW * 255).byte(), seed, size)
+            elif deep:
+                depth = imagined(c_CHW, seed, size)
             s, level = matched(c, task, psnr(d, c), seed, depth)
             free = degrade(c, task, float(rng.uniform(*severity)), seed, depth=depth)
             s = (s * 255).round() / 255  # files are of 8 bits
@@ -206,15 +214,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
     parser.add_argument("--rain-depth", action="store_true", help="rain with depth, and not that of a wall 10 m away")
+    parser.add_argument("--depth", type=Path, help="folder of photographs with depth maps, for haze")
     parser.add_argument("--patches", type=int, default=4, help="patches of each pair")
     parser.add_argument("--severity", type=float, nargs=2, default=(0.3, 1.0), help="range drawn in training")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    result = {}
+    maps, result = args.depth and Sources.of(args.depth, depth=True).depths, {}
     for task in args.tasks:
         deep = task == "haze" or (task == "rain" and args.rain_depth)
-        rows = collect(args.data, task, args.patches, tuple(args.severity), deep)
+        rows = collect(args.data, task, args.patches, tuple(args.severity), deep, maps if task == "haze" else None)
         if len({row["scene"] for row in rows}) < 2:
             print(f"\n{task}: fewer than 2 scenes below {args.data}, left out")
             continue

@@ -284,11 +284,11 @@ def test_of_two_partners_that_differ_in_suffix_the_same_is_taken(tmp_path):
 def test_every_set_is_described():
     for name, entry in registry.registry().items():
         assert name == entry.name == name.lower() and entry.title and entry.source and entry.licence and entry.citation
-        assert entry.task in ("noise", "rain", "haze", "blur", "lowlight", "folder") and entry.places
+        assert entry.task in ("noise", "rain", "haze", "blur", "lowlight", "depth", "folder") and entry.places
         assert set(entry.counts) <= {"train", "test"} and "http" not in entry.source
         for place in entry.places:
             assert place.layout in "ABC" and place.split in ("train", "test")
-            assert (place.target is None) == (entry.task == "noise")
+            assert (place.target is None) == (entry.task in ("noise", "depth"))
 
 
 def test_a_new_set_is_one_entry(tmp_path, monkeypatch):

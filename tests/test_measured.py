@@ -123,6 +123,13 @@ def test_maps_beside_photographs(photo, map_, tmp_path):
     assert found["depth"].name == "kitchen" and (item.input, item.target) == (tmp_path / map_, tmp_path / photo)
 
 
+def test_a_map_without_a_photograph_is_no_photograph(folder):
+    lone = save(folder / "Depth" / "more" / "9.depth.png", steps())
+    found = recognise(folder)
+    assert [(s.task, len(s.items)) for s in found.sets] == [("noise", 5), ("depth", 4)]
+    assert [(p.path, p.kind) for p in found.problems] == [(lone.parent, "ignored")]
+
+
 def test_check_counts_scenes(folder):
     text = as_text(check(folder))
     assert "4 scenes" in text and "data.depth_share" in text and "0 errors, 0 warnings" in text

@@ -269,12 +269,16 @@ class Search:
     def leftovers(self) -> None:
         """Clean photographs where nothing else was found, or in a folder for denoising; the rest is left out."""
         nothing, seen, photographs = not self.layouts, set(), {}
+        scenes = any(task == DEPTH for _, task, _ in self.sets)
         for folder in self.files:
             left = self.free(folder)
             if left and os.path.realpath(folder) in seen:  # photographs that a link leads to count once
                 continue
             seen.add(os.path.realpath(folder))
             names = self.own(folder)
+            if scenes and (lone := [file for file in left if scene_key(file.stem)[1] and file.suffix.lower() in MAPS]):
+                self.name(folder, "ignored", f"has {len(lone)} depth maps without a photograph; they are left out.")
+                left = [file for file in left if file not in lone]
             noisy = any(name.casefold().startswith(SYNTHETIC_NOISE) for name in names[1:])
             in_test = self.own_split(names) == "train" and not self.test_folders.isdisjoint(folder.parents)
             if left and (noisy or in_test):
