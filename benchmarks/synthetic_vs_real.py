@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from slerlib import degrade, psnr, ssim
+from slerlib.data.arguments import DARK
 from slerlib.data.layouts import recognise
 from slerlib.data.measured import imagined, transplanted
 from slerlib.data.sources import Pool, Sources
@@ -116,18 +117,18 @@ def statistics(c: np.ndarray, d: np.ndarray, task: str) -> dict[str, float]:
     return {name: float(value) for name, value in values.items()}
 
 
-def matched(clean: torch.Tensor, task: str, target: float, seed: int, depth: torch.Tensor | None):
+def matched(clean: torch.Tensor, task: str, target: float, seed: int, depth: torch.Tensor | None, dark: str):
     """(damaged, severity): the severity in 0..1 whose PSNR is the nearest to `target`, by bisection."""
     low, high = 0.0, 1.0
     for _ in range(7):
         middle = (low + high) / 2
-        damaged = degrade(clean, task, middle, seed, depth=depth)
+        damaged = degrade(clean, task, middle, seed, depth=depth, dark=dark)
         low, high = (middle, high) if psnr(damaged, clean) > target else (low, middle)
     return damaged, middle
 
 
 def collect(
-    root: Path, task: str, patches: int, severity: tuple[float, float], deep: bool, maps: Pool | None
+    root: Path, task: str, patches: int, severity: tuple[float, float], deep: bool, maps: Pool | None, dark: str
 ) -> list[dict]:
     """One row per patch: statistics of the real and of the matched synthetic damage; `deep` gives it a depth, of one of
     the `maps` if there are some."""
@@ -147,8 +148,8 @@ def collect(
                 depth = transplanted(maps[int(rng.integers(len(maps)))][0], (c_CHW * 255).byte(), seed, size)
             elif deep:
                 depth = imagined(c_CHW, seed, size)
-            s, level = matched(c, task, psnr(d, c), seed, depth)
-            free = degrade(c, task, float(rng.uniform(*severity)), seed, depth=depth)
+            s, level = matched(c, task, psnr(d, c), seed, depth, dark)
+            free = degrade(c, task, float(rng.uniform(*severity)), seed, depth=depth, dark=dark)
             s = (s * 255).round() / 255  # files are of 8 bits
             row = {"scene": scene_of(partner), "file": file.stem, "severity": level, "free": psnr(free, c)}
             for name, x in (("real", d), ("synthetic", s)):
@@ -215,6 +216,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
     parser.add_argument("--rain-depth", action="store_true", help="rain with depth, and not that of a wall 10 m away")
     parser.add_argument("--depth", type=Path, help="folder of photographs with depth maps, for haze")
+    parser.add_argument("--dark", choices=DARK, default=DARK[0], help="ranges of low light")
     parser.add_argument("--patches", type=int, default=4, help="patches of each pair")
     parser.add_argument("--severity", type=float, nargs=2, default=(0.3, 1.0), help="range drawn in training")
     parser.add_argument("--out", type=Path)
@@ -223,7 +225,9 @@ def main() -> None:
     maps, result = args.depth and Sources.of(args.depth, depth=True).depths, {}
     for task in args.tasks:
         deep = task == "haze" or (task == "rain" and args.rain_depth)
-        rows = collect(args.data, task, args.patches, tuple(args.severity), deep, maps if task == "haze" else None)
+        rows = collect(
+            args.data, task, args.patches, tuple(args.severity), deep, maps if task == "haze" else None, args.dark
+        )
         if len({row["scene"] for row in rows}) < 2:
             print(f"\n{task}: fewer than 2 scenes below {args.data}, left out")
             continue

@@ -12,7 +12,7 @@ from slerlib.data.depth import FARTHEST, SCENE_MEDIAN
 from slerlib.data.layouts import recognise
 from slerlib.data.loader import Batches
 from slerlib.data.measured import of_photograph, scene_depth, transplanted
-from slerlib.data.plan import epoch_plan, haze_text
+from slerlib.data.plan import epoch_plan, follows
 from slerlib.data.sources import Source, Sources
 from slerlib.train.run import Run
 
@@ -279,7 +279,7 @@ def test_a_grid_keeps_its_scenes(street):
 def test_the_shares_are_printed(street):
     sources = Sources([trainings.made_up().sets[0], street], "made up")
     text = "haze: real pairs 0.0%, depth of the photograph 25.0%, depth of another scene 25.0%, made-up depth 50.0%"
-    assert haze_text(batches(sources, depth_share=0.5)) == text and haze_text(batches(sources)) == ""
+    assert follows(batches(sources, depth_share=0.5)) == [text] and follows(batches(sources)) == []
     use = {row["set"]: row["use"] for row in epoch_plan(batches(sources, depth_share=0.5))}
     assert use["street"] == "haze by its depth, here and on others"
 
@@ -308,5 +308,5 @@ def test_a_share_without_any_map_is_refused(tmp_path):
     cfg = config.with_overrides(cfg, ["data.depth_share=0.5"])
     with pytest.raises(UserError, match=r"1.depth.png beside 1.color.jpg .* made up has none"):
         Run(cfg, sources, tmp_path, torch.device("cpu"))
-    with pytest.raises(UserError, match="protocol=promptir makes no haze"):
+    with pytest.raises(UserError, match="protocol=promptir makes no haze and no blur"):
         config.DataConfig(protocol="promptir", depth_share=0.5)

@@ -25,6 +25,7 @@ OPTIONS = {
     "sude": ("emergent", "anchored", "linear", "ce"),
     "precision": ("auto", "fp32", "bf16", "fp16"),
     "protocol": ("slerlib", "promptir"),
+    "dark": ("wide", "lol"),
 }
 #: Interval -> the keys whose numbers lie in it (of a tuple, each number). The upper ends are far above any use.
 _MODEL = {
@@ -42,7 +43,7 @@ _MODEL = {
 }
 _DATA = {
     "[16, 8192]": "crop",
-    "[0, 1]": "severity real_share local_share real_composites depth_share",
+    "[0, 1]": "severity real_share local_share real_composites depth_share kernel_share",
     "[0, 1)": "clean_share composite_share",
     "[0, inf)": "anchor_scenes",
 }
@@ -200,6 +201,8 @@ class DataConfig:
     composite_share: float = 0.0  # of all samples: two or three degradations at once [ours]
     real_composites: float = 0.0  # of the composites: noise or low light on top of a real pair [ours]
     depth_share: float = 0.0  # of the synthetic haze: on measured depth, its own photograph's or another's [ours]
+    kernel_share: float = 0.0  # of the synthetic blur: by measured kernels, turned and scaled to the severity [ours]
+    dark: str = "wide"  # what low light draws: wide ranges, or those of LOL pairs [ours]
     repeats: tuple[str, ...] = ()  # "NAME=N": how often a set, or every set of a task, counts; 1 without an entry
     class_repeats: tuple[str, ...] = ()  # "CLASS=N": samples of a class for each one of a class without an entry [ours]
     protocol: str = "slerlib"  # slerlib: balanced over degradations | promptir: by repeats, cut as PromptIR cuts
@@ -219,10 +222,10 @@ class DataConfig:
                 f"data.protocol=promptir has no composites; got data.composite_share={self.composite_share}. "
                 "Set it to 0, or use data.protocol=slerlib."
             )
-        if self.depth_share and self.protocol == "promptir":
+        if (self.depth_share or self.kernel_share) and self.protocol == "promptir":
             raise UserError(
-                f"data.protocol=promptir makes no haze; got data.depth_share={self.depth_share}. Set it to 0, or use "
-                "data.protocol=slerlib."
+                f"data.protocol=promptir makes no haze and no blur; got data.depth_share={self.depth_share}, "
+                f"data.kernel_share={self.kernel_share}. Set both to 0, or use data.protocol=slerlib."
             )
         if len(self.severity) != 2 or self.severity[0] > self.severity[1]:
             raise UserError(
@@ -230,6 +233,11 @@ class DataConfig:
             )
         if self.crop % 8:
             raise UserError(f"data.crop must be a multiple of 8; got {self.crop}.")
+
+    @property
+    def extras(self) -> dict[str, bool]:
+        """Which images beside photographs and pairs a training takes: the options of `Sources.of`."""
+        return {"depth": self.depth_share > 0, "kernels": self.kernel_share > 0}
 
     def repeat_counts(self) -> dict[str, int]:
         """`repeats` by name."""

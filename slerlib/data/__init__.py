@@ -14,6 +14,7 @@ Read in this order:
     check.py       `slerlib data check`                    probe.py       one look at a file
     likeness.py    the same picture in two files           decode.py      files decoded within a memory budget
     sources.py     what there is to train on               loader.py      batches: crop, context view, labels
+    folder.py      those below a folder                    beside.py      its depth maps and blur kernels
     plan.py        what a training will see                promptir.py    the sample pipeline of PromptIR
 
 Submodules are imported by name (`from slerlib.data.degrade import degrade`), so that nothing heavy loads here.

@@ -14,6 +14,7 @@ from slerlib.errors import UserError
 
 DEGRADATIONS = ("noise", "rain", "haze", "blur", "lowlight", "snow", "jpeg")
 ORDER = ("lowlight", "haze", "rain", "snow", "blur", "noise", "jpeg")  # from the scene to the file
+DARK = ("wide", "lol")  # ranges of low light: wide, or those of LOL pairs
 NOISE_CLASSES = {"noise15": 15.0, "noise25": 25.0, "noise50": 50.0}
 MADE = frozenset((*DEGRADATIONS, *NOISE_CLASSES, "clean"))  # classes that `degrade` makes; any other needs real pairs
 
@@ -27,9 +28,10 @@ class Request(NamedTuple):
     depth: np.ndarray | None  # (H, W) float32, metres
     kernel: np.ndarray | None  # (odd, odd) float32, sums to 1
     where: np.ndarray | None  # (H, W) float32 in [0, 1]
+    dark: str  # what low light draws, one of DARK
 
 
-def checked_request(clean, name, severity, seed, sigma, depth, kernel, where) -> Request:
+def checked_request(clean, name, severity, seed, sigma, depth, kernel, where, dark) -> Request:
     """The arguments of `degrade` in one form; raises UserError for each that breaks its rule."""
     image = _image(clean)
     names = list(name) if isinstance(name, Sequence) and not isinstance(name, str) else [name]
@@ -42,6 +44,8 @@ def checked_request(clean, name, severity, seed, sigma, depth, kernel, where) ->
     for option, value, owner in (("sigma", sigma, "noise"), ("kernel", kernel, "blur")):
         if value is not None and owner not in names:
             raise UserError(f"{option} belongs to {owner!r}; got it with {names}. Leave it out or add {owner!r}.")
+    if dark not in DARK:
+        raise UserError(f"dark is one of {', '.join(DARK)}; got {dark!r}. Leave it out for the wide ranges.")
     return Request(
         image,
         [(kind_of(n), levels[n]) for n in order],
@@ -49,6 +53,7 @@ def checked_request(clean, name, severity, seed, sigma, depth, kernel, where) ->
         None if depth is None else _depth(depth, *image.shape[1:]),
         None if kernel is None else _kernel(kernel),
         None if where is None else _where(where, *image.shape[1:]),
+        dark,
     )
 
 

@@ -7,6 +7,7 @@ size. Parameters come from the generator and from constants, never from the imag
 import io
 import math
 import os
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ BETA_A, BETA_B = 1.15, 1.63
 # Mean squared difference of two pixels at distance d: VARIOGRAM * d ** HURST
 VARIOGRAM, HURST = 0.00675, 0.6
 LARGEST_RADIUS = 40  # px, of a blur kernel
+LARGEST_KERNEL = 127  # px a side, of a measured one
 FEW = 16  # weights of a kernel up to which adding shifted copies is faster than the FFT
 
 
@@ -28,7 +30,34 @@ def moment(power: float) -> float:
     return math.exp(g(BETA_A + power) + g(BETA_A + BETA_B) - g(BETA_A) - g(BETA_A + BETA_B + power))
 
 
-def lowlight(clean: np.ndarray, rng: np.random.Generator, rmse: float, rmse_most: float) -> np.ndarray:
+class Dark(NamedTuple):
+    """What the seed draws for low light."""
+
+    lift: float  # of gamma, at full strength
+    warm: float  # logarithms of the white balance: red against blue, green against both
+    tint: float
+    photon: float  # noise, of linear values
+    read: float
+    common: float = 0.0  # share of the noise that all channels have in common
+    beside: float = 0.0  # weight of the noise of a neighbour
+
+
+def _wide(rng: np.random.Generator) -> Dark:
+    lift, warm, tint = rng.uniform(-0.45, 1.7), rng.uniform(-0.35, 0.35), rng.uniform(-0.1, 0.1)
+    return Dark(lift, warm, tint, math.exp(rng.uniform(math.log(1e-5), math.log(3e-4))), rng.uniform(2e-6, 3e-5))
+
+
+def _lol(rng: np.random.Generator) -> Dark:
+    """As in 60 LOL pairs, by `benchmarks/fit_dark.py`: steeper curves, warmer, twice the noise, part of it grey."""
+    lift, warm = rng.uniform(-0.3, 2.4), rng.normal(0.02, 0.06) + 0.3 * rng.random() ** 4
+    tint, common = rng.uniform(-0.09, 0.09), rng.uniform(0.05, 0.33)
+    photon, read = math.exp(rng.uniform(math.log(7e-5), math.log(3.5e-4))), rng.uniform(2e-6, 1e-4)
+    return Dark(lift, warm, tint, photon, read, common, 0.3 if rng.random() < 0.15 else 0.0)
+
+
+def lowlight(
+    clean: np.ndarray, rng: np.random.Generator, rmse: float, rmse_most: float, dark: str = "wide"
+) -> np.ndarray:
     """A dark exposure: exposure * I^gamma, a wrong white balance, photon and read noise of the sensor.
 
     The seed divides the darkness between gamma and exposure. The exposure is the one whose error, averaged over natural
@@ -38,19 +67,30 @@ def lowlight(clean: np.ndarray, rng: np.random.Generator, rmse: float, rmse_most
     stands for the camera's curve, because its inverse is a square root.
     """
     strength = rmse / rmse_most
-    gamma = 1 + rng.uniform(-0.45, 1.7) * min(1.0, 1.2 * strength**1.5)
-    warm, tint = rng.uniform(-0.35, 0.35), rng.uniform(-0.1, 0.1)
-    photon, read = math.exp(rng.uniform(math.log(1e-5), math.log(3e-4))), rng.uniform(2e-6, 3e-5)
+    drawn = _lol(rng) if dark == "lol" else _wide(rng)
+    gamma = 1 + drawn.lift * min(1.0, 1.2 * strength**1.5)
     square, cross = moment(2 * gamma), moment(1 + gamma)
     rest = max(cross * cross - square * (moment(2) - rmse * rmse), 0.0)
     exposure = (cross - math.sqrt(rest)) / square
+    warm, tint = drawn.warm, drawn.tint
     balance = np.exp(min(1.0, 2 * strength) * np.array([warm - tint, 2 * tint, -warm - tint])).astype(np.float32)
     gain = np.float32(exposure) * balance / balance.mean()
-    dark = torch.from_numpy(clean).pow(gamma).numpy() * gain[:, None, None]
-    linear = dark * dark
+    curved = torch.from_numpy(clean).pow(gamma).numpy() * gain[:, None, None]
+    linear = curved * curved
     lift = (np.float32(strength) * balance)[:, None, None] ** 2
-    sigma = np.sqrt(lift * (np.float32(photon) * linear + np.float32(read * read)))
-    return np.sqrt(np.maximum(linear + sigma * rng.standard_normal(clean.shape, dtype=np.float32), 0))
+    sigma = np.sqrt(lift * (np.float32(drawn.photon) * linear + np.float32(drawn.read * drawn.read)))
+    return np.sqrt(np.maximum(linear + sigma * _grain(clean.shape, rng, drawn.common, drawn.beside), 0))
+
+
+def _grain(shape: tuple[int, ...], rng: np.random.Generator, common: float, beside: float) -> np.ndarray:
+    """Noise (3, H, W) of variance 1. common: share that all channels have; beside: weight of the pixels beside."""
+    grain = rng.standard_normal(shape, dtype=np.float32)
+    if common:
+        grey = rng.standard_normal(shape[1:], dtype=np.float32)
+        grain = np.float32(math.sqrt(1 - common)) * grain + np.float32(math.sqrt(common)) * grey
+    for axis in (1, 2) if beside else ():
+        grain = (grain + np.float32(beside) * np.roll(grain, 1, axis)) / np.float32(math.sqrt(1 + beside**2))
+    return grain
 
 
 def _trajectory(rng: np.random.Generator, points: int) -> np.ndarray:
@@ -90,13 +130,18 @@ def motion_kernel(rng: np.random.Generator, rmse: float) -> np.ndarray:
     path = path * scale
     if frames and np.abs(path).max() > 2:  # for shorter paths whole pixels are too coarse
         path = np.rint(path)
-    radius = int(math.floor(np.abs(path).max())) + 1
+    return _splat(path)
+
+
+def _splat(points: np.ndarray, weights: np.ndarray | float = 1.0) -> np.ndarray:
+    """Kernel (odd, odd) float32 that sums to 1, of points (n, 2) between the pixels, each shared by the four around."""
+    radius = int(math.floor(np.abs(points).max())) + 1
     kernel = np.zeros((2 * radius + 1, 2 * radius + 1))
-    corner = np.floor(path).astype(int)
-    part = path - corner
+    corner = np.floor(points).astype(int)
+    part = points - corner
     for dy in (0, 1):
         for dx in (0, 1):
-            weight = np.abs(1 - dy - part[:, 0]) * np.abs(1 - dx - part[:, 1])
+            weight = np.abs(1 - dy - part[:, 0]) * np.abs(1 - dx - part[:, 1]) * weights
             np.add.at(kernel, (corner[:, 0] + radius + dy, corner[:, 1] + radius + dx), weight)
     return (kernel / kernel.sum()).astype(np.float32)
 
@@ -119,6 +164,37 @@ def read_kernel(path: str | os.PathLike) -> torch.Tensor:
     kernel = np.zeros((2 * radius + 1, 2 * radius + 1), np.float32)
     kernel[rows - y + radius, columns - x + radius] = weight[rows, columns] / weight.sum()
     return torch.from_numpy(kernel)
+
+
+def measured_kernel(path: str | os.PathLike) -> torch.Tensor:
+    """`read_kernel` of a kernel that is no photograph. Raises UserError for one of more than LARGEST_KERNEL a side."""
+    kernel = read_kernel(path)
+    if len(kernel) > LARGEST_KERNEL:
+        raise UserError(
+            f"A measured blur kernel reaches at most {LARGEST_KERNEL // 2} pixels from its centre; that in {path} has "
+            f"{len(kernel) // 2}. Is it a photograph? Move it out of the folder of kernels."
+        )
+    return kernel
+
+
+def scaled_kernel(kernel: np.ndarray, rng: np.random.Generator, rmse: float) -> np.ndarray:
+    """A kernel (odd, odd) turned by any angle, mirrored or not, and scaled to the error `rmse` on natural images.
+
+    Returns (k, k) float32, k odd, at most 2 LARGEST_RADIUS + 1, that sums to 1.
+    """
+    taps = np.argwhere(kernel)
+    weight = kernel[tuple(taps.T)].astype(np.float64) / kernel.sum(dtype=np.float64)
+    path = taps - np.average(taps, axis=0, weights=weight)
+    reach, apart = np.hypot(*path.T), np.sqrt(((path[:, None] - path[None]) ** 2).sum(-1))
+    shape = weight @ reach**HURST - weight @ apart**HURST @ weight / 2  # as in motion_kernel
+    scale = (rmse * rmse / (VARIOGRAM * max(shape, 1e-9))) ** (1 / HURST)
+    scale = min(scale, (LARGEST_RADIUS - 1) / (reach.max() + 1))
+    angle, flip = rng.uniform(0, 2 * math.pi), rng.choice([-1.0, 1.0])
+    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]) * [1, flip]
+    fine = max(1, math.ceil(1.5 * scale))  # so many points a pixel and axis leave no gaps
+    part = ((np.mgrid[:fine, :fine].reshape(2, 1, -1) + 0.5) / fine - 0.5).transpose(1, 2, 0)
+    points = ((path[:, None] + part).reshape(-1, 2) @ turn.T) * scale
+    return _splat(points, np.repeat(weight / fine**2, fine**2))
 
 
 def convolve(image: np.ndarray, kernel: np.ndarray, *others: np.ndarray) -> np.ndarray | list[np.ndarray]:

@@ -11,12 +11,13 @@ import warnings
 from collections import Counter
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import UserError
+from .camera import measured_kernel
 from .layouts import DataFolder, ImageSet, Problem, missing_sets, recognise
 from .likeness import SAME, correlation, near, phash
 from .measured import scene_depth
@@ -24,7 +25,7 @@ from .probe import Probe, SceneFiles, probe_group
 from .problems import ERRORS, MEANING, check_allowed, is_error, too_few
 from .registry import LAYOUTS, registry
 from .twins import looks_paired
-from .words import DEPTH
+from .words import DEPTH, KERNEL
 
 SHIFT_GAIN = 0.02  # by how much a shift must improve the correlation of a pair; aligned LOL pairs have no gain
 UNLIKE = 0.25  # correlation below which a pair shows different things; aligned LOL pairs have 0.49 and more
@@ -53,7 +54,8 @@ def check(root, allow: Collection[str] = (), progress: bool = False, workers: in
     Raises UserError for a folder without images and for an unknown kind in `allow`.
     """
     data = recognise(root)
-    problems = [*data.problems, *too_few(data)]
+    problems, everything = [*data.problems, *too_few(data), *_unfit_kernels(data)], data
+    data = replace(data, sets=tuple(images for images in data.sets if images.task != KERNEL))
     probes: dict[Path, Probe] = {}
     for group, shifts in _probe_all(_groups(data.sets), progress, workers):
         probes |= {one.path: one for one in group}
@@ -69,7 +71,7 @@ def check(root, allow: Collection[str] = (), progress: bool = False, workers: in
     problems += _duplicates(data, probes)
     check_allowed(allow, problems, data.root, {n for s in data.sets for n in (s.name, f"{s.name}-{s.task}")})
     problems.sort(key=lambda problem: (problem.kind not in ERRORS, problem.kind, problem.path))
-    return Report(data, tuple(problems), frozenset(allow))
+    return Report(everything, tuple(problems), frozenset(allow))
 
 
 def _groups(sets: tuple[ImageSet, ...]) -> list[SceneFiles]:
@@ -112,6 +114,14 @@ def _sizes(images: ImageSet, probes: dict[Path, Probe]) -> Iterator[Problem]:
         if a and a.size and b.size and a.size != b.size:
             text = f"is {a.size[0]} x {a.size[1]}, but {item.target.name} is {b.size[0]} x {b.size[1]} (width x height)"
             yield Problem(item.input, "size-mismatch", f"{item.input.name} {text}. Crop or remove the pair.")
+
+
+def _unfit_kernels(data: DataFolder) -> Iterator[Problem]:
+    for file in (item.target for images in data.sets if images.task == KERNEL for item in images.items):
+        try:
+            measured_kernel(file)
+        except UserError as error:
+            yield Problem(file, "unfit-kernel", f"{file.name}: {error}")
 
 
 def _unfit_depth(images: ImageSet, probes: dict[Path, Probe]) -> Iterator[Problem]:
@@ -248,6 +258,8 @@ def as_text(report: Report, most: int = 5) -> str:
     lines.append("full: images of the whole published set. noise: clean photographs, damaged while training runs.")
     if any(images.task == DEPTH for images in data.sets):
         lines.append("depth: photographs with a depth map, for haze in training (data.depth_share).")
+    if any(images.task == KERNEL for images in data.sets):
+        lines.append("kernel: measured kernels, for blur in training (data.kernel_share).")
     if gaps := "; ".join(f"{gap.name} ({gap.title.partition(':')[0]})" for gap in missing_sets(data)):
         lines += ["", f"not found of the three- and five-task settings: {gaps}"]
     for kind in dict.fromkeys(problem.kind for problem in report.problems):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..config import DataConfig
 from ..errors import UserError
-from .degrade import MADE, NOISE_CLASSES, degrade
+from .degrade import MADE, NOISE_CLASSES, degrade, kernel_of_severity
 from .masks import SHAPES, mask
 
 WALL = 0.5  # share of the synthetic rain that is made without depth, as in evaluation, Rain100L and DDN
@@ -39,8 +39,9 @@ class Damages:
     Raises UserError for composites of fewer than two kinds, and for masks without a class for what is outside.
     """
 
-    def __init__(self, classes: Sequence[str], cfg: DataConfig, seed: int):
-        self.classes, self.cfg, self.seed = tuple(classes), cfg, seed
+    def __init__(self, classes: Sequence[str], cfg: DataConfig, seed: int, kernels: Sequence[Tensor] = ()):
+        """kernels: measured blur kernels, of data.kernel_share of the blur that is made."""
+        self.classes, self.cfg, self.seed, self.kernels = tuple(classes), cfg, seed, tuple(kernels)
         kinds: dict[str, list[int]] = {}  # noise levels are one kind: no image has two
         for label, name in enumerate(self.classes):
             if name in MADE:
@@ -121,6 +122,18 @@ class Damages:
         severity, seed = {k: float(rng.uniform(low, high)) for k in labels}, int(rng.integers(1 << 31))
         wall = "haze" not in names and rng.random() < WALL
         scene = None if wall or not {"haze", "rain"} & {*names} else depth()
-        return lambda some: degrade(
-            image, [self.classes[k] for k in some], [severity[k] for k in some], seed, depth=scene
-        )
+        kernel = self._kernel(severity[self.classes.index("blur")], seed) if "blur" in names else None
+
+        def made(some: tuple[int, ...]) -> Tensor:
+            chosen, levels = [self.classes[k] for k in some], [severity[k] for k in some]
+            mine = kernel if "blur" in chosen else None
+            return degrade(image, chosen, levels, seed, depth=scene, kernel=mine, dark=self.cfg.dark)
+
+        return made
+
+    def _kernel(self, severity: float, seed: int) -> Tensor | None:
+        """A measured kernel for data.kernel_share of the blur."""
+        rng = np.random.default_rng([self.seed, 16, seed])
+        if not self.kernels or rng.random() >= self.cfg.kernel_share:
+            return None
+        return kernel_of_severity(self.kernels[int(rng.integers(len(self.kernels)))], severity, rng)

@@ -36,6 +36,7 @@ __all__ = [
     "SCENE_MEDIAN",
     "degradation_order",
     "degrade",
+    "kernel_of_severity",
     "read_depth",
     "read_kernel",
     "sigma_of",
@@ -60,6 +61,11 @@ def _rmse(name: str, severity: float) -> float:
     return (1 - math.exp(-amount)) * math.sqrt(camera.moment(2)) if name == "lowlight" else amount
 
 
+def kernel_of_severity(kernel: torch.Tensor, severity: float, rng: np.random.Generator) -> torch.Tensor:
+    """A measured kernel (odd, odd), turned, mirrored and scaled to the error that blur of a severity in (0, 1] has."""
+    return torch.from_numpy(camera.scaled_kernel(kernel.numpy(), rng, max(_rmse("blur", severity), 1e-4)))
+
+
 def degrade(
     clean_CHW: torch.Tensor,
     name: str | Sequence[str],
@@ -70,6 +76,7 @@ def degrade(
     depth: torch.Tensor | None = None,
     kernel: torch.Tensor | None = None,
     where: torch.Tensor | None = None,
+    dark: str = "wide",
 ) -> torch.Tensor:
     """Damage a clean image; the same arguments give the same result, and no global random state is touched.
 
@@ -87,10 +94,11 @@ def degrade(
         they are, instead of one drawn by the seed for the severity.
     where: (H, W) mask, 1 = degraded, 0 = untouched, between = a blend of both; `slerlib.data.masks` draws some. The
         degradation is that of the whole image, seen through the mask. None = everywhere.
+    dark: what low light draws gamma, white balance and noise from: "wide" ranges, or "lol", those of LOL pairs.
     Returns: (3, H, W) float32 in [0, 1] on the device of the input.
     Raises UserError for anything outside these rules.
     """
-    request = checked_request(clean_CHW, name, severity, seed, sigma, depth, kernel, where)
+    request = checked_request(clean_CHW, name, severity, seed, sigma, depth, kernel, where, dark)
     out = request.image
     for kind, level in request.steps:
         if level > 0 or (kind == "blur" and request.kernel is not None):
@@ -123,4 +131,6 @@ def _apply(kind: str, x: np.ndarray, rng: np.random.Generator, level: float, req
     worst = _rmse(kind, 1.0)
     if kind == "rain":
         return weather.rain(x, rng, error, worst, request.depth)
-    return {"snow": weather.snow, "lowlight": camera.lowlight}[kind](x, rng, error, worst)
+    if kind == "lowlight":
+        return camera.lowlight(x, rng, error, worst, request.dark)
+    return weather.snow(x, rng, error, worst)

@@ -28,10 +28,9 @@ class ImageSet:
     """The images of one data set, task and split."""
 
     name: str  # key in the registry ("rain100l", "cbsd68"), or the folder's name for the user's own
-    task: (
-        str  # "noise" for clean photographs, "depth" for those with a depth map; "rain", "haze", "blur", "lowlight", a
-    )
-    # "+"-joined composite, an own class
+    # "noise" for clean photographs, "depth" for those with a depth map, "kernel" for measured blur kernels; "rain",
+    # "haze", "blur", "lowlight", a "+"-joined composite, an own class
+    task: str
     split: str  # "train" or "test"; folders whose path states neither are for training
     items: tuple[Item, ...]
 
@@ -65,12 +64,14 @@ def recognise(root: str | os.PathLike) -> DataFolder:
 
     Raises UserError for no folder, a folder without images and a list with a fault. Everything else is a `Problem`.
     """
+    from . import beside
     from .search import Search
 
     search = Search(root)
     search.listed()
     search.known_sets()
-    search.depth_maps()
+    beside.kernels(search)
+    beside.depth_maps(search)
     search.own_pairs()
     search.pairs_in_one_folder()
     search.unused_targets()

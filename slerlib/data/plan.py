@@ -1,7 +1,7 @@
 """The samples of an epoch as a table: set, task, items, repeats, share of the samples, samples per epoch.
 
-`damage_shares` tells how many samples are damaged everywhere, in places, in several ways or not at all, `haze_text`
-which depth the haze follows.
+`damage_shares` tells how many samples are damaged everywhere, in places, in several ways or not at all, `follows` which
+depth and kernels the samples of haze and blur follow.
 
 The length of an epoch is the sum of items x repeats over the sets in use; protocol `promptir` counts photographs once
 for each noise level, as PromptIR does. Protocol `slerlib` distributes as many samples differently: composites take
@@ -109,16 +109,25 @@ def damage_shares(batches: Batches) -> dict[str, float]:
             "mixed local": mixed * places, "clean": clean}  # fmt: skip
 
 
-def haze_text(batches: Batches) -> str:
-    """One line on what the samples of haze follow; empty where none has a measured depth. For `Batches` of samples."""
-    if not batches.scenes.share or batches.entries is not None:
-        return ""
-    label, measured = batches.scenes.haze, batches.scenes.share
-    real = batches.shares[label] if label in batches.real else 0.0
-    shares = {"real pairs": real, "depth of the photograph": (1 - real) * measured * OWN,
-              "depth of another scene": (1 - real) * measured * (1 - OWN),
-              "made-up depth": (1 - real) * (1 - measured)}  # fmt: skip
-    return "haze: " + ", ".join(f"{kind} {share:.1%}" for kind, share in shares.items())
+def follows(batches: Batches) -> list[str]:
+    """A line each on what the samples of haze and of blur follow, where a part of them follows something measured."""
+    lines, kernels = [], batches.cfg.kernel_share if batches.damage.kernels else 0.0
+    real = {name: batches.shares[k] if k in batches.real else 0.0 for k, name in enumerate(batches.classes)}
+    if measured := batches.scenes.share:
+        made = 1 - real["haze"]
+        here, there = made * measured * OWN, made * measured * (1 - OWN)
+        shares = {"real pairs": real["haze"], "depth of the photograph": here, "depth of another scene": there,
+                  "made-up depth": made * (1 - measured)}  # fmt: skip
+        lines.append(_line("haze", shares))
+    if kernels and "blur" in batches.classes:
+        made = 1 - real["blur"]
+        shares = {"real pairs": real["blur"], "measured kernels": made * kernels, "drawn kernels": made * (1 - kernels)}
+        lines.append(_line("blur", shares))
+    return lines
+
+
+def _line(name: str, shares: dict[str, float]) -> str:
+    return f"{name}: " + ", ".join(f"{kind} {share:.1%}" for kind, share in shares.items())
 
 
 def _by_repeats(batches: Batches) -> list[float]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from .layouts import DataFolder, Problem
+from .words import KERNEL
 
 SCENES = 4  # a training takes at least this many clean images: 2 for the anchors, 2 to train on
 KINDS = {  # kind -> whether it is an error
@@ -20,6 +21,7 @@ KINDS = {  # kind -> whether it is an error
     "unreadable": True,  # no permission, or a link to nothing
     "not-an-image": True,
     "truncated": True,  # or damaged otherwise
+    "unfit-kernel": True,  # a picture in a folder of blur kernels that is none
     "unfit-depth": True,  # a depth map that holds no millimetres
     "too-small": True,  # fewer pixels than training takes
     "too-large": True,  # more pixels than Pillow opens
@@ -55,7 +57,7 @@ def is_error(problem: Problem, allow: Collection[str], root: Path) -> bool:
 
 def too_few(data: DataFolder) -> list[Problem]:
     """A problem where the training sets have fewer clean images than anchors and training need."""
-    train = [s for s in data.sets if s.split == "train" and s.items]
+    train = [s for s in data.sets if s.split == "train" and s.items and s.task != KERNEL]
     photographs = [s for s in train if s.task == "noise"] or train
     count = len({item.target for s in photographs for item in s.items})
     if not train or count >= SCENES:

@@ -15,11 +15,10 @@ from .layouts import Problem
 from .listing import LISTS, list_file, read_list
 from .pairing import image_folders, pairs_within, partners
 from .registry import Place, matches, registry
-from .words import DEPTH, FILLERS, INPUTS, SURE, TARGETS, own_class, own_name, scene_key, side, split_of, task_of
+from .words import DEPTH, FILLERS, INPUTS, SURE, TARGETS, own_class, own_name, side, split_of, task_of
 
 ANCESTORS = 2  # folders above the root that a place may name, so that Train/Derain alone is recognised
 VERSIONS = ("blur_gamma",)  # other versions of the inputs in the folder beside, as in GoPro: used only without those
-MAPS = (".png", ".tif", ".tiff")  # files that can hold a depth map
 SYNTHETIC_NOISE = "noisy"  # noisy15, noisy25 beside clean photographs, as CBSD68 brings them: no camera made it
 
 
@@ -143,36 +142,6 @@ class Search:
                 place = f"in {self.relative(target)}" if target != folder else "beside it"
                 self.name(file, "missing-partner", f"has no clean partner {place}. Add it, or remove this image.")
 
-    # --- photographs with a depth map
-
-    def depth_maps(self) -> None:
-        """Depth maps and their photographs: 1.depth.png beside 1.color.jpg, or depth/1.png beside rgb/1.jpg.
-
-        They do not count as a layout: photographs in other folders stay what they would be without them.
-        """
-        for folder in self.files:
-            files, around = [file for file in self.free(folder) if file.suffix.lower() in MAPS], [folder]
-            maps = [file for file in files if scene_key(file.stem)[1]]
-            if not maps and scene_key(folder.name) == ((), True):
-                beside = [f for f in self.files if f.parent == folder.parent]
-                maps, around = files, [f for f in beside if scene_key(f.name) == ((), False)]
-            photographs: dict[tuple, list[Path]] = {}
-            for file in (file for f in around if maps for file in self.free(f) if file not in maps):
-                photographs.setdefault(scene_key(file.stem)[0], []).append(file)
-            pairs = [(file, photographs.get(scene_key(file.stem)[0], [])) for file in maps]
-            pairs = {file: options[0] for file, options in pairs if len(options) == 1}
-            if pairs:
-                key = (self.scene_name(folder), DEPTH, self.own_split(self.own(folder)))
-                self.sets.setdefault(key, []).extend((folder, *pair) for pair in pairs.items())
-                self.used.update(pairs, pairs.values())
-
-    def scene_name(self, folder: Path) -> str:
-        """Name in the registry of the set of a folder with depth maps, else that of the folder."""
-        entries = (entry for entry in registry().values() if entry.task == DEPTH)
-        listed = (entry.name for entry in entries for place in entry.places if place.holds(self.parts(folder)))
-        names = self.own(folder)
-        return next(listed, None) or own_name(names[:-1] if scene_key(names[-1]) == ((), True) else names)
-
     # --- own sets
 
     def own_pairs(self) -> None:
@@ -269,16 +238,12 @@ class Search:
     def leftovers(self) -> None:
         """Clean photographs where nothing else was found, or in a folder for denoising; the rest is left out."""
         nothing, seen, photographs = not self.layouts, set(), {}
-        scenes = any(task == DEPTH for _, task, _ in self.sets)
         for folder in self.files:
             left = self.free(folder)
             if left and os.path.realpath(folder) in seen:  # photographs that a link leads to count once
                 continue
             seen.add(os.path.realpath(folder))
             names = self.own(folder)
-            if scenes and (lone := [file for file in left if scene_key(file.stem)[1] and file.suffix.lower() in MAPS]):
-                self.name(folder, "ignored", f"has {len(lone)} depth maps without a photograph; they are left out.")
-                left = [file for file in left if file not in lone]
             noisy = any(name.casefold().startswith(SYNTHETIC_NOISE) for name in names[1:])
             in_test = self.own_split(names) == "train" and not self.test_folders.isdisjoint(folder.parents)
             if left and (noisy or in_test):

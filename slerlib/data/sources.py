@@ -25,7 +25,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..files import name_bytes
-from .decode import GIB, Cache, Files, look_at
+from .decode import GIB, Cache, Files
 from .degrade import DEGRADATIONS, MADE
 from .likeness import SIDE, picture_numbers, small_copy
 from .problems import SCENES
@@ -127,8 +127,10 @@ class Sources:
         notes: tuple[str, ...] = (),
         tests: tuple[str, ...] = (),
         replay: bool = False,
+        kernels: tuple[tuple[str, Tensor], ...] = (),
     ):
         self.sets, self.origin, self.layout = tuple(s for s in sets if len(s)), origin, layout
+        self.kernels = kernels  # (name, (k, k) kernel): measured, for blur
         self.replay = replay  # the clean sides of pairs count as photographs, too
         self.notes, self.tests = notes, tests  # images left out, and test sets beside the training sets
         if len(self.clean) < 2:
@@ -178,12 +180,14 @@ class Sources:
         budget: float = 2 * GIB,
         allow: Collection[str] = (),
         depth: bool = False,
+        kernels: bool = False,
     ) -> Sources:
         """A folder in any known layout, or the bundled photographs for None.
 
         Images are decoded now if all of them fit into `budget` bytes, and otherwise each when it is used.
         allow: kinds of errors, or names of files and folders with an error, to train in spite of (`problems.py`).
         depth: take photographs with a depth map, too; without it they count only where there is nothing else.
+        kernels: take measured blur kernels.
         Raises UserError for a folder without images, and with the path of a damaged, unfit or unused file.
         """
         if isinstance(data, Sources):
@@ -194,7 +198,9 @@ class Sources:
             scenes = photographs()
             images = [(s.image * 255).round().to(torch.uint8) for s in scenes]
             return cls.photographs(images, [s.name for s in scenes], "bundled photographs")
-        return _folder(Path(data), Cache(budget), allow, depth)
+        from .folder import sources_below
+
+        return sources_below(Path(data), Cache(budget), allow, depth, kernels)
 
     def with_repeats(self, repeats: dict[str, int]) -> Sources:
         """`repeats` by the name of a set, or by task; a task that has no set here is allowed."""
@@ -205,7 +211,7 @@ class Sources:
                 f"({', '.join(DEGRADATIONS)}); got {unknown[0]!r}."
             )
         sets = [replace(s, repeats=repeats.get(s.name, repeats.get(s.task, 1))) for s in self.sets]
-        return Sources(sets, self.origin, self.layout, self.notes, self.tests, self.replay)
+        return Sources(sets, self.origin, self.layout, self.notes, self.tests, self.replay, self.kernels)
 
     def hold_out(self, count: int) -> tuple[Sources, Sources]:
         """(training, held out): a fixed shuffle holds out scenes of every set, for the anchors.
@@ -246,7 +252,7 @@ class Sources:
         def part(held_out: bool) -> Sources:
             chosen = [[i for picture, items in mine if (picture in out) == held_out for i in items] for mine in scenes]
             sets = [s.subset(items) for s, items in zip(self.sets, chosen, strict=True)]
-            return Sources(sets, self.origin, self.layout, replay=self.replay)
+            return Sources(sets, self.origin, self.layout, replay=self.replay, kernels=self.kernels)
 
         return part(False), part(True)
 
@@ -276,6 +282,8 @@ class Sources:
             for side in (s.targets, s.inputs or ()):
                 for image in side.paths if isinstance(side, Files) else side:
                     digest.update(_ends(image) if isinstance(image, Path) else image.numpy().tobytes())
+        for name, kernel in self.kernels:
+            digest.update(name_bytes(f"{name}\0") + kernel.numpy().tobytes())
         return digest.hexdigest()
 
 
@@ -296,51 +304,3 @@ def _small(images: Sequence[Tensor], index: int) -> np.ndarray:
         small = probe(path)[0].small
         return np.zeros((SIDE, SIDE), np.uint8) if small is None else small
     return small_copy(images[index].numpy())
-
-
-def _folder(root: Path, cache: Cache, allow: Collection[str], depth: bool) -> Sources:
-    """The training sets below `root`. Raises UserError for a folder without any, and for an image that is not used."""
-    from .layouts import recognise
-    from .measured import DepthMaps
-    from .probe import probe
-    from .problems import check_allowed, is_error, too_few
-    from .twins import looks_paired
-
-    data = recognise(root)
-    names, sets, aside = [s.name for s in data.sets if s.split == "train" and s.task != DEPTH], [], []
-    for s in (s for s in data.sets if s.split == "train" and s.items):
-        alone = names.count(s.name) == (s.task != DEPTH)
-        name = s.name if alone else f"{s.name}-{s.task}"
-        targets = Files([item.target for item in s.items], cache)
-        kind = DepthMaps if s.task == DEPTH else Files
-        inputs = None if s.task == CLEAN else kind([item.input for item in s.items], cache)
-        one = Source(name, s.task, tuple(item.name for item in s.items), targets, inputs)
-        (aside if s.task == DEPTH and not depth else sets).append(one)
-    if not any(s.task != DEPTH for s in sets):  # photographs with a depth map alone are photographs
-        sets += [replace(s, name=f"{s.name}-photographs", task=CLEAN, inputs=None) for s in aside or sets]
-        aside = []
-    if not sets:
-        tests = ", ".join(s.name for s in data.sets if s.split == "test" and s.items)
-        what = f"only tests ({tests})" if tests else "no image that can be used"
-        faults = "".join(f" {problem.message}" for problem in data.problems[:2])
-        raise UserError(
-            f"Training takes sets of the training split; {root} holds {what}.{faults} `slerlib data check {root}` "
-            "lists all sets and problems."
-        )
-    look_at([(s.inputs, s.targets) for s in sets], cache)
-    problems = [*data.problems, *too_few(data), *looks_paired(data, lambda file: probe(file)[0].small)]
-    check_allowed(allow, problems, data.root, {*names, *(s.name for s in sets)})
-    errors = [problem for problem in problems if is_error(problem, allow, data.root)]
-    if short := [problem for problem in errors if problem.kind == "too-few"]:
-        raise UserError(short[0].message)
-    if errors:
-        raise UserError(
-            f"Training starts when every image of its sets can be used; in {root}: "
-            f"{' '.join(p.message for p in errors[:2])} `slerlib data check {root}` names all {len(errors)}. Mend "
-            f"them, or train in spite of them: --allow {errors[0].kind}, or the name of a file or folder."
-        )
-    notes = [f"{p.path} {p.message.removeprefix(p.path.name).strip()}" for p in problems]
-    if aside:
-        notes.insert(0, f"{sum(map(len, aside))} photographs with a depth map are set aside: data.depth_share=0")
-    tests = tuple(dict.fromkeys(s.name for s in data.sets if s.split == "test" and s.items))
-    return Sources(sets, str(root), f"layout {data.layout}", tuple(notes), tests)

@@ -46,6 +46,7 @@ NOTHING = (
 )  # fmt: skip
 COLOUR = ("color", "colour", *FILLERS)  # words of a photograph that has a depth map
 DEPTH = "depth"  # the word for a depth map, and the task of photographs with one
+KERNEL = "kernel"  # the task of measured blur kernels
 OWN = "own"  # the class of pairs whose folder has a name that states nothing
 
 

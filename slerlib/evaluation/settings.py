@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..data.layouts import DataFolder, ImageSet, Item, recognise
 from ..data.registry import matches, registry
-from ..data.words import DEPTH
+from ..data.words import DEPTH, KERNEL
 from ..errors import UserError
 
 NOISE_LEVELS = (15, 25, 50)  # sigma in 0..255 of the noise put on clean test photographs
@@ -63,7 +63,8 @@ def chosen(root: str | os.PathLike, setting: str) -> tuple[list[Column], list[st
             "folder of your data sets, or use setting='demo'."
         )
     data = recognise(root)
-    data = replace(data, sets=tuple(one for one in data.sets if one.task != DEPTH))  # a depth map is no damaged image
+    scored = tuple(one for one in data.sets if one.task not in (DEPTH, KERNEL))  # those are for training
+    data = replace(data, sets=scored)
     if setting == "pairs":
         sets, missing = _test_sets(data), []
         columns = [column for one in sets for column in _own_columns(one)]

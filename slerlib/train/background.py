@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from .. import checkpoint
-from ..config import recipe, to_json, with_overrides
+from ..config import DataConfig, from_dict, recipe, to_json, with_overrides
 from ..data.sources import Sources
 from ..errors import UserError
 from ..files import read_json, write_atomic
@@ -119,8 +119,8 @@ def _check_data(out: Path, data: str | Path | None) -> None:
         return
     card = checkpoint.read_card(out)
     saw = card["data"]
-    depth = card["config"]["data"].get("depth_share", 0) > 0
-    if Sources.of(data, budget=0, depth=depth).fingerprint() != saw["fingerprint"]:  # opens the files, keeps no images
+    extras = from_dict(DataConfig, card["config"]["data"]).extras
+    if Sources.of(data, budget=0, **extras).fingerprint() != saw["fingerprint"]:  # opens the files, keeps no images
         raise UserError(
             f"{out} holds a training on other data than asked for: it saw {saw['source']!r}, and images or names in "
             f"{str(data) if data else 'the bundled photographs'} differ from those. Choose another folder for the new "

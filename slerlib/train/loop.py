@@ -77,7 +77,7 @@ def train(
         resume = resume or group.restarted() and group.from_first((out / checkpoint.STATE).is_file)
         if not (resume or overwrite):
             group.from_first(lambda: resuming.check_free(out, cfg))
-        sources = Sources.of(data, cache * GIB, allow, depth=cfg.data.depth_share > 0)
+        sources = Sources.of(data, cache * GIB, allow, **cfg.data.extras)
         cfg, sources, own = own_classes.join(cfg, sources, init)
         run = Run(cfg, sources, out, device, group)
         refuse_unused(run.plan, cfg.model.classes, allow)
@@ -188,7 +188,7 @@ def _introduce(run: Run, trained: str | Path | None) -> None:
             f"`slerlib data check {sources.origin}` finds pictures that stand in both."
         )
     run.say(f"protocol {cfg.data.protocol}, data {run.fingerprint[:12]}\n{table(run.plan)}")
-    run.say("\n".join(filter(None, [shares_text(run.damage), run.haze])))
+    run.say("\n".join([shares_text(run.damage), *run.follows]))
 
 
 class _Progress:

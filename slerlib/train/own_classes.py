@@ -61,7 +61,8 @@ def join(cfg: RunConfig, sources: Sources, init) -> tuple[RunConfig, Sources, st
     cfg = replace(cfg, model=model, train=replace(cfg.train, **chosen))
     if not any(s.task == CLEAN for s in sources):
         sets = [*sources.sets, *Sources.of(None)]
-        sources = Sources(sets, sources.origin, sources.layout, sources.notes, sources.tests, replay=True)
+        about = (sources.origin, sources.layout, sources.notes, sources.tests)
+        sources = Sources(sets, *about, replay=True, kernels=sources.kernels)
     _check_alone(cfg, sources, init)
     values = " ".join(f"train.{name}={value:g}" for name, value in chosen.items())
     return cfg, sources, (

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import config
-from ..data.plan import damage_shares, epoch_plan, haze_text
+from ..data.plan import damage_shares, epoch_plan, follows
 from ..data.sources import Sources
 from ..errors import UserError
 from ..files import write_atomic
@@ -41,11 +41,16 @@ class Run:
                 f"1.depth.png beside 1.color.jpg (data/README.md); {sources.origin} has none. Add some, or set "
                 "data.depth_share=0."
             )
+        if cfg.data.kernel_share and not self.sources.kernels:
+            raise UserError(
+                f"data.kernel_share={cfg.data.kernel_share:g} blurs by measured kernels, pictures in a folder named "
+                f"kernels (data/README.md); {sources.origin} has none. Add some, or set data.kernel_share=0."
+            )
         self.training, self.held_out = self.sources.hold_out(cfg.data.anchor_scenes)
         single, grid = batches(cfg, self.training), grids(cfg, self.training)
         self.plan, self.grid_size = epoch_plan(single), grid.size
         self.damage = {"stage A": damage_shares(grid), "stages B and C": damage_shares(single)}
-        self.haze = haze_text(single)
+        self.follows = follows(single)
         self._check_sizes()
         # networks
         torch.manual_seed(cfg.train.seed)
