@@ -82,10 +82,10 @@ def test_half_of_the_rain_is_that_of_a_wall_as_it_is_scored(monkeypatch):
     """`slerlib.evaluate` damages without a depth map; haze makes one up by itself, rain does not."""
     given = {"haze": [], "rain": []}
 
-    def spy(clean, names, severity, seed, depth=None):
+    def spy(clean, names, severity, seed, depth=None, **options):
         for name in set(names) & set(given):
             given[name].append(depth is not None)
-        return degrade(clean, names, severity, seed, depth=depth)
+        return degrade(clean, names, severity, seed, depth=depth, **options)
 
     monkeypatch.setattr(damage, "degrade", spy)
     data = batches(batch=22)

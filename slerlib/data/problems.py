@@ -21,7 +21,7 @@ KINDS = {  # kind -> whether it is an error
     "unreadable": True,  # no permission, or a link to nothing
     "not-an-image": True,
     "truncated": True,  # or damaged otherwise
-    "unfit-kernel": True,  # a picture in a folder of blur kernels that is none
+    "unfit-kernel": True,  # a photograph in a folder of blur kernels
     "unfit-depth": True,  # a depth map that holds no millimetres
     "too-small": True,  # fewer pixels than training takes
     "too-large": True,  # more pixels than Pillow opens
