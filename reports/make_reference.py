@@ -55,7 +55,7 @@ def numbers_of(plan: dict) -> dict[str, float]:
 
 
 def entry_of(name: str, checkpoint: str, values: dict) -> dict:
-    """The bands of a report's numbers over the seeds."""
+    """The numbers of a report by seed, and their bands. A training has bands alone: each processor trains otherwise."""
     chosen = values if name in APART else values | {"checkpoint": checkpoint}
     plans = [make_plans({name: available()[name]}, chosen | {"seed": seed})[0] for seed in SEEDS]
     rows = [numbers_of(plan) for plan in plans]
@@ -71,8 +71,13 @@ def entry_of(name: str, checkpoint: str, values: dict) -> dict:
         "versions": record["provenance"]["versions"],
         "processor": record["provenance"]["hardware"]["processor"],
         "seeds": list(SEEDS),
+        "values": {} if name == "training" else dict(zip(map(str, SEEDS), map(rounded, rows), strict=True)),
         "bands": {key: [round(end, 5) for end in ends] for key, ends in bands.items()},
     }
+
+
+def rounded(row: dict[str, float]) -> dict[str, float]:
+    return {key: round(value, 5) for key, value in row.items() if abs(value) < 1e9}
 
 
 def key_of(entry: dict) -> tuple:

@@ -10,7 +10,7 @@ from test_report import make_notebook
 
 from slerlib import UserError, checkpoint, provenance
 from slerlib.files import sha256_file
-from slerlib.report import findings, manifest, reference
+from slerlib.report import findings, manifest, page, reference
 from slerlib.report import plan as report_plan
 from slerlib.report import runs as report
 
@@ -143,6 +143,7 @@ def test_diff_names_the_inputs_that_differ(copied, run):
     (other,) = report.run(source, {"images": 2, "seed": 3}, folder.parent, say=lambda line: None)
     code, out, _ = run("report", "diff", folder, other["folder"])
     assert code == 0 and "parameter images: 0 -> 2" in out and "parameter seed: 0 -> 3" in out
+    assert f"first   {folder}" in out and f"second  {other['folder']}" in out, "a report may have an A and a B"
     assert "version of" not in out and "A gain of +1 dB." in out
     assert "No input that both record differs" in run("report", "diff", folder, folder)[1]
     code, _, error = run("report", "diff", folder, folder.parent)
@@ -180,7 +181,7 @@ def test_the_reference_belongs_to_weights_and_parameters():
     values = reference.judge(record_of(changed={"images": 2}), numbers, [entry()])
     assert values["verdict"] == "none" and "no reference for these parameters" in values["why"]
     both = [entry(bands={"input a": [9, 9]}, device="cuda"), entry()]
-    assert reference.judge(record_of(), numbers, both)["outside"] == {}, "the entry of the same device counts"
+    assert reference.judge(record_of(), numbers, both)["outside"] == [], "the entry of the same device counts"
     on_gpu = record_of(provenance={"hardware": {"gpus": [{"name": "H200"}]}, "versions": {"torch": "2"}, "code": "d"})
     why = reference.judge(on_gpu, numbers | {"result a": 5.0}, [entry()])["why"]
     for words in ("1 of 2 numbers", "look at the experts", "torch 1 then, 2 now", "on cuda", "The code of slerlib"):
@@ -189,7 +190,58 @@ def test_the_reference_belongs_to_weights_and_parameters():
 
 def test_a_number_that_is_missing_is_outside():
     judged = reference.judge(record_of(), {"input a": 1.5}, [entry()])
-    assert judged["verdict"] == "differs" and judged["outside"] == {"result a": [None, 3, 4]}
+    assert judged["verdict"] == "differs" and judged["outside"] == ["result a"]
+    assert judged["bands"] == {"input a": [1.5, 1, 2], "result a": [None, 3, 4]}
+
+
+def seeded(seed: int, **values) -> dict:
+    return record_of(parameters={"seed": seed}, **values)
+
+
+def test_a_run_with_the_same_seed_must_have_the_very_numbers_of_that_seed():
+    wide = entry(
+        bands={"input a": [1, 9], "result a": [2, 30]}, values={"0": {"input a": 5, "result a": 20}}, seeds=[0, 1]
+    )
+    own, other = {"input a": 5.005, "result a": 20.04}, {"input a": 5.005, "result a": 20.2}
+    assert reference.judge(seeded(0), own, [wide])["verdict"] == "agrees"
+    judged = reference.judge(seeded(0), other, [wide])
+    assert judged["outside"] == ["result a"] and "the values of seed 0" in judged["why"]
+    judged = reference.judge(seeded(7), other, [wide])
+    assert judged["verdict"] == "agrees" and "the bands of 2 seeds" in judged["why"], "of that seed nothing is known"
+    gpu = {"provenance": {"hardware": {"gpus": [{"name": "H200"}]}, "versions": {"torch": "1"}, "code": "c"}}
+    assert reference.judge(seeded(0, **gpu), other, [wide])["verdict"] == "agrees", "other devices round otherwise"
+
+
+@pytest.mark.parametrize(
+    ("start", "band", "expected"),
+    [
+        (15.0, [14, 20], "differs"),  # the band held the input: whoever does nothing agreed
+        (21.0, [14, 22], "differs"),  # likewise where the network makes it worse
+        (17.2, [14, 20], "agrees"),  # it should come back as it went in: no number can tell
+        (12.0, [14, 20], "differs"),
+    ],
+)
+@pytest.mark.parametrize("name", ["result a", "result a of B"])
+def test_no_band_holds_the_input(start, band, expected, name):
+    judged = reference.judge(seeded(9), {"input a": start, name: start}, [entry(bands={name: band}, seeds=[0])])
+    assert judged["verdict"] == expected, judged
+    assert judged["untold"] == ([name] if expected == "agrees" else [])
+    assert ("Cannot tell" in judged["why"]) == (expected == "agrees")
+    value, low, high = judged["bands"][name]
+    assert expected == "agrees" or not low <= start <= high
+
+
+def test_the_page_shows_every_number_beside_its_band(tmp_path):
+    numbers = {"input a": 10.0, "result a": 10.0, "input b": 20.0, "result b": 20.0}
+    bands = {"input a": [9, 11], "result a": [9, 31], "result b": [19, 21]}
+    record = seeded(9, state="done", reference=reference.judge(
+        seeded(9), numbers, [entry(bands=bands, seeds=[0])]
+    ))  # fmt: skip
+    text = page._judged(record)
+    assert "<summary>3 numbers beside the reference</summary>" in text and '<details class="bands" open>' in text
+    rows = {row.partition("</th>")[0].rpartition(">")[2]: row for row in text.split("<tr class=")[1:]}
+    assert "<td>10.00</td><td>10.10 to 31.00</td><td>outside</td>" in rows["result a"]
+    assert "inside" in rows["input a"] and "cannot tell" in rows["result b"]
 
 
 def test_bands_are_three_times_as_wide_as_the_seeds_lie_apart():
@@ -206,6 +258,8 @@ def test_the_file_has_the_included_checkpoint():
     assert {one["report"] for one in own} == set(report_plan.available())
     for one in own:
         assert len(one["seeds"]) == 5 and one["bands"] and all(low < high for low, high in one["bands"].values())
+        assert "0" in one["values"] or one["report"] == "training", "the seed that reports have of their own"
+        assert all(set(values) >= set(one["bands"]) for values in one["values"].values())
 
 
 def shuffled_expert(net) -> None:
@@ -222,10 +276,14 @@ def swapped_anchors(net) -> None:
     net.router.anchors.data = net.router.anchors.data[[3, 1, 2, 0, 4, 5, 6, 7]]
 
 
+def identity(net) -> None:
+    net.backbone = lambda x_BCHW, guide, trace, **options: (x_BCHW, trace)
+
+
 @pytest.mark.parametrize(
     ("fault", "words"),
     [(None, "agree"), (shuffled_expert, "look at the experts"), (zeroed_encoder, "look at the encoder"),
-     (swapped_anchors, "look at the encoder and at the anchors")],
+     (swapped_anchors, "look at the encoder and at the anchors"), (identity, "look at the experts")],
 )  # fmt: skip
 def test_broken_networks_fall_outside_the_reference(fault, words, tmp_path, monkeypatch):
     """The weights have the right hash, and what the code makes of them is wrong."""
@@ -244,9 +302,13 @@ def test_broken_networks_fall_outside_the_reference(fault, words, tmp_path, monk
 
     monkeypatch.setattr(slerlib, "load", broken)
     (plan,) = report_plan.make_plans({"evaluation": report_plan.available()["evaluation"]}, {"images": 2})
-    judged = reference.judge(report_plan.first_record(plan), numbers_of(plan))
-    print(judged)
-    assert judged["verdict"] == ("differs" if fault else "agrees") and words in judged["why"]
+    record, numbers = report_plan.first_record(plan), numbers_of(plan)
+    for seed, kind in ((0, "the values of seed 0"), (1000, "the bands of 5 seeds")):
+        record["parameters"]["seed"] = seed  # of 1000 the file knows nothing; the numbers of 0 lie in the bands
+        judged = reference.judge(record, numbers)
+        print(judged)
+        assert judged["verdict"] == ("differs" if fault else "agrees") and words in judged["why"]
+        assert kind in judged["why"]
 
 
 def test_several_folders_are_checked_in_one_go(copied, tmp_path):

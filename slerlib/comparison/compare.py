@@ -175,7 +175,11 @@ def _means(rows: DataFrame) -> DataFrame:
     zeros = dict.fromkeys(SCORES, 0.0)
     with np.errstate(invalid="ignore"):  # of a result identical to its target in one run alone
         a, b, gap = (
-            summary(rows[list(KEYS)].assign(**zeros | {"psnr": rows[psnr], "ssim": rows[ssim]}))
+            summary(
+                rows[list(KEYS)].assign(
+                    **zeros | {"psnr_input": rows.psnr_input, "psnr": rows[psnr], "ssim": rows[ssim]}
+                )
+            )
             for psnr, ssim in (("psnr_a", "ssim_a"), ("psnr_b", "ssim_b"), ("delta", "ssim_delta"))
         )
     verdicts = {"better": rows.delta >= EQUAL_DB, "worse": rows.delta <= -EQUAL_DB}
@@ -184,7 +188,7 @@ def _means(rows: DataFrame) -> DataFrame:
     if len(gap) > len(counts):  # the average, without clean
         total = counts[counts.task != "clean"][list(verdicts)].sum().to_dict()
         counts.loc[len(counts)] = {"dataset": "", "task": "average"} | total
-    means = gap[["dataset", "task", "n"]].assign(psnr_a=a.psnr, psnr_b=b.psnr, delta=gap.psnr)
+    means = gap[["dataset", "task", "n"]].assign(psnr_input=a.psnr_input, psnr_a=a.psnr, psnr_b=b.psnr, delta=gap.psnr)
     means = means.assign(low=gap.psnr_low, high=gap.psnr_high, **{name: counts[name] for name in verdicts})
     means = means.assign(ssim_a=a.ssim, ssim_b=b.ssim, ssim_delta=gap.ssim)
     if gap.psnr[gap.task != "clean"].isna().any():  # +inf and -inf in one task: then the average has no value either

@@ -30,7 +30,7 @@ class Comparison:
     a: ScoredRun
     b: ScoredRun
     rows: DataFrame  # compare.COLUMNS, one row per picture; psnr and delta in dB
-    means: DataFrame  # per data set and task and their "average": n, psnr_a, psnr_b, delta, low, high, better, ...
+    means: DataFrame  # per data set and task and their "average": n, psnr_input, psnr_a, psnr_b, delta, low, high, ...
     differences: DataFrame  # group, name, a, b: conditions that both runs record and that differ
     routing: DataFrame  # per task and "all": n, layers (share that agree), same_path; empty without paths in both
     partitions: DataFrame  # `partition_table` of the routes; empty as above
@@ -71,8 +71,9 @@ class Comparison:
     def text(self, last: str = "") -> str:
         """What a terminal shows, and a last line."""
         photographs = len(self.rows[["dataset", "image"]].drop_duplicates())
-        head = f"PSNR in dB of {len(self.rows)} pictures of {photographs} photographs; 95 % intervals over photographs"
-        sides = ["Is B better than A?", f"B  {self.b.name}: {self.b.where}", f"A  {self.a.name}: {self.a.where}"]
+        head = f"PSNR in dB of {len(self.rows)} pictures of {photographs} photographs"
+        head += "; 95 % intervals over photographs" if self.means.low.notna().any() else ""
+        sides = ["Is B better than A?", f"A  {self.a.name}: {self.a.where}", f"B  {self.b.name}: {self.b.where}"]
         gains, losses = map(_list_of, self.extremes())
         extremes = [f"Largest gains: {gains}", f"Largest losses: {losses}"]
         parts = ["\n".join(sides), self._what_differs(), f"{head}\n{self.means_text().to_string(index=False)}"]
@@ -90,14 +91,14 @@ class Comparison:
         return "\n".join(["What differs, A -> B", *lines[:LINES], *more])
 
     def means_text(self) -> DataFrame:
-        """The means as text: task (with its data set where there are several), n, B, A, B - A, better, worse, equal."""
+        """The means as text: task (with its data set where there are several), n, A, B, B - A, better, worse, equal."""
         import pandas as pd
 
         several = self.rows.dataset.nunique() > 1
         rows = []
         for row in self.means.itertuples():
             name = f"{row.dataset} {row.task}".strip() if several else row.task
-            rows.append({"task": name, "n": row.n, "B": f"{row.psnr_b:.2f}", "A": f"{row.psnr_a:.2f}"})
+            rows.append({"task": name, "n": row.n, "A": f"{row.psnr_a:.2f}", "B": f"{row.psnr_b:.2f}"})
             rows[-1]["B - A (95 %)"] = with_interval(row.delta, row.low, row.high, "+.2f")
             rows[-1] |= {name: getattr(row, name) for name in ("better", "worse", "equal")}
         return pd.DataFrame(rows)

@@ -37,6 +37,14 @@ if TYPE_CHECKING:
 
 SHADES = {"cmap": "PuOr_r", "vmin": -4.0, "vmax": 4.0}  # orange: the own route is better
 SCALE = "colours end at −4 and 4 dB"
+#: Rules of `analysis.causal.route_rules` in words.
+RULES = {
+    "modal": "usual path of the true degradation",
+    "oracle": "path of the true degradation's anchor",
+    "anchor": "path of the nearest anchor",
+    "one path": "one path for all",
+    "random": "a random path",
+}
 
 
 def _number(value: float) -> str:
@@ -120,13 +128,14 @@ def rules_chart(table: DataFrame, degradation: str = "all", ax: Axes | None = No
     if not len(part):
         names = ", ".join(with_images.degradation.unique())
         raise UserError(f"The table has no images of {degradation!r}; it has {names or 'none'}. Choose another.")
-    ax = canvas(ax, 0.42 * len(part) + 1.2)
+    ax = canvas(ax, 0.52 * len(part) + 1.2)
     rows = part.assign(place=range(len(part)), mean=part.lost, low=part.lost_low, high=part.lost_high,
                        look=np.where(part.lost_high < 0, "better", "not better"))  # fmt: skip
     mean_marks(ax, rows, {"better": (style.VERMILLION, "v", True), "not better": (style.BLUE, "o", True)}, size=8)
     notes = [number(row.lost, row.lost_low, row.lost_high, "+z.2f") for row in part.itertuples()]
-    row_labels(ax, list(part.rule), "dB lost by the rule against the learned route (left of 0: the rule is better)\n"
-               "axis: linear from −1 to 1, logarithmic beyond", notes)  # fmt: skip
+    row_labels(ax, [textwrap.fill(RULES.get(rule, rule), 20) for rule in part.rule],
+               "dB lost against the network's own choice (left of 0: the rule is better)\n"
+               "axis: linear from −1 to 1, logarithmic beyond", notes, "dB lost (95 %)")  # fmt: skip
     ax.axvline(0, color=style.GREY, linewidth=1)
     ax.set_xscale("symlog", linthresh=1)
     for end in (-1, 1):  # between these the axis is linear

@@ -152,20 +152,23 @@ def verify(paths: Sequence[Path], files_only: bool = False, say=print) -> bool:
 
 
 def diff(a: Path, b: Path, say=print) -> None:
-    """Print which inputs of two runs differ, and their findings. Raises UserError for a folder that is no run."""
+    """Print which inputs of two runs differ, and their findings. Raises UserError for a folder that is no run.
+
+    The runs are the first and the second: a report that compares has an A and a B of its own.
+    """
     records = []
     for folder in (a, b):
         records.append(read_record(folder))
         if records[-1] is None:
             raise UserError(f"diff takes the folders of two runs; {folder} has no whole run.json. Name another folder.")
-    say(f"A  {a}\nB  {b}\n")
+    say(f"first   {a}\nsecond  {b}\n\nfirst -> second")
     rows = differences(*records)
     for name, one, two in rows:
         say(f"{name}: {_short(one)} -> {_short(two)}")
     say("" if rows else "No input that both record differs.\n")
-    for letter, record in zip("AB", records, strict=True):
+    for side, record in zip(("first ", "second"), records, strict=True):
         finding = _part(record, "finding")
-        say(f"{letter}  {record['state']}: {finding.get('sentence', 'no finding')}")
+        say(f"{side}  {record['state']}: {finding.get('sentence', 'no finding')}")
     numbers = [_part(_part(record, "finding"), "numbers") for record in records]
     for name in numbers[0]:
         if name in numbers[1] and numbers[0][name] != numbers[1][name]:

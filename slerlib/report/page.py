@@ -28,7 +28,6 @@ from .frame import (
 from .record import STATES
 
 _INTERVAL = re.compile(r"(\([-−+]?[\d.]+%?) to ([-−+]?[\d.]+%?\))")  # a line may end before an interval, not in one
-SHOWN = 12  # numbers outside their bands that a page lists
 
 
 def write_page(folder: Path, record: dict) -> Path:
@@ -114,17 +113,25 @@ def _folded(cells: list) -> list:
 
 
 def _judged(record: dict) -> str:
-    """Whether the numbers agree with the reference; of those that do not, the first SHOWN."""
+    """Whether the numbers agree with the reference; folded below it, each number beside its band."""
     reference, kind = record["reference"], verdict(record)
     parts = [
         f'<div class="verdict {kind}"><p><strong>This run {VERDICTS[kind]}.</strong> {escape(reference["why"])}</p>'
     ]
-    rows = [f"<tr><th>{escape(name)}</th><td>{'missing' if value is None else f'{value:.4g}'}</td>"
-            f"<td>{low:.4g} to {high:.4g}</td></tr>"
-            for name, (value, low, high) in list(reference["outside"].items())[:SHOWN]]  # fmt: skip
+    rows = []
+    for name, (value, low, high) in reference.get("bands", {}).items():
+        word = "outside" if name in reference["outside"] else "inside"
+        word = "cannot tell" if name in reference["untold"] else word
+        here, low, high = (
+            "missing" if v is None else f"{v:.2f}" if abs(v) >= 10 else f"{v:.3f}" for v in (value, low, high)
+        )
+        cells = f"<td>{here}</td><td>{low} to {high}</td><td>{word}</td>"
+        rows.append(f'<tr class="{word.split()[0]}"><th>{escape(name)}</th>{cells}</tr>')
     if rows:
-        parts.append("<table><thead><tr><th></th><th>here</th><th>reference</th></tr></thead>"
-                     f"<tbody>{''.join(rows)}</tbody></table>")  # fmt: skip
+        top = "<thead><tr><th></th><th>here</th><th>reference</th><th></th></tr></thead>"
+        table = f"<table>{top}<tbody>{''.join(rows)}</tbody></table>"
+        title = f"<summary>{len(rows)} numbers beside the reference</summary>"
+        parts.append(f'<details class="bands"{" open" if reference["outside"] else ""}>{title}{table}</details>')
     return "".join([*parts, "</div>"])
 
 

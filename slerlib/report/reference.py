@@ -1,13 +1,15 @@
 """Is a result what it should be? The numbers of a run beside those that we measured with the same weights.
 
-reports/reference.json has, for each report and each set of weights (by SHA-256), the band of every number: around the
-middle of five seeds, three times as wide as these lie apart; ROUNDING to either side where the seed changes next to
-nothing. `python reports/make_reference.py` makes the file again, which new weights need.
+reports/reference.json has, for each report and each set of weights (by SHA-256), the numbers of some seeds and bands:
+around the middle of five seeds, three times as wide as these lie apart, at least ROUNDING to either side. A run with a
+seed of the file, on the same kind of device, has the very same pictures: its numbers must be those of that seed, up to
+SAME. Any other run must lie in the bands. No band holds the score of the input: a result that is no better than what
+went in cannot agree. `python reports/make_reference.py` makes the file again, which new weights need.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +19,11 @@ from ..provenance import SCORING_PACKAGES
 from .frame import listed
 
 ROUNDING = 0.01  # of numbers that no seed changes: another processor rounds otherwise
+#: How far a number may be from that of the same seed, by its name or the first part of it: another processor may send a
+#: picture whose experts are almost equally near along another path.
+SAME = {"input": 0.01, "sphere": 0.02, "routes": 0.02, "routes different": 1, "result": 0.05}
+EQUAL = 0.1  # dB; a result closer to its input than this is not told from it
+UNSURE = 0.5  # dB; where the gain of the reference is less than this, another seed may turn it into a loss
 WIDTH = 3  # of a band, in units of highest minus lowest
 AGREES, DIFFERS, NONE = "agrees", "differs", "none"
 
@@ -49,28 +56,65 @@ def weights(record: Mapping) -> list[str | None]:
 def judge(record: Mapping, numbers: Mapping[str, float], entries: list[dict] | None = None) -> dict:
     """Compare the numbers of a finished run with the reference.
 
-    record: of the run: name, hashes, changed (parameters with another value than the notebook's own) and provenance.
+    record: of the run: name, hashes, parameters, changed (those that are not the notebook's own), provenance.
     numbers: of its finding. entries: of reference.json; left out, those of the file.
-    Returns: {"verdict": "agrees", "differs" or "none", "why": a sentence, "outside": {name: [value, low, high]}}.
+    Returns: {"verdict": "agrees", "differs" or "none", "why": a sentence, "bands": {name: [value, low, high]} of every
+    number that the reference has, "outside": names of those outside, "untold": names of those too near to their input}.
+    A missing value is None.
     """
     entries = _entries() if entries is None else entries
     same = [entry for entry in entries if entry["report"] == record["name"] and entry["weights"] == weights(record)]
     if not same:
-        return {"verdict": NONE, "why": "There is no reference for this checkpoint.", "outside": {}}
+        return _none("There is no reference for this checkpoint.")
     have = sorted({listed(entry["changed"]) if entry["changed"] else "its own values" for entry in same})
     same = [entry for entry in same if entry["changed"] == record.get("changed")]
     if not same:
-        why = f"There is no reference for these parameters. This report has one for: {'; '.join(have)}."
-        return {"verdict": NONE, "why": why, "outside": {}}
+        return _none(f"There is no reference for these parameters. This report has one for: {'; '.join(have)}.")
     same.sort(key=lambda entry: entry["device"] != device(record))
     entry = same[0]
-    outside = {name: [numbers.get(name), low, high] for name, (low, high) in entry["bands"].items()
-               if name not in numbers or not low <= numbers[name] <= high}  # fmt: skip
-    where = f"the reference of {entry['made'][:10]}, made on {entry['device']}"
-    if not outside:
-        return {"verdict": AGREES, "why": f"All {len(entry['bands'])} numbers agree with {where}.", "outside": {}}
-    why = f"{len(outside)} of {len(entry['bands'])} numbers differ from {where}. {_cause(outside, entry, record)}"
-    return {"verdict": DIFFERS, "why": why, "outside": outside}
+    seed = record.get("parameters", {}).get("seed")
+    values = entry.get("values", {}).get(str(seed), {}) if entry["device"] == device(record) else {}
+    rows, untold = {}, []
+    for name, ends in entry["bands"].items():
+        low, high = _around(name, values[name]) if name in values else ends
+        start = numbers.get(_input_of(name))
+        if start is not None:
+            before = start if name in values else _middle(entry["bands"].get(_input_of(name), [start]))
+            gain, least = _middle([low, high]) - before, EQUAL if name in values else UNSURE
+            if abs(gain) <= least:
+                untold.append(name)
+            else:
+                low, high = (max(low, start + EQUAL), high) if gain > 0 else (low, min(high, start - EQUAL))
+        rows[name] = [numbers.get(name), low, high]
+    told = {name: row for name, row in rows.items() if name not in untold}
+    outside = [name for name, (value, low, high) in told.items() if value is None or not low <= value <= high]
+    kind = f"the values of seed {seed}" if values else f"the bands of {len(entry['seeds'])} seeds"
+    where = f"{kind} in the reference of {entry['made'][:10]}, made on {entry['device']}"
+    why = f"All {len(told)} numbers agree with {where}."
+    if outside:
+        why = f"{len(outside)} of {len(told)} numbers differ from {where}. {_cause(outside, entry, record)}"
+    why += f" Cannot tell: {', '.join(untold)}, which should be too near to the input." if untold else ""
+    return {"verdict": DIFFERS if outside else AGREES, "why": why, "bands": rows, "outside": outside, "untold": untold}
+
+
+def _none(why: str) -> dict:
+    return {"verdict": NONE, "why": why, "bands": {}, "outside": [], "untold": []}
+
+
+def _around(name: str, value: float) -> tuple[float, float]:
+    """(lowest, highest) value that agrees with that of the same seed."""
+    room = SAME.get(name, SAME.get(name.partition(" ")[0], ROUNDING))
+    return value - room, value + room
+
+
+def _input_of(name: str) -> str:
+    """Name of the score of the input of "result rain" or "result rain of A"; a difference "B - A" has no such score."""
+    kind, _, rest = name.partition(" ")
+    return f"input {rest.removesuffix(' of A').removesuffix(' of B')}" if kind == "result" else ""
+
+
+def _middle(ends: Sequence[float]) -> float:
+    return (min(ends) + max(ends)) / 2
 
 
 def _entries() -> list[dict]:
@@ -89,7 +133,7 @@ CAUSES = {
 }
 
 
-def _cause(outside: Mapping, entry: Mapping, record: Mapping) -> str:
+def _cause(outside: Iterable[str], entry: Mapping, record: Mapping) -> str:
     """The likely cause of numbers outside their bands, in words."""
     kinds = [name.partition(" ")[0] for name in outside]
     parts = [next((text for kind, text in CAUSES.items() if kind in kinds), "")]

@@ -49,24 +49,28 @@ def embeddings(
 
 
 @torch.no_grad()
-def validate(cfg: RunConfig, held_out: Sources, net: SLERIR, step: int, device: torch.device) -> dict[str, float]:
-    """PSNR in dB per class on context views of up to 8 held-out scenes, the same at every step.
+def validate(
+    cfg: RunConfig, held_out: Sources, net: SLERIR, step: int, device: torch.device
+) -> tuple[dict[str, float], dict[str, float]]:
+    """PSNR in dB per class, of results and of inputs, on context views of up to 8 held-out scenes, always the same.
 
     Held-out real pairs have rows of their own, "rain (real)". Empty in stage A, which restores nothing.
     """
     stage_a = cfg.train.stage_steps()[0]
     if step <= stage_a:
-        return {}
+        return {}, {}
     scenes = grid(cfg, held_out, 8, seed=2)  # other views than those the anchors come from
     scenes.cfg = replace(scenes.cfg, crop=cfg.model.context)  # the crop is the whole view
     batch = scenes[0]
     first_alone = step < stage_a + upcycle_steps(cfg)  # the other experts have not been trained yet
     path = [0] * LAYERS if first_alone else None
     result: dict[str, list[float]] = {name: [] for name in cfg.model.classes}
+    inputs: dict[str, list[float]] = {}
     columns = (batch[key] for key in ("degraded", "clean", "label", "real"))
     for x, clean, label, real in zip(*columns, strict=True):
         y = net(x[None].to(device), path, label[None].to(device)).clamp(0, 1)
         name = cfg.model.classes[label] + (" (real)" if real else "")
-        mse = (y.cpu() - clean).pow(2).mean().item()
-        result.setdefault(name, []).append(-10 * math.log10(max(mse, 1e-10)))
-    return {name: round(sum(v) / len(v), 3) for name, v in result.items() if v}
+        for scores, picture in ((result, y.cpu()), (inputs, x)):
+            mse = (picture - clean).pow(2).mean().item()
+            scores.setdefault(name, []).append(-10 * math.log10(max(mse, 1e-10)))
+    return tuple({name: round(sum(v) / len(v), 3) for name, v in scores.items() if v} for scores in (result, inputs))

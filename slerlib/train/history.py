@@ -41,6 +41,7 @@ class History:
     card: dict  # of the last save
     log: DataFrame  # one row a step: step, stage, loss and its terms, grad_norm, lr, seconds
     validation: DataFrame  # one row a look at the held-out scenes: step, PSNR in dB of each class
+    inputs: dict[str, float]  # PSNR in dB of what these looks restore, by class; {} in an older log
     looks: list[dict]  # of the sphere: `train.looks.look`
     starts: list[dict]  # of the training and after each interruption: `train.looks.begun`
     anchored: dict  # the record of the end of stage A
@@ -130,9 +131,10 @@ def read(folder: str | Path) -> History:
     records = _records(folder / checkpoint.LOG, notes)
     steps = {r["step"]: r for r in records if "loss" in r}  # a step that ran again after a kill counts once
     validation = {r["step"]: {"step": r["step"], **r["validation"]} for r in records if r.get("validation")}
+    inputs = [r["validation_input"] for r in records if isinstance(r.get("validation_input"), dict)]
     log = pd.DataFrame(list(steps.values()))
     past = History(
-        folder, STOPPED, config, card, log, pd.DataFrame(list(validation.values())),
+        folder, STOPPED, config, card, log, pd.DataFrame(list(validation.values())), inputs[-1] if inputs else {},
         list({r["step"]: r for r in records if isinstance(r.get("sphere"), dict)}.values()),
         [r for r in records if "begun" in r], next((r for r in records if "anchor_accuracy" in r), {}), notes,
     )  # fmt: skip

@@ -125,8 +125,8 @@ def _go(run: Run, workers: int, progress: bool | None) -> None:
             # evaluate and save
             if (step % t.save_every == 0 or step == t.steps) and step > run.resumed_at:
                 if first:
-                    scores = held_out.validate(run.cfg, run.held_out, run.ema, step, run.device)
-                    log.write({"step": step, "validation": scores})
+                    scores, inputs = held_out.validate(run.cfg, run.held_out, run.ema, step, run.device)
+                    log.write({"step": step, "validation": scores, "validation_input": inputs})
                 resuming.save(run)
             if step == t.steps:
                 break
