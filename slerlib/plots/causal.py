@@ -26,6 +26,7 @@ from .marks import (
     number,
     row_labels,
     slant,
+    where_interval,
     with_rows,
 )
 from .style import canvas, class_looks, expert_colour, finished, ink, styled
@@ -135,7 +136,8 @@ def rules_chart(table: DataFrame, degradation: str = "all", ax: Axes | None = No
     notes = [number(row.lost, row.lost_low, row.lost_high, "+z.2f") for row in part.itertuples()]
     row_labels(ax, [textwrap.fill(RULES.get(rule, rule), 20) for rule in part.rule],
                "dB lost against the network's own choice (left of 0: the rule is better)\n"
-               "axis: linear from −1 to 1, logarithmic beyond", notes, "dB lost (95 %)")  # fmt: skip
+               "axis: linear from −1 to 1, logarithmic beyond", notes,
+               f"dB lost{where_interval(part.lost_low, ' (95 %)')}")  # fmt: skip
     ax.axvline(0, color=style.GREY, linewidth=1)
     ax.set_xscale("symlog", linthresh=1)
     for end in (-1, 1):  # between these the axis is linear

@@ -146,6 +146,11 @@ def row_labels(ax: Axes, labels: Sequence[str], xlabel: str, notes: Sequence[str
     ax.set_axisbelow(True)
 
 
+def where_interval(lows: Iterable[float], words: str) -> str:
+    """The words about an interval where some mean has one: `lows` are its lower ends, NaN without."""
+    return words if np.isfinite(list(lows)).any() else ""
+
+
 def number(mean: float, low: float, high: float, form: str) -> str:
     """ "+0.40 (+0.20 to +0.60)" with true minus signs; the mean alone without an interval."""
     return minus(with_interval(mean, low, high, form))

@@ -18,7 +18,7 @@ from ..config import LAYERS, STAGE_NAMES
 from ..errors import UserError
 from ..model.router import path_digits
 from . import style
-from .marks import expert_cube, expert_matrix, expert_panels, labels_of, matrix, mean_marks, slant
+from .marks import expert_cube, expert_matrix, expert_panels, labels_of, matrix, mean_marks, slant, where_interval
 from .style import canvas, class_looks, expert_colour, finished, ink, styled, tint
 
 RIBBON = 0.85  # opacity of the bands of `path_flow`
@@ -124,7 +124,8 @@ def nmi_chart(layers: DataFrame, ax: Axes | None = None) -> Figure:
     ax.plot(x + 0.12, layers.nmi_random, "^", color=style.GREY, mfc="white", label="random router")
     for place, p in zip(x, layers.p_corrected, strict=True):
         ax.text(place, 0.015, "" if p < 0.05 else f"p {p:.2f}", ha="center", fontsize=style.SMALL)
-    ax.set(xlabel="layer; bars: 95 % bootstrap interval over photographs", ylabel="NMI(degradation, expert)")
+    some = where_interval(layers.nmi_low, "; bars: 95 % bootstrap interval over photographs")
+    ax.set(xlabel=f"layer{some}", ylabel="NMI(degradation, expert)")
     ax.set(ylim=(0, max(0.75, 1.08 * layers.nmi_ceiling.max())), yticks=(0, 0.25, 0.5, 0.75))
     ax.set_xticks(x, layers.stage)
     ax.legend(ncols=4, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0, columnspacing=1.2, handletextpad=0.3)

@@ -14,7 +14,7 @@ from ..errors import UserError
 from ..evaluation.local import by_damage
 from ..evaluation.metrics import bootstrap_interval
 from . import style
-from .marks import labels_of, mean_marks, number, row_labels, with_rows
+from .marks import labels_of, mean_marks, number, row_labels, where_interval, with_rows
 from .pictures import decibels
 from .style import canvas, finished, styled
 
@@ -73,9 +73,8 @@ def gain_chart(table: DataFrame, ax: Axes | None = None) -> Figure:
         words.append(f"{task} {decibels(before[0])} before, {decibels(after[0])} after, n = {len(part)}")
     rows = pd.DataFrame(rows, columns=["look", "place", "mean", "low", "high"])
     mean_marks(ax, rows, GAINS)
-    sure = bool(np.isfinite(rows["low"]).any())  # else there are too few images for an interval
-    row_labels(ax, tasks, "PSNR in dB, mean over images" + " with 95 % interval" * sure, notes,
-               "gain in dB" + " (95 %)" * sure)  # fmt: skip
+    some, percent = where_interval(rows.low, " with 95 % interval"), where_interval(rows.low, " (95 %)")
+    row_labels(ax, tasks, f"PSNR in dB, mean over images{some}", notes, f"gain in dB{percent}")
     _legend_above(ax, GAINS, set(rows["look"]))
     return finished(ax.figure, f"Mean PSNR of the input and of the restored picture. {'; '.join(words)}.")
 
@@ -116,9 +115,10 @@ def part_chart(table: DataFrame, ax: Axes | None = None) -> Figure:
         words.append(f"{damage}: {text}, n = {len(part)}")
     rows = pd.DataFrame(rows, columns=["look", "place", "mean", "low", "high"])
     mean_marks(ax, rows[np.isfinite(rows["mean"])], PART_LOOKS)
-    row_labels(ax, damages, "PSNR of the damaged part in dB, mean over photographs with 95 % interval\n"
+    some, percent = where_interval(rows.low, " with 95 % interval"), where_interval(rows.low, " (95 %)")
+    row_labels(ax, damages, f"PSNR of the damaged part in dB, mean over photographs{some}\n"
                "all over: where the same damage lies in the whole picture", notes,
-               "difference, dB (95 %)")  # fmt: skip
+               f"difference, dB{percent}")  # fmt: skip
     _legend_above(ax, PART_LOOKS, set(rows["look"]))
     return finished(
         ax.figure, f"Mean PSNR of the damaged part, where the damage lies all over and in a part. {'; '.join(words)}."
@@ -156,7 +156,7 @@ def delta_chart(rows: DataFrame, means: DataFrame) -> Figure:
     ax = canvas(None, 1.15 + 0.42 * len(means))
     _differences(ax, list(zip(each, means.delta, means.low, means.high, strict=True)))
     xlabel = "B minus A, PSNR in dB; grey: each picture; means blue: B is better,\norange: B is worse, black: not shown"
-    row_labels(ax, labels, xlabel, notes, "B − A in dB (95 %)")
+    row_labels(ax, labels, xlabel, notes, f"B − A in dB{where_interval(means.low, ' (95 %)')}")
     words = (f"{label} {note} dB, n = {n}" for label, note, n in zip(labels, notes, means.n, strict=True))
     return finished(ax.figure, f"PSNR of B minus that of A, per task. {'; '.join(words)}.")
 
