@@ -12,27 +12,20 @@ import json
 from pathlib import Path
 
 import slerlib
-from slerlib.analysis.doubt import measured
-from slerlib.analysis.trace import Grid
+from slerlib.analysis.doubt import limits_for_card
 from slerlib.checkpoint import CARD, find, read_card
-from slerlib.evaluation.cases import cases
 from slerlib.files import write_atomic
-
-SEVERITIES = (0.3, 0.6, 1.0)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT")
     parser.add_argument("--photos", nargs="*", default=[], help="folders of clean photographs kept from training")
-    parser.add_argument("--pairs", help="root of test sets of real pairs")
+    parser.add_argument("--pairs", default="", help="root of test sets of real pairs")
     args = parser.parse_args()
     for name in args.checkpoints:
         folder, model = find(name), slerlib.load(name)
-        tasks = tuple(task for task in model.router.names if task in slerlib.config.CLASSES)
-        grids = [Grid(root, tasks=tasks, severities=SEVERITIES) for root in ("demo", *args.photos)]
-        pairs = [case for case in (cases(args.pairs, "pairs")[0] if args.pairs else []) if case.task in tasks]
-        part = measured(model, grids, pairs)
+        part = limits_for_card(model, args.photos, args.pairs)
         card = read_card(folder) | {"doubt": part}
         write_atomic(Path(folder) / CARD, json.dumps(card, indent=2) + "\n")
         print(name, json.dumps(part, indent=2))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import slerlib
 from slerlib import checkpoint
+from slerlib.analysis.doubt import limits_for_card
 from slerlib.evaluation.local import LOCAL_COLUMNS
 from slerlib.evaluation.options import MADE_HERE
 from slerlib.files import write_atomic
@@ -118,6 +119,7 @@ def main() -> None:
     card["scores"] = [
         scored(slerlib.evaluate(net, root, kind, crop=crop, progress=True), name) for root, kind, crop, name in suites
     ]
+    card["doubt"] = limits_for_card(net, [str(args.val)] if args.val else [], args.pairs or "")
     checkpoint.save_weights(args.out, net, card, half=args.half)
     write_atomic(args.out / "CARD.md", markdown(card, args.notes.read_text()).encode())
     print((args.out / "CARD.md").read_text())

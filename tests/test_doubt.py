@@ -62,6 +62,7 @@ def test_the_false_alarms_are_those_of_photographs_that_did_not_make_the_limits(
 
 @pytest.mark.parametrize("name", INCLUDED)
 def test_every_class_of_the_included_checkpoints_has_limits(name):
+    """New weights need new limits: python benchmarks/doubt.py"""
     card, model = read_card(find(name)), slerlib.load(name, "cpu")
     assert model.router.limits == limits_of(card) and set(model.router.limits) == set(model.router.names)
     assert all(limit.photographs >= FEWEST for limit in model.router.limits.values())

@@ -103,7 +103,7 @@ def test_the_page_says_in_words_whether_to_trust_the_route(photo, tmp_path):
 
     near, far = Limits(angle + 1, -1.0), Limits(angle - 1, -1.0)
     assert (
-        f"no reason for doubt. Of the measured pictures without a sign of doubt the network named "
+        f"no reason for doubt.</strong> Of the measured pictures without a sign of doubt the network named "
         f"{part['wrong_without']:.0%} wrongly" in page(near, model.card)
     )
     doubted = page(far, model.card)

@@ -158,11 +158,13 @@ def test_without_intervals_nothing_is_shown_to_differ_from_0():
     bare = rules().assign(lost_low=np.nan, lost_high=np.nan)
     fig = plots.rules_chart(bare)
     assert {"−0.40", "+6.00"} <= set(words(fig)) and "nan" not in fig.alt_text
+    assert "dB lost" in words(fig) and "dB lost (95 %)" in words(plots.rules_chart(rules()))
     assert marks(fig.axes[0]) == {(x, style.BLUE, "full") for x in (0.1, -0.4, 6.0)}
     assert len(fig.axes[0].get_xticks()) > 3
     fixed = pd.concat([severities(), severities()[:1].assign(degradation="clean", severity=np.nan)])
     assert plots.severity_chart(fixed).alt_text == plots.severity_chart(severities()).alt_text
     few = routing.layer_table(PATH[:4], LABELS[:4], scenes=[0, 0, 1, 1], draws=20)
+    assert plots.nmi_chart(few).axes[0].get_xlabel() == "layer", "no bars, no words about them"
     spans = severities().assign(**{f"{key}_{end}": np.nan for key in ("own", "clean") for end in ("low", "high")})
     walked = walk().assign(psnr_low=np.nan, psnr_high=np.nan, lost_low=np.nan, lost_high=np.nan)
     for fig in (plots.nmi_chart(few), plots.severity_chart(spans), plots.walk_chart(walked, "rain", "blur")):

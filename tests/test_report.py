@@ -587,6 +587,10 @@ A4 = 688  # pixels between the margins of a page of paper
 CLIPPED = (
     "[...document.querySelectorAll('table')].filter(t => t.scrollWidth > innerWidth).map(t => t.innerText.slice(0, 80))"
 )
+BROKEN = (
+    "[...document.querySelectorAll('table:not(.facts) :is(th, td)')].filter(e => e.parentElement.children.length < 11 "
+    "&& getComputedStyle(e).overflowWrap === 'anywhere').map(e => e.innerText)"
+)
 
 
 def check_page(path: Path, profile: Path) -> None:
@@ -599,7 +603,11 @@ def check_page(path: Path, profile: Path) -> None:
             page.emulate(**look)
             assert page.overflow() <= 0, f"the page is wider than the window: {look}"
             looks.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+            assert page.evaluate("[...document.images].every(i => getComputedStyle(i).filter === 'none')"), (
+                "a picture has other colours than its words name"
+            )
         assert page.evaluate(CLIPPED) == [], "a table is clipped on paper"
+        assert page.evaluate(BROKEN) == [], "a word is broken in a table of few columns"
         assert len(looks) == 2, "dark is as light"
         page.emulate()
         assert page.evaluate("document.querySelectorAll('details.code[open]').length") <= 1

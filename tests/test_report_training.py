@@ -213,6 +213,7 @@ def test_the_report_of_a_training_that_is_not_whole(copy, monkeypatch, kind):
     word = {"running": "runs: step", "broken": "broke at step 12", "old": "is done", "empty": "stopped at step 0",
             "begun": "stopped at step 0"}[kind]  # fmt: skip
     assert word in found["sentence"] and found["figure"].alt_text
+    assert "demonstration" not in found["sentence"] + found["headline"], "only of the report's own short training"
     assert ("notes no start" in said) == (kind in ("old", "empty"))
 
 
@@ -223,7 +224,13 @@ def test_the_page_of_a_training_and_what_it_does_not_take(done, tmp_path):
     before = {path.name: path.stat().st_mtime_ns for path in done.iterdir()}
     (record,) = runs.run("training", {"training": str(done)}, tmp_path / "runs", **quiet)
     assert record["state"] == "done", record["error"]
-    assert record["reference"]["verdict"] == "none" and "is done after 12 steps" in record["finding"]["sentence"]
+    answer, past = record["finding"], history.read(done)
+    assert record["reference"]["verdict"] == "none" and "is done after 12 steps" in answer["sentence"]
+    damaged = past.validation.iloc[-1].drop(["step", "clean"])
+    before = sum(past.inputs[name] for name in damaged.index) / len(damaged)
+    assert f"{damaged.mean() - before:+.2f} dB against their inputs ({before:.2f} dB)" in answer["sentence"]
+    assert answer["headline"] == f"{damaged.mean():.2f} dB from {before:.2f}"
+    assert answer["numbers"]["input rain"] == past.inputs["rain"] < 60
     page = record["page"].read_text()
     assert 'type="radio"' in page and len(page) < 3e6 and "<script" not in page
     assert {path.name: path.stat().st_mtime_ns for path in done.iterdir()} == before, "it reads and writes nothing"

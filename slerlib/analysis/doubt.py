@@ -8,13 +8,15 @@ How good they are is measured on photographs that did not make them: each half o
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..evaluation.cases import Case, LoadedCase, loaded
+from ..config import CLASSES
+from ..evaluation.cases import Case, LoadedCase, cases, loaded
 from ..model.doubt import FEWEST, TAIL, Limits, reasons
 from ..model.network import SLERIR
 from .store import Traces
@@ -22,6 +24,8 @@ from .trace import Grid, collect
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+SEVERITIES = (0.3, 0.6, 1.0)
 
 
 def signs(traces: Traces) -> DataFrame:
@@ -45,6 +49,17 @@ def flagged(seen: DataFrame, by_class: dict[str, Limits]) -> np.ndarray:
     """(N,) bool: which rows of `signs` (or of any table with nearest, angle, margin) the limits call doubtful."""
     rows = zip(seen.nearest, seen.angle, seen.margin, strict=True)
     return np.array([bool(reasons(*row, by_class)) for row in rows], dtype=bool)
+
+
+def limits_for_card(model: SLERIR, photos: Sequence[str] = (), pairs: str | os.PathLike = "") -> dict:
+    """`measured` on the bundled photographs, folders of more clean ones, and the test sets of real pairs in `pairs`.
+
+    Damage is made at SEVERITIES. The training should have seen none of the photographs.
+    """
+    tasks = tuple(task for task in model.router.names if task in CLASSES)
+    grids = [Grid(root, tasks=tasks, severities=SEVERITIES) for root in ("demo", *photos)]
+    real = cases(pairs, "pairs")[0] if pairs else []
+    return measured(model, grids, [case for case in real if case.task in tasks])
 
 
 def measured(

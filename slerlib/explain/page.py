@@ -83,9 +83,9 @@ def write_page(
             "levels of 256 on average.",
             _pictures(about.anchors, "The picture along the path of every class"),
         )
-    section("Whether to trust it", f"**{_verdict(about, card)}**\n\n{_doubts(about, card)}")
-    parts.append(_provenance(about, net, command, origin or provenance.collect()))
-    return write_html(path, document(name, "".join(parts), SCRIPT.read_text(encoding="utf-8")))
+    section("Whether to trust it", f"{_verdict(about, card)}\n\n{_doubts(about, card)}")
+    parts.append(_provenance(about, net, name, command, origin or provenance.collect()))
+    return write_html(path, document(name, "".join(parts), SCRIPT.read_text(encoding="utf-8"), "slerlib explain"))
 
 
 # --- in words ---------------------------------------------------------------------------------------------------------
@@ -128,9 +128,11 @@ def _verdict(about: Explanation, card: dict) -> str:
     part = card.get("doubt") if limits_of(card) else {}
     wrong = part.get("wrong_with_doubt" if doubtful else "wrong_without")
     if wrong is None:
-        return f"Verdict: {words}."
+        return f"**Verdict: {words}.**"
     sign = "with" if doubtful else "without"
-    return f"Verdict: {words}. Of the measured pictures {sign} a sign of doubt the network named {wrong:.0%} wrongly."
+    return (
+        f"**Verdict: {words}.** Of the measured pictures {sign} a sign of doubt the network named {wrong:.0%} wrongly."
+    )
 
 
 def _doubts(about: Explanation, card: dict) -> str:
@@ -140,7 +142,7 @@ def _doubts(about: Explanation, card: dict) -> str:
     words = {True: "**doubtful**", False: "in order"}
     lines = [f"- Distance: {angle:.0f}° from {about.nearest}, limit {limit.angle:.0f}°: {words[angle > limit.angle]}."]
     if about.stations:
-        text = f"the least sure layer prefers its expert by {margin:.3f}, limit {limit.margin:.3g}"
+        text = f"the least sure layer prefers its expert by {margin:.2g}, limit {limit.margin:.2g}"
         lines.append(f"- Choice: {text}: {words[margin < limit.margin]}.")
     lines.append(f"- {about_limits(card)} A route in order is thus no proof.")
     sets = dict.fromkeys(part["set"] for part in card.get("data", {}).get("sets", []))
@@ -151,12 +153,12 @@ def _doubts(about: Explanation, card: dict) -> str:
     return "\n".join(lines)
 
 
-def _provenance(about: Explanation, net: SLERIR, command: str, origin: dict) -> str:
+def _provenance(about: Explanation, net: SLERIR, name: str, command: str, origin: dict) -> str:
     """The box at the end: which photograph, which weights, which code, when, and the command."""
     height, width = about.x_CHW.shape[1:]
     weight = next(net.parameters())
     rows = [
-        ("photograph", hashed(origin["data"])),
+        ("photograph", origin["data"] and f"{name} (sha256 {origin['data']['sha256'][:16]})"),
         ("size", f"{width} x {height} pixels"),
         ("checkpoint", hashed(origin["checkpoint"])),
         ("slerlib", f"{provenance.VERSION}, sources {origin['code'][:16]}"),

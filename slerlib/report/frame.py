@@ -33,10 +33,10 @@ def head(title: str, script: str = "", of: str = "slerlib report") -> str:
     return f'<!DOCTYPE html>\n<html lang="en"><head>{meta}{title}<style>{part("page.css")}</style></head>'
 
 
-def document(title: str, body: str, script: str = "") -> str:
-    """A whole page."""
+def document(title: str, body: str, script: str = "", of: str = "slerlib report") -> str:
+    """A whole page; script and of as for `head`."""
     last = f"<script>{script}</script>" if script else ""
-    return f"{head(title, script)}<body><main>{body}</main>{last}</body></html>\n"
+    return f"{head(title, script, of)}<body><main>{body}</main>{last}</body></html>\n"
 
 
 def write_html(path: Path, html: str) -> Path:

@@ -93,7 +93,11 @@ def judge(record: Mapping, numbers: Mapping[str, float], entries: list[dict] | N
     why = f"All {len(told)} numbers agree with {where}."
     if outside:
         why = f"{len(outside)} of {len(told)} numbers differ from {where}. {_cause(outside, entry, record)}"
-    why += f" Cannot tell: {', '.join(untold)}, which should be too near to the input." if untold else ""
+    why += (
+        f" Cannot tell: {', '.join(untold)}; the reference itself is about as good as the input there."
+        if untold
+        else ""
+    )
     return {"verdict": DIFFERS if outside else AGREES, "why": why, "bands": rows, "outside": outside, "untold": untold}
 
 
