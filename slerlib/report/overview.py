@@ -74,7 +74,14 @@ def _card(record: dict, room: int) -> tuple[str, int]:
     picture = file.read_bytes() if answer and file.is_file() and file.stat().st_size < room else b""
     error = record.get("error") or {}
     origin = record["provenance"]
-    facts = [(origin.get("checkpoint") or {}).get("name"), record["parameters"].get("data"), took(record), when(record)]
+    against = record["parameters"].get("against")
+    facts = [
+        (origin.get("checkpoint") or {}).get("name"),
+        against and f"against {against}",
+        record["parameters"].get("data"),
+        took(record),
+        when(record),
+    ]
     facts += [f"seed {record['parameters']['seed']}"] if "seed" in record["parameters"] else []
     number = re.search(r"[-−+]?\d+(\.\d+)?", headline)
     keys = {"report": record["name"], "verdict": kind, "name": folder.name, "wall": record["wall_seconds"] or 0,
