@@ -159,6 +159,7 @@ def test_a_run_keeps_its_finding(original):
     assert answer == record["finding"] and answer["headline"] == "+1 dB" and answer["alt"] == "A line"
     assert answer["numbers"] == {"result a": 1.0}, "infinity is no number to compare"
     assert record["reference"]["verdict"] == "none" and "no reference for this checkpoint" in record["reference"]["why"]
+    assert f'<p class="what">Report made · seed 0 · {record["started"][:10]}' in record["page"].read_text()
     assert (record["folder"] / findings.PICTURE).read_bytes()[:2] == b"\xff\xd8"
 
 

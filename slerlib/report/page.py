@@ -79,8 +79,20 @@ def _arranged(cells: list, record: dict) -> list:
     answers[0].outputs.append(new_output("display_data", {"text/html": _judged(record)}))
     title, _, rest = cells[0].source.partition("\n")
     others = [cell for cell in cells[1:] if cell is not answers[0]]
-    first, about = new_markdown_cell(title, id="title"), new_markdown_cell(rest, id="about")
+    what = f'{title}\n\n<p class="what">{escape(_what(record))}</p>'
+    first, about = new_markdown_cell(what, id="title"), new_markdown_cell(rest, id="about")
     return [first, answers[0], about, *others]
+
+
+def _what(record: dict) -> str:
+    """What was run, on what, when: a line below the title."""
+    values, data = record["parameters"], record["provenance"]["data"]
+    parts = [f"Report {record['name']}", hashed(record["provenance"]["checkpoint"])]
+    parts += [f"against {values['against']}"] if values.get("against") else []
+    parts += ["the bundled photographs" if data["name"] == "demo" else hashed(data)] if data else []
+    parts += [f"seed {values['seed']}"] if "seed" in values else []
+    parts += [listed(record["changed"])] if record.get("changed") else []
+    return " · ".join(filter(None, [*parts, when(record)]))
 
 
 def _tags(cell) -> list:
