@@ -159,7 +159,9 @@ def test_a_run_keeps_its_finding(original):
     assert answer == record["finding"] and answer["headline"] == "+1 dB" and answer["alt"] == "A line"
     assert answer["numbers"] == {"result a": 1.0}, "infinity is no number to compare"
     assert record["reference"]["verdict"] == "none" and "no reference for this checkpoint" in record["reference"]["why"]
-    assert f'<p class="what">Report made · seed 0 · {record["started"][:10]}' in record["page"].read_text()
+    demo = {"data": {"name": "demo", "sha256": None}, "checkpoint": {"name": "tiny", "sha256": "ab" * 32}}
+    what = page._what(record | {"provenance": record["provenance"] | demo})
+    assert what == f"Report made · tiny (sha256 {'ab' * 8}) · the bundled photographs · seed 0 · {page.when(record)}"
     assert (record["folder"] / findings.PICTURE).read_bytes()[:2] == b"\xff\xd8"
 
 
