@@ -227,9 +227,9 @@ def test_the_page_of_a_training_and_what_it_does_not_take(done, tmp_path):
     answer, past = record["finding"], history.read(done)
     assert record["reference"]["verdict"] == "none" and "is done after 12 steps" in answer["sentence"]
     damaged = past.validation.iloc[-1].drop(["step", "clean"])
-    before = sum(past.inputs[name] for name in damaged.index) / len(damaged)
-    assert f"{damaged.mean() - before:+.2f} dB against their inputs ({before:.2f} dB)" in answer["sentence"]
-    assert answer["headline"] == f"{damaged.mean():.2f} dB from {before:.2f}"
+    start = sum(past.inputs[name] for name in damaged.index) / len(damaged)
+    assert f"{damaged.mean() - start:+.2f} dB against their inputs ({start:.2f} dB)" in answer["sentence"]
+    assert answer["headline"] == f"{damaged.mean():.2f} dB from {start:.2f}"
     assert answer["numbers"]["input rain"] == past.inputs["rain"] < 60
     page = record["page"].read_text()
     assert 'type="radio"' in page and len(page) < 3e6 and "<script" not in page

@@ -22,7 +22,7 @@ ROUNDING = 0.01  # of numbers that no seed changes: another processor rounds oth
 #: How far a number may be from that of the same seed, by its name or the first part of it: another processor may send a
 #: picture whose experts are almost equally near along another path.
 SAME = {"input": 0.01, "sphere": 0.02, "routes": 0.02, "routes different": 1, "result": 0.05}
-EQUAL = 0.1  # dB; a result closer to its input than this is not told from it
+EQUAL = 0.1  # dB; a result closer to its input than this is as good as the input
 UNSURE = 0.5  # dB; where the gain of the reference is less than this, another seed may turn it into a loss
 WIDTH = 3  # of a band, in units of highest minus lowest
 AGREES, DIFFERS, NONE = "agrees", "differs", "none"
@@ -86,13 +86,13 @@ def judge(record: Mapping, numbers: Mapping[str, float], entries: list[dict] | N
             else:
                 low, high = (max(low, start + EQUAL), high) if gain > 0 else (low, min(high, start - EQUAL))
         rows[name] = [numbers.get(name), low, high]
-    told = {name: row for name, row in rows.items() if name not in untold}
-    outside = [name for name, (value, low, high) in told.items() if value is None or not low <= value <= high]
+    judged = {name: row for name, row in rows.items() if name not in untold}
+    outside = [name for name, (value, low, high) in judged.items() if value is None or not low <= value <= high]
     kind = f"the values of seed {seed}" if values else f"the bands of {len(entry['seeds'])} seeds"
     where = f"{kind} in the reference of {entry['made'][:10]}, made on {entry['device']}"
-    why = f"All {len(told)} numbers agree with {where}."
+    why = f"All {len(judged)} numbers agree with {where}."
     if outside:
-        why = f"{len(outside)} of {len(told)} numbers differ from {where}. {_cause(outside, entry, record)}"
+        why = f"{len(outside)} of {len(judged)} numbers differ from {where}. {_cause(outside, entry, record)}"
     why += (
         f" Cannot tell: {', '.join(untold)}; the reference itself is about as good as the input there."
         if untold
