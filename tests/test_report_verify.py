@@ -167,7 +167,11 @@ def test_a_run_keeps_its_finding(original):
 
 def entry(**values) -> dict:
     made = {"report": "made", "weights": ["w", None], "changed": {}, "device": "cpu", "made": "2026-11-30", "code": "c"}
-    return made | {"versions": {"torch": "1"}, "bands": {"input a": [1, 2], "result a": [3, 4]}} | values
+    return (
+        made
+        | {"versions": {"torch": "1"}, "seeds": [0, 1, 2, 3, 4], "bands": {"input a": [1, 2], "result a": [3, 4]}}
+        | values
+    )
 
 
 def record_of(**values) -> dict:
