@@ -1,5 +1,7 @@
 """Haze that follows measured depth: the maps, where they lie, the scattering model on them, which samples have it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -267,6 +269,22 @@ def test_the_plan_is_what_is_drawn(street, options):
     shares = {row["set"]: row["share"] for row in epoch_plan(data)}
     assert sum(shares.values()) == pytest.approx(1) and shares["street"] > 0.09
     assert count / (40 * 24) == pytest.approx(shares["street"], abs=0.03)
+
+
+def test_maps_that_do_not_lie_on_their_photographs_serve_others_alone(street, tmp_path):
+    sources = Sources([trainings.made_up().sets[0], replace(street, loose=True)], "made up")
+    data = batches(sources, depth_share=1.0)
+    assert all(data[step]["clean"].std((2, 3)).amax(1).min() > 1e-3 for step in range(4)), "no photograph of one colour"
+    row = next(row for row in epoch_plan(data) if row["task"] == "depth")
+    assert row["share"] == 0 and row["use"] == "haze by its depth, on other photographs"
+    assert "depth of another scene 100.0%" in follows(data)[0]
+    for name in ("7scenes", "kitti"):
+        save(tmp_path / "Train" / "Depth" / name / "1.color.png", photograph(0))
+        save(tmp_path / "Train" / "Depth" / name / "1.depth.png", steps())
+        for n in range(4):
+            save(tmp_path / "Train" / "Denoise" / f"{n}.png", photograph(n + 5))
+    found = {s.name: s.loose for s in Sources.of(tmp_path, depth=True) if s.task == "depth"}
+    assert found == {"7scenes": True, "kitti": False}
 
 
 def test_a_grid_keeps_its_scenes(street):

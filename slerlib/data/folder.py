@@ -13,6 +13,7 @@ from .decode import Cache, Files, look_at
 from .measured import DepthMaps
 from .probe import probe
 from .problems import check_allowed, is_error, too_few
+from .registry import registry
 from .sources import CLEAN, Source, Sources
 from .twins import looks_paired
 from .words import DEPTH, KERNEL
@@ -21,7 +22,7 @@ from .words import DEPTH, KERNEL
 def sources_below(root: Path, cache: Cache, allow: Collection[str], depth: bool, kernels: bool) -> Sources:
     """The training sets below `root`. Raises UserError for a folder without any, and for an image that is not used."""
     data = layouts.recognise(root)
-    there = [s for s in data.sets if s.split == "train"]
+    there, entries = [s for s in data.sets if s.split == "train"], registry()
     blurs = [item for s in there if s.task == KERNEL for item in s.items]
     names, sets, aside = [s.name for s in there if s.task not in (DEPTH, KERNEL)], [], []
     for s in (s for s in there if s.items and s.task != KERNEL):
@@ -30,7 +31,8 @@ def sources_below(root: Path, cache: Cache, allow: Collection[str], depth: bool,
         targets = Files([item.target for item in s.items], cache)
         kind = DepthMaps if s.task == DEPTH else Files
         inputs = None if s.task == CLEAN else kind([item.input for item in s.items], cache)
-        one = Source(name, s.task, tuple(item.name for item in s.items), targets, inputs)
+        loose = s.name in entries and entries[s.name].loose
+        one = Source(name, s.task, tuple(item.name for item in s.items), targets, inputs, loose=loose)
         (aside if s.task == DEPTH and not depth else sets).append(one)
     if not any(s.task != DEPTH for s in sets):  # photographs with a depth map alone are photographs
         sets += [replace(s, name=f"{s.name}-photographs", task=CLEAN, inputs=None) for s in aside or sets]

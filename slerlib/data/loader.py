@@ -102,7 +102,7 @@ class Batches(Dataset):
         self.entries = promptir.Entries(self.sources, self.classes) if whole_sets else None
         self.damage = Damages(self.classes, cfg, seed, [kernel for _, kernel in self.sources.kernels])
         haze = self.classes.index("haze") if "haze" in self.classes else -1
-        self.scenes = Scenes(self.sources.depths, haze, cfg.depth_share, seed)
+        self.scenes = Scenes(self.sources, haze, cfg.depth_share, seed)
         self.bases = [label for label in self.real if cfg.real_composites and self.damage.on_top(label)]
 
     def __len__(self) -> int:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,12 +21,15 @@ from ..errors import UserError
 from .decode import Files
 from .depth import FARTHEST, NEAREST, SCENE_MEDIAN, follow_edges, grey_values, read_depth, synthetic_depth
 
+if TYPE_CHECKING:
+    from .sources import Sources
+
 SKY = 64.9  # metres from which a pixel is sky
 SHALLOWEST = 0.1  # metres: a smaller median is no number of millimetres
 SKY_BEGINS = (30.0, FARTHEST)  # metres, of a scene with the median SCENE_MEDIAN: where its farthest parts are drawn
 SCALE = 0.35  # the logarithm of the scale is drawn from -SCALE to SCALE
 SMALLEST_PART = 0.6  # of the map, a side, that is laid over another photograph
-OWN = 0.5  # share of the haze on measured depth that lies on the photograph of that depth
+OWN = 0.5  # share of the haze on measured depth that lies on the photograph of that depth, if they are aligned
 Window = tuple[int, int, int, int]
 Depth = Callable[[Tensor, int, Window], Tensor]  # photograph (3, H, W) uint8, seed, window -> (h, w) metres
 
@@ -33,10 +37,11 @@ Depth = Callable[[Tensor, int, Window], Tensor]  # photograph (3, H, W) uint8, s
 class Scenes:
     """Chooses the depth of a sample: measured for a share of those with haze, made up for all others."""
 
-    def __init__(self, depths: Sequence[tuple[Tensor, Tensor]] | None, haze: int, share: float, seed: int):
-        """depths: (map, photograph) of each scene. haze: the label. share: data.depth_share."""
-        self.depths, self.haze, self.seed = depths, haze, seed
-        self.share = share if depths and haze >= 0 else 0.0  # of the haze that is made
+    def __init__(self, sources: Sources, haze: int, share: float, seed: int):
+        """haze: its label. share: data.depth_share."""
+        self.depths, self.aligned, self.haze, self.seed = sources.depths, sources.aligned, haze, seed
+        self.share = share if self.depths and haze >= 0 else 0.0  # of the haze that is made
+        self.own = OWN if self.aligned else 0.0  # of that, on the photograph of the depth
 
     def __call__(self, image: Tensor, parts: Sequence[int], *key: int, own: bool = True) -> tuple[Tensor, Depth]:
         """(photograph, depth) of a sample on `image` with the labels `parts`; `key` seeds the choice.
@@ -45,10 +50,10 @@ class Scenes:
         rng = np.random.default_rng([self.seed, 15, *parts, *key])
         if self.haze not in parts or rng.random() >= self.share:
             return image, imagined
-        depth, photograph = self.depths[int(rng.integers(len(self.depths)))]
-        if own and rng.random() < OWN:
+        if own and rng.random() < self.own:
+            depth, photograph = self.aligned[int(rng.integers(len(self.aligned)))]
             return photograph, partial(of_photograph, depth)
-        return image, partial(transplanted, depth)
+        return image, partial(transplanted, self.depths[int(rng.integers(len(self.depths)))][0])
 
 
 class DepthMaps(Files):

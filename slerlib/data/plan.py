@@ -16,7 +16,6 @@ from collections.abc import Collection, Sequence
 
 from ..errors import UserError
 from .loader import Batches
-from .measured import OWN
 from .sources import CLEAN, Source
 from .words import DEPTH
 
@@ -41,7 +40,8 @@ def _use(batches: Batches, s: Source, share: float) -> str:
     if s.task == CLEAN:
         return "clean, and degraded by synthesis" if share else "other classes, to fit the gates of own classes"
     if s.task == DEPTH:
-        return "haze by its depth, here and on others" if batches.scenes.share else "set aside: no haze is made"
+        where = "on other photographs" if s.loose else "here and on others"
+        return f"haze by its depth, {where}" if batches.scenes.share else "set aside: no haze is made"
     if s.task not in (batches.only or batches.classes):
         return ""
     synthesis = any(pool.targets is s.targets for pool in batches.sources.clean.sets)
@@ -115,7 +115,7 @@ def follows(batches: Batches) -> list[str]:
     real = {name: batches.shares[k] if k in batches.real else 0.0 for k, name in enumerate(batches.classes)}
     if measured := batches.scenes.share:
         made = 1 - real["haze"]
-        here, there = made * measured * OWN, made * measured * (1 - OWN)
+        here, there = (made * measured * part for part in (batches.scenes.own, 1 - batches.scenes.own))
         shares = {"real pairs": real["haze"], "depth of the photograph": here, "depth of another scene": there,
                   "made-up depth": made * (1 - measured)}  # fmt: skip
         lines.append(_line("haze", shares))
@@ -148,8 +148,8 @@ def _balanced(batches: Batches) -> list[float]:
         pools += [(batches.sources.clean, part * (1 - real)), (batches.real.get(label), part * real)]
         if label == scenes.haze:
             hazy += part * (1 - real)
-    own = hazy * scenes.share * OWN  # on photographs with a depth map instead
-    pools += [(batches.sources.clean, -own), (scenes.depths, own)] if own else []
+    own = hazy * scenes.share * scenes.own  # on photographs with a depth map instead
+    pools += [(batches.sources.clean, -own), (scenes.aligned, own)] if own else []
     for pool, share in pools:
         for s in pool.sets if pool is not None else ():
             shares[s.name] += share * len(s) * s.repeats / len(pool)

@@ -51,6 +51,7 @@ class Entry:
     citation: str
     places: tuple[Place, ...]
     core: bool = False  # part of the three- and five-task settings
+    loose: bool = False  # depth maps that do not lie on their photographs
     spare: bool = False  # clean images without a damaged one are usual
 
 

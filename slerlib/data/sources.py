@@ -46,6 +46,7 @@ class Source:
     targets: Sequence[Tensor]
     inputs: Sequence[Tensor] | None = None
     repeats: int = 1
+    loose: bool = False  # depth maps that do not lie on their photographs
 
     def __len__(self) -> int:
         return len(self.names)
@@ -151,6 +152,12 @@ class Sources:
     def depths(self) -> Pool | None:
         """(depth map, photograph) of all photographs with a map; None where no photograph has one."""
         sets = [s for s in self.sets if s.task == DEPTH]
+        return Pool(sets) if sets else None
+
+    @functools.cached_property
+    def aligned(self) -> Pool | None:
+        """Those of `depths` whose map lies on the photograph."""
+        sets = [s for s in self.sets if s.task == DEPTH and not s.loose]
         return Pool(sets) if sets else None
 
     @functools.cached_property
