@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from . import config
 from .errors import UserError
 from .files import PACKAGE, read_json, renamed_together, unwritable, write_atomic
-from .model.doubt import limits_of
+from .model.doubt import limits_of, rule_of
 from .model.network import SLERIR, least_parameters
 
 WEIGHTS, CARD, STATE, LOG, CONFIG = "model.safetensors", "card.json", "state.pt", "log.jsonl", "config.json"
@@ -34,7 +34,7 @@ STATE_KEYS = ("config", "step", "anchored", "seconds", "averaged", "net", "ema",
 FOREIGN = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")  # suffixes of state dicts
 NESTED = ("params_ema", "params", "state_dict", "model")  # keys under which training programs keep theirs
 #: Of the very weights that a card came with.
-MEASURED = ("scores", "doubt", "log_sha256", "anchor_accuracy_after_stage_a")
+MEASURED = ("scores", "doubt", "unseen", "log_sha256", "anchor_accuracy_after_stage_a")
 
 
 # --- where checkpoints are
@@ -168,7 +168,7 @@ def load_net(
         )
     net = SLERIR(cfg.model)
     load_tensors(net, tensors, str(path))
-    net.router.limits = limits_of(card)
+    net.router.limits, net.router.rule = limits_of(card), rule_of(card, net.router.names)
     return net.to(device).eval(), card
 
 

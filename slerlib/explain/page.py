@@ -145,6 +145,10 @@ def _doubts(about: Explanation, card: dict) -> str:
         text = f"the least sure layer prefers its expert by {margin:.2g}, limit {limit.margin:.2g}"
         lines.append(f"- Choice: {text}: {words[margin < limit.margin]}.")
     lines.append(f"- {about_limits(card)} A route in order is thus no proof.")
+    if trace.evidence is not None:
+        score, most = trace.unseen()[0].item(), trace.rule.limit
+        text = f"score {score:.1f} for damage unlike the trained, limit {most:.1f}"
+        lines.append(f"- Damage: {text}: {words[score > most]}. {trace.rule.about()}")
     sets = dict.fromkeys(part["set"] for part in card.get("data", {}).get("sets", []))
     lines.append("- No clean original is at hand, so nothing here says how near to the truth the result is.")
     lines.append(

@@ -4,6 +4,7 @@ Read in this order:
 
     load.py       find a checkpoint, choose the device, evaluation mode
     restore.py    one picture: file, PIL image, array or tensor in, the same kind out
+    evidence.py   signs of damage that the network was never trained for
     parts.py      the path alone, and a part along several paths
     tiles.py      a picture too large for one piece
     look.py       the encoder's look at such a picture; statistics.py: what gates of own classes want to know of it

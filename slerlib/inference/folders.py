@@ -19,6 +19,7 @@ from ..images.files import read_image, write_image
 from ..images.formats import KINDS
 from ..images.strips import Picture, header, read_strips
 from ..images.writers import encoded_bytes
+from ..model.doubt import SIGNS
 from ..model.network import SLERIR
 from ..model.paths import path_digits, read_path
 from ..model.router import Trace
@@ -49,8 +50,9 @@ def restore_files(
         checkpoint: as for `slerlib.load`.
         tile: side of the tiles in pixels, 0 = whole image, None = by size.
         trace: JSON file to write: checkpoint, expert and anchor names, and per image path, margins, similarities,
-            anchor angles in degrees, share of the places of each class, passes, what was seen in each result, and flags
-            (reasons to distrust the route); what failed, was left or passed over.
+            anchor angles in degrees, share of the places of each class, passes, what was seen in each result, a score
+            of damage unlike the trained with its signs, and flags (reasons to distrust route and result); what failed,
+            was left or passed over.
         path: 8 expert digits for every picture.
         one_path: one path for all pictures of the folder, the one that most of them take.
         route, passes: as in `restore`.
@@ -207,6 +209,7 @@ def _restore_one(
         "places": places,
         "passes": 1 if trace.passes is None else trace.passes[0].item(),
         "results_seen_as": [look.nearest_anchor()[0] for look in trace.looks],
+        "unlike_trained": None if trace.evidence is None else _judgement(trace),
         "flags": trace.flags()[0],
     }
 
@@ -228,6 +231,12 @@ def read_strips_of(model, read: Path, write: Path, size: tuple[int, int, int], o
     make_folder(folder)
     check_disk(model, width, height, settings["passes"][0], folder)
     return read_strips(read, folder)
+
+
+def _judgement(trace: Trace) -> dict:
+    """Score of damage unlike the trained, the limit above which it is flagged, and the signs behind it."""
+    signs = dict(zip(SIGNS, _rounded(trace.evidence[0, : len(SIGNS)].tolist()), strict=True))
+    return {"score": round(trace.unseen()[0].item(), 3), "limit": trace.rule.limit, "signs": signs}
 
 
 def _shares(trace: Trace) -> dict[str, float]:
@@ -262,7 +271,10 @@ def _report(done: list[dict], left: list[Path], work: Plan, where: str) -> None:
         )
     if work.others:
         print(f"Files that are not pictures, passed over: {len(work.others)}, such as {work.others[0]}.")
-    for title, key in (("Images of which a part was not kept", "notes"), ("Images with a doubtful route", "flags")):
+    for title, key in (
+        ("Images of which a part was not kept", "notes"),
+        ("Images with a doubtful route or unknown damage", "flags"),
+    ):
         if entries := [entry for entry in done if entry[key]]:
             example = entries[0][key][0].rstrip(".")
             print(f"{title}: {len(entries)}, such as {entries[0]['input']} ({example}). See --trace.")

@@ -26,6 +26,7 @@ from ..model.network import SLERIR, SMALLEST
 from ..model.paths import read_path
 from ..model.router import Trace
 from ..model.wrappers import unwrapped
+from .evidence import judged, judges, middle
 from .load import evaluating
 from .look import Look
 from .memory import fitting_side, keep_freed_memory
@@ -59,7 +60,7 @@ def restore(
         array (H, W) or (H, W, 1 to 4) of uint8, uint16 or float in [0, 1] -> same shape and dtype, alpha untouched;
         float tensor (1|3, H, W) or (B, 1|3, H, W) in [0, 1] -> the same shape, dtype and device.
     path: force the experts: 8 integers, a string such as "01201120", or a (B, 8) tensor.
-    return_trace: also return the `Trace` (on the CPU).
+    return_trace: also return the `Trace` (on the CPU), whose `flags()` say in words what speaks against the result.
     tile: None restores images of up to 1.5 million pixels whole and larger ones in tiles of 768, or smaller ones where
         memory is short (with a warning); 0 = always whole; or the side of a tile in pixels, a multiple of 8 of at least
         64. Memory then follows the tile, apart from the image, the result and the maps of the trace; what the network
@@ -89,7 +90,7 @@ def restore(
     elif isinstance(x, np.ndarray):
         x_CHW = from_array(x)
     elif isinstance(x, Tensor):
-        y, trace = restore_batch(model, checked_tensor(x).float(), **options)
+        y, trace = restore_batch(model, checked_tensor(x).float(), **options, judge=return_trace)
         y = y if x.shape[-3] == 3 else y.mean(dim=1, keepdim=True)
         y = y.reshape(x.shape).to(x.device, x.dtype)
         return (y, trace) if return_trace else y
@@ -98,7 +99,7 @@ def restore(
             "restore takes the path of an image, a PIL image, a numpy array or a torch tensor; "
             f"got {type(x).__name__}. Convert it to one of these."
         )
-    y_BCHW, trace = restore_batch(model, x_CHW[None], **options)
+    y_BCHW, trace = restore_batch(model, x_CHW[None], **options, judge=return_trace)
     y = to_array(y_BCHW[0], x) if isinstance(x, np.ndarray) else to_pil(y_BCHW[0], meta)
     return (y, trace) if return_trace else y
 
@@ -171,8 +172,12 @@ def restore_batch(
     tile: int | None = None,
     route: str | None = None,
     passes: int | str = 1,
+    judge: bool = False,
 ) -> tuple[Tensor, Trace]:
-    """(B, 3, H, W) float32 in [0, 1], already checked -> (restored batch, Trace on the CPU), as `restore`."""
+    """(B, 3, H, W) float32 in [0, 1], already checked -> (restored batch, Trace on the CPU), as `restore`.
+
+    judge: whether the trace gets evidence of damage unlike the trained, which costs another look of the encoder.
+    """
     model = unwrapped(model)
     if not isinstance(model, SLERIR):
         raise UserError(f"The model must be a SLERIR network; got {type(model).__name__}. Try slerlib.load('tiny').")
@@ -195,6 +200,10 @@ def restore_batch(
         y, trace = once(x_BCHW)
         if limit > 1:
             y, trace = _again(model, y, trace, limit, until_clean, once, side)
+        if judge and judges(model, path, route, settings["passes"]) and len(trace.path) == len(y):
+            rows, columns = middle(height, width)
+            x_part, y_part = (t[..., rows, columns] for t in (x_BCHW, y))
+            trace = judged(model, x_part, y_part, trace, x_part.shape == x_BCHW.shape)
     y, trace = y.clone(), on_cpu(trace)
     check_finite(model, y)
     return y.clamp_(0, 1), trace

@@ -27,6 +27,7 @@ from ..images.writers import strip_writer
 from ..model.network import SLERIR, SMALLEST
 from ..model.paths import read_path
 from ..model.router import Trace
+from .evidence import judged, judges, middle
 from .load import evaluating
 from .look import Look
 from .memory import disk_bytes, keep_freed_memory
@@ -68,7 +69,19 @@ def restore_rows(
 
     with evaluating(model), torch.inference_mode():
         if limit == 1:
-            trace, counts = once(source, write, maps)
+            rows, columns = middle(*size)
+            part_CHW = torch.zeros(3, rows.stop - rows.start, columns.stop - columns.start)
+
+            def seen(top: int, y_CHW: Tensor) -> None:
+                write(top, y_CHW)
+                start, stop = max(top, rows.start), min(top + y_CHW.shape[1], rows.stop)
+                if start < stop:
+                    part_CHW[:, start - rows.start : stop - rows.start] = y_CHW[:, start - top : stop - top, columns]
+
+            trace, counts = once(source, seen, maps)
+            if judges(model, path, route, passes) and len(trace.path) == 1:
+                x_CHW = Pixels(source).part(rows.start, rows.stop, columns.start, columns.stop)
+                trace = judged(model, x_CHW[None], part_CHW[None], trace, False)
             return on_cpu(trace), counts
         result, count, looks = Rows((*size, 3), "uint16", folder), 1, []
         trace, counts = once(source, _into(result), maps)

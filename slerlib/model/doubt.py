@@ -6,12 +6,20 @@ clean photographs 16 to 41. So the limits of a class come from photographs of th
 rightly: beyond the limit of either sign lies TAIL of them. That makes at most one in twenty, the false alarms.
 `slerlib.analysis.doubt.measured` computes the limits, `python benchmarks/doubt.py` keeps them in the card of a
 checkpoint under "doubt", and `slerlib.load` hands them to the router. `GENERAL` holds where nothing was measured.
+
+Damage that the network was never trained for may lie near an anchor all the same: snow lies where rain is. More signs
+together tell it: what the places of the picture say, and what the network sees in its own result
+(`inference/evidence.py`). A `Rule` weighs them; `python benchmarks/unseen.py` fits it on photographs and keeps it in
+the card under "unseen".
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from torch import Tensor
 
 TAIL = 0.025  # share of rightly named photographs beyond the limit of one sign
 FEWEST = 20  # photographs of a class that can have limits: a 40th part of fewer is no photograph
@@ -52,6 +60,73 @@ def reasons(name: str, angle: float, margin: float, limits: Mapping[str, Limits]
     if angle > limit.angle:
         lines.append(f"{angle:.0f} degrees from {name}, whose limit is {limit.angle:.0f}: unlike the trained pictures")
     return lines
+
+
+#: Signs of damage that is unlike the trained, in words; their values come from `inference/evidence.py`.
+SIGNS = {
+    "angle": "its distance from the nearest anchor",
+    "margin": "its least sure layer",
+    "mean margin": "how sure the layers are",
+    "classes": "how many classes its places name",
+    "agreement": "how many of its places name its own class",
+    "place angle": "how far its places lie from every anchor",
+    "change": "how much restoring changed it",
+    "turn": "how far restoring moved it on the sphere",
+    "angle after": "how far the result lies from every anchor",
+    "clean after": "how far the result lies from clean",
+    "margin after": "the least sure layer of the result",
+    "blocks": "steps at every eighth pixel, as JPEG makes them",
+}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A logistic regression on the signs and on the nearest class: more than 0 is likelier unlike the trained damage
+    than like it; more than `limit` is flagged."""
+
+    mean: tuple[float, ...]  # of each sign and then of each class (1 where it is the nearest), over the fit
+    scale: tuple[float, ...]
+    weight: tuple[float, ...]  # of a value after (value - mean) / scale
+    bias: float
+    limit: float
+    false_alarms: float  # share of pictures with trained damage, of other photographs, that are flagged
+
+    def parts(self, evidence_BN: Tensor) -> Tensor:
+        """(B, N) what each sign adds to the score."""
+        mean, scale, weight = (evidence_BN.new_tensor(row) for row in (self.mean, self.scale, self.weight))
+        return (evidence_BN - mean) / scale * weight
+
+    def scores(self, evidence_BN: Tensor) -> Tensor:
+        """(B,)"""
+        return self.parts(evidence_BN).sum(dim=1) + self.bias
+
+    def about(self) -> str:
+        """A sentence about how often it errs."""
+        return f"Of pictures with trained damage {self.false_alarms:.0%} have a score above the limit."
+
+    def reasons(self, evidence_BN: Tensor) -> list[list[str]]:
+        """A sentence for each picture that is flagged, with the two signs that weigh most; else an empty list."""
+        result = []
+        for parts, score in zip(self.parts(evidence_BN), self.scores(evidence_BN).tolist(), strict=True):
+            first, second = (list(SIGNS.values())[n] for n in parts[: len(SIGNS)].topk(2).indices.tolist())
+            text = f"damage unlike the trained (score {score:.1f} is above {self.limit:.1f}, as that of "
+            text += f"{self.false_alarms:.0%} of pictures with trained damage); signs: {first}, {second}"
+            result.append([text] if score > self.limit else [])
+        return result
+
+
+def rule_of(card: Mapping, classes: Sequence[str]) -> Rule | None:
+    """The rule in the card of a checkpoint with these classes; None where it has none of this form."""
+    part = card.get("unseen")
+    rows = part.get("signs") if isinstance(part, dict) else None
+    if not isinstance(rows, dict) or list(rows) != [*SIGNS, *classes]:
+        return None
+    numbers = [part.get(name) for name in ("bias", "limit", "false_alarms")]
+    columns = [[row.get(name) if isinstance(row, dict) else None for row in rows.values()]
+               for name in ("mean", "scale", "weight")]  # fmt: skip
+    values = [*numbers, *(value for column in columns for value in column)]
+    usual = all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in values)
+    return Rule(*map(tuple, columns), *numbers) if usual and all(columns[1]) else None
 
 
 def about_limits(card: Mapping) -> str:

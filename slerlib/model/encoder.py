@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from ..config import ModelConfig
 from ..sphere import at_least_float32
 from . import windows
+from .pointwise import PixelLinear, fast
 
 # Tokens: the stem sees less than one beside its own, the high-pass two pixels more, the position one more.
 _REACH = 3
@@ -60,16 +61,27 @@ class TokenEncoder(nn.Module):
 
     def embed(self, x_BCHW: Tensor) -> Tensor:
         """Tokens (B, D, h, w) before they look at each other. Each sees less than `reach` tokens around its own."""
-        x_BCHW = at_least_float32(x_BCHW)  # the high-pass of rounded values would show their rounding
-        low = F.conv2d(F.pad(x_BCHW, (2, 2, 2, 2), mode="reflect"), self.blur.to(x_BCHW.dtype), groups=3)
-        # Fixed gains bring brightness and fine structure to the same order of magnitude. The stem has no normalisation:
-        # it would remove the amplitude of noise and the exposure, which have to be seen.
-        x = torch.cat([2 * x_BCHW - 1, 10 * (x_BCHW - low)], dim=1).to(self.cls.dtype)
+        x = self._seen(at_least_float32(x_BCHW)).to(self.cls.dtype)  # a high-pass of rounded values shows rounding
         for level in range(len(self.stem) // 2):
             x = self.stem[2 * level + 1](self.stem[2 * level](x))
             if level < len(self.fine):
                 x = self.fine[level](x)
         return x + self.position(x)
+
+    def _seen(self, x_BCHW: Tensor) -> Tensor:
+        """(B, 6, H, W): the image and its high-pass.
+
+        Fixed gains bring brightness and fine structure to the same order of magnitude. The stem has no normalisation:
+        it would remove the amplitude of noise and the exposure, which have to be seen.
+        """
+        around, blur = F.pad(x_BCHW, (2, 2, 2, 2), mode="reflect"), self.blur.to(x_BCHW.dtype)
+        if not fast(x_BCHW):
+            return torch.cat([2 * x_BCHW - 1, 10 * (x_BCHW - F.conv2d(around, blur, groups=3))], dim=1)
+        one = torch.zeros(3, 3, 5, 5)  # all of it as one convolution, three times as fast
+        one[range(3), range(3), 2, 2] = 1.0
+        low = blur * torch.eye(3)[:, :, None, None]
+        weight, bias = torch.cat([2 * one, 10 * (one - low)]), torch.tensor([-1.0] * 3 + [0.0] * 3)
+        return F.conv2d(around.contiguous(memory_format=torch.channels_last), weight, bias)
 
     def attend(self, parts: Tensor) -> tuple[Tensor, Tensor]:
         """Windows (B N, D, h, w) -> (CLS token (B N, D), tokens) of each, after its tokens looked at each other."""
@@ -111,8 +123,8 @@ class EncoderBlock(nn.Module):
             nn.init.zeros_(self.near.weight)
             nn.init.zeros_(self.near.bias)
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.project = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.feed = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.qkv, self.project = PixelLinear(width, 3 * width), PixelLinear(width, width)
+        self.feed = nn.Sequential(PixelLinear(width, 2 * width), nn.GELU(), PixelLinear(2 * width, width))
 
     def forward(self, x_BTD: Tensor, size: tuple[int, int]) -> Tensor:
         if self.near is not None:

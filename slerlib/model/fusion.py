@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from ..config import STAGE_NAMES, ModelConfig
 from ..sphere import at_least_float32, normalise
+from .pointwise import PixelLinear, fast
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,13 @@ class GLGF(nn.Module):
         self.mode = cfg.glgf
         self.linear_space = cfg.sude == "linear"
         if self.mode != "cls_only":
-            self.local_in = nn.Sequential(nn.Linear(d, d), nn.LayerNorm(d))
+            self.local_in = nn.Sequential(PixelLinear(d, d), nn.LayerNorm(d))
         if self.mode in ("full", "cls_only"):
             self.global_in = nn.Sequential(nn.Linear(d, d), nn.LayerNorm(d))
         if self.mode in ("full", "patch_only"):  # cls_only has the same token everywhere: no gate, no attention
-            self.gate = nn.Sequential(nn.Linear(3 * d, d), nn.GELU(), nn.Linear(d, 1))
-            self.query, self.key, self.out = nn.Linear(d, d), nn.Linear(d, d), nn.Linear(d, d)
-        self.head = nn.Sequential(nn.Linear(d, d), nn.GELU(), nn.Linear(d, cfg.embedding))
+            self.gate = nn.Sequential(PixelLinear(3 * d, d), nn.GELU(), nn.Linear(d, 1))
+            self.query, self.key, self.out = nn.Linear(d, d), PixelLinear(d, d), nn.Linear(d, d)
+        self.head = nn.Sequential(PixelLinear(d, d), nn.GELU(), PixelLinear(d, cfg.embedding))
         self.guide = None
         if self.mode != "off" and cfg.inject != "none":
             self.guide = nn.Conv2d(d, cfg.guide_channels, 3, padding=1)
@@ -112,11 +113,14 @@ class Injection(nn.Module):
         nn.init.zeros_(self.project.bias)
 
     def forward(self, x_BCHW: Tensor, guide_BChw: Tensor) -> Tensor:
-        modulation = self.project(guide_BChw)
+        quick, bias = fast(guide_BChw), self.project.bias
+        if quick:  # with the 1 in gamma, one step suffices
+            bias = bias + torch.cat([torch.ones_like(bias[::2]), torch.zeros_like(bias[::2])])
+        modulation = F.conv2d(guide_BChw, self.project.weight, bias)
         if modulation.shape[-2:] != x_BCHW.shape[-2:]:
             modulation = F.interpolate(modulation, size=x_BCHW.shape[-2:], mode="bilinear", align_corners=False)
         gamma, beta = modulation.chunk(2, dim=1)
-        return torch.addcmul(x_BCHW + beta, x_BCHW, gamma)
+        return torch.addcmul(beta if quick else x_BCHW + beta, x_BCHW, gamma)
 
 
 def injected_stages(cfg: ModelConfig) -> tuple[str, ...]:

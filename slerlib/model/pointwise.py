@@ -28,9 +28,11 @@ def fast(x: Tensor) -> bool:
 
 
 class PixelLinear(nn.Linear):
-    """(B, H, W, C) -> (B, H, W, D)."""
+    """(B, H, W, C) -> (B, H, W, D), or tokens (B, T, C) -> (B, T, D)."""
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
+        if x_BHWC.ndim == 3 and self._fast(x_BHWC[:, None]):
+            return _product(x_BHWC[:, None], self.weight, self.bias)[:, 0]
         return _product(x_BHWC, self.weight, self.bias) if self._fast(x_BHWC) else super().forward(x_BHWC)
 
     def added(self, x_BHWD: Tensor, y_BHWC: Tensor, scale_D: Tensor) -> Tensor:

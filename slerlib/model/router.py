@@ -46,6 +46,8 @@ class Trace:
     passes: Tensor | None = None  # (B,) int64, how often `restore` ran the network on each image; None: once
     looks: tuple[Trace, ...] = ()  # what the network saw in its own results, one trace a look
     limits: Mapping[str, doubt.Limits] = field(default_factory=dict)  # by class: when a route is doubtful
+    evidence: Tensor | None = None  # (B, N) signs of damage unlike the trained, then a 1 for the nearest class
+    rule: doubt.Rule | None = None  # that weighs them
 
     def path_strings(self) -> list[str]:
         """One string of expert digits per image, e.g. "01201120"."""
@@ -69,10 +71,15 @@ class Trace:
         return [self.limits.get(name, doubt.GENERAL) for name in self.nearest_anchor()]
 
     def flags(self) -> list[list[str]]:
-        """Reasons to distrust a route, per image; an empty list where there is no reason (`model/doubt.py`)."""
+        """Reasons to distrust route and result, per image; an empty list without a reason (`model/doubt.py`)."""
         angles, margins = self.anchor_angle.amin(dim=1).tolist(), self.margin.amin(dim=1).tolist()
         rows = zip(self.nearest_anchor(), angles, margins, strict=True)
-        return [doubt.reasons(*row, self.limits) for row in rows]
+        unlike = [[]] * len(angles) if self.evidence is None else self.rule.reasons(self.evidence)
+        return [doubt.reasons(*row, self.limits) + more for row, more in zip(rows, unlike, strict=True)]
+
+    def unseen(self) -> Tensor | None:
+        """(B,) score: above 0, likelier unlike the trained damage than like it; None where it was not judged."""
+        return None if self.evidence is None else self.rule.scores(self.evidence)
 
 
 class Router(nn.Module):
@@ -84,6 +91,7 @@ class Router(nn.Module):
         self.pin_init, self.linear_space = cfg.pin_init, cfg.sude == "linear"
         self.experts, dim = cfg.experts, cfg.embedding
         self.limits: dict[str, doubt.Limits] = {}  # by class, of the weights that are loaded
+        self.rule: doubt.Rule | None = None  # likewise
         generator = torch.Generator().manual_seed(0)
         rotation = torch.linalg.qr(torch.randn(dim, dim, generator=generator, dtype=torch.float64))[0]
         # there are no class means before stage A: a simplex in a random rotation stands in (sude = "anchored" keeps it)
