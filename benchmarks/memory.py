@@ -72,11 +72,16 @@ def draw(rows: list[dict], path: Path) -> None:
         for ax, (key, unit) in panels:
             x, y = ([row[name] for row in rows] for name in ("megapixels", key))
             ax.plot(x, y, "o-", color=style.BLUE)
-            ax.set(xscale="log", xlabel="megapixels", ylabel=unit, ylim=(0, None))
+            ax.set(xscale="log", xlabel="megapixels", ylabel=unit)
             ax.set_xticks(x, [f"{value:g}" for value in x])
             ax.minorticks_off()
         fig.axes[0].set(title="Largest resident size", ylim=(0, 2))
-        fig.axes[1].set(title="Time", yscale="log", ylim=(None, None))
+        fig.axes[1].set(title="Time", yscale="log")
+        ticks = [n * 10**k for k in range(4) for n in (1, 2, 5)]
+        seconds = [row["seconds"] for row in rows]
+        ticks = [tick for tick in ticks if min(seconds) / 2 <= tick <= 2 * max(seconds)]
+        fig.axes[1].set_yticks(ticks, [str(tick) for tick in ticks])
+        fig.axes[1].minorticks_off()
         words = "; ".join(f"{r['megapixels']:g} MP {r['peak_GiB']:.2f} GiB, {r['seconds']:.0f} s" for r in rows)
         return style.finished(fig, f"Memory and processor time of restoring with {rows[0]['checkpoint']}: {words}.")
 
