@@ -142,6 +142,16 @@ def test_the_command_line_writes_score_and_signs(folders, run, tmp_path):
     assert json.loads(trace.read_text())["images"][0]["unlike_trained"] is None
 
 
+def test_the_page_of_a_photograph_states_score_and_limit(folders, run, tmp_path):
+    write_image(tmp_path / "x.png", photograph(96, 96))
+    for folder, limit, times in zip(folders, ("-1.0", "1000.0"), (3, 1), strict=True):
+        page = tmp_path / f"{limit}.html"
+        assert run("explain", tmp_path / "x.png", "--checkpoint", folder, "--out", page)[0] == 0
+        text = page.read_text()
+        assert f"for damage unlike the trained, limit {limit}" in text
+        assert text.count("Of pictures with trained damage 5% have a score above the limit.") == times
+
+
 def test_signs_are_collected_for_every_photograph_and_damage(folders):
     model, x = slerlib.load(folders[0], "cpu"), photograph(64, 70)
     damages = {"clean": lambda x, seed: x, "jpeg": lambda x, seed: slerlib.degrade(x, "jpeg", severity=0.5, seed=seed)}

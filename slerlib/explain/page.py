@@ -123,8 +123,11 @@ def _pass_words(about: Explanation) -> str:
 
 def _verdict(about: Explanation, card: dict) -> str:
     """Whether to trust the route, in words, and how often such a verdict was wrong where that was measured."""
-    doubtful = bool(about.trace.flags()[0])
+    trace = about.trace
+    doubtful = bool(trace.flags()[0])
     words = "doubtful; compare both pictures before you use the result" if doubtful else "no reason for doubt"
+    if trace.evidence is not None and trace.unseen()[0] > trace.rule.limit:  # no route was counted with this sign
+        return f"Verdict: {words}. {trace.rule.about()}"
     part = card.get("doubt") if limits_of(card) else {}
     wrong = part.get("wrong_with_doubt" if doubtful else "wrong_without")
     if wrong is None:
