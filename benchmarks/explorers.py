@@ -43,10 +43,13 @@ SETUP = """import slerlib
 from slerlib import widgets
 from slerlib.data.scenes import photographs
 model, places, cat = slerlib.load("tiny"), slerlib.load("tiny-places"), photographs()[2].image"""
-CLOCK = """(() => {{ const view = {view}, handle = {handle}; window.times = [];
-  handle.addEventListener("keydown", () => {{ window.begun = performance.now(); }}, true);
-  new MutationObserver(() => window.times.push(performance.now() - window.begun))
-    .observe(view, {{attributes: true, attributeFilter: ["data-frame"]}}); handle.focus(); return true; }})()"""
+# One clock for each explorer, whatever the number of rounds: a second one would count every picture twice.
+CLOCK = """(() => {{ const view = {view}, handle = {handle}; handle.focus();
+  if (view.times) return true;
+  view.times = [];
+  handle.addEventListener("keydown", () => {{ view.begun = performance.now(); }}, true);
+  new MutationObserver(() => view.times.push(performance.now() - view.begun))
+    .observe(view, {{attributes: true, attributeFilter: ["data-frame"]}}); return true; }})()"""
 
 
 def summary(times: list[float]) -> dict[str, float]:
@@ -56,14 +59,17 @@ def summary(times: list[float]) -> dict[str, float]:
 
 
 def on_the_screen(page: jupyter.Notebook, name: str, keys: int) -> dict[str, float]:
-    page.until(f"{page.find(name, '.slerlib-live')}?.dataset.frame >= 1")
-    page.evaluate(f"{page.find(name, '.noUi-handle')}.scrollIntoView()")
-    page.evaluate(CLOCK.format(view=page.find(name, ".slerlib-live"), handle=page.find(name, ".noUi-handle")))
-    for number in range(keys):
-        page.key("ArrowRight" if number // 8 % 2 == 0 else "ArrowLeft")  # to and fro, never at an end
-        page.until(f"window.times.length > {number}")
+    view, handle = page.find(name, ".slerlib-live"), page.find(name, ".noUi-handle")
+    page.until(f"{view}?.dataset.frame >= 1")
+    page.evaluate(f"{handle}.scrollIntoView()")
+    page.evaluate(CLOCK.format(view=view, handle=handle))
+    earlier = page.evaluate(f"{view}.times.length")
+    for number in range(earlier, earlier + keys):
+        # to and fro from where the last round ended: at an end of the slider a key changes nothing, no picture comes
+        page.key("ArrowRight" if number // 8 % 2 == 0 else "ArrowLeft")
+        page.until(f"{view}.times.length > {number}")
         time.sleep(0.05)
-    return summary(page.evaluate("window.times"))
+    return summary(page.evaluate(f"{view}.times.slice({earlier})"))
 
 
 def parts(times: int = 20) -> dict[str, dict[str, float]]:

@@ -86,10 +86,26 @@ def test_a_photograph_of_another_size_gets_a_mask_of_its_size(model, clean):
     shown.refresh()
     shown.take("small.png", file(50, 40))
     assert shown.error == "" and shown.controls["picture"].value == "small.png"
+    assert shown._view.frame["number"] == 2, "one look, though the mask changed too"
     assert list(shown.stage.size) == [20, 25] and len(shown.stage.value) == 500
     assert shown.now.values["degraded"].shape == (3, 40, 50)
+    seen = shown.now
     shown.controls["brush"].value = 40
-    assert shown.stage.radius == 20
+    assert shown.stage.radius == 20 and shown.now is seen, "a radius alone changes no picture"
+
+
+def test_damage_is_under_the_brush_before_the_network_is_asked(model, clean, monkeypatch):
+    shown, restore, photos = widgets.paint(model, clean, side=SIDE), painting.restore, []
+
+    def watched(*args, **options):
+        photos.append(shown.stage.photo)
+        return restore(*args, **options)
+
+    monkeypatch.setattr(painting, "restore", watched)
+    for value in (b"\xff", b"\0"):
+        shown.controls["where"].value = value * (SIDE // 2) ** 2
+        assert photos[-1] == jpeg(shown.now.values["degraded"])
+    assert len(set(photos)) == 2
 
 
 def test_hits_count_painted_places_that_are_named_rightly():

@@ -34,7 +34,8 @@ class Explorer:
     name: of the explorer, for a person. make_controls: () -> ipywidgets by name, each with a description and a `value`;
     called when they are first needed. look: called with the controls' values by name. still: () -> figures for a few
     fixed values. buttons: by the words on them what they do. album: photographs for the control `picture`, to which the
-    reader may add one. stage: () -> the widget beside the pictures, a globe or a canvas.
+    reader may add one. stage: () -> the widget beside the pictures, a globe or a canvas. quiet: names of controls that
+    change nothing of a look.
     Attributes: `controls`, by name; `now`, the `Look` that is shown, None before the first and after an error; `error`,
     the line that is shown instead, or "".
     """
@@ -42,9 +43,10 @@ class Explorer:
     def __init__(
         self, name: str, make_controls: Callable, look: Callable[..., Look], still: Callable,
         buttons: Mapping | None = None, album: Album | None = None, stage: Callable | None = None,
+        quiet: Sequence[str] = (),
     ):  # fmt: skip
         self.name, self._make_controls, self._look, self._still = name, make_controls, look, still
-        self._buttons, self._album, self._make_stage = buttons or {}, album, stage
+        self._buttons, self._album, self._make_stage, self._quiet = buttons or {}, album, stage, quiet
         self.now: Look | None = None
         self.error, self._number, self._held = "", 0, False
         self._lock = threading.RLock()  # JupyterLab runs widgets in a thread of their own
@@ -59,8 +61,9 @@ class Explorer:
         if self._album is not None:
             first = dropdown("picture", self._album.names, self._album.names[0], tip="Photograph that is shown")
             controls = {"picture": first} | controls
-        for control in controls.values():
-            control.observe(lambda change: self.refresh(), "value")
+        for name, control in controls.items():
+            if name not in self._quiet:
+                control.observe(lambda change: self.refresh(), "value")
         return controls
 
     @cached_property
@@ -117,10 +120,11 @@ class Explorer:
             self.refresh()
 
     def refresh(self) -> None:
-        """Look again, unless `set` is still at work. An error is shown as one line, the pictures stay."""
+        """Look again, unless `set` or a look is still at work. An error is shown as one line, the pictures stay."""
         with self._lock:
             if self._held:
                 return
+            self._held = True  # a look may set a control itself, such as a mask for a picture of another size
             try:
                 self.now, self.error = self._look(**{name: c.value for name, c in self.controls.items()}), ""
                 self._number += 1
@@ -131,6 +135,8 @@ class Explorer:
                             setattr(self.stage, trait, value)
             except Exception as error:  # of a callback: a traceback would land in a log that nobody sees
                 self.complain(error)
+            finally:
+                self._held = False
 
     def complain(self, error: Exception) -> None:
         """Show an error as one line."""

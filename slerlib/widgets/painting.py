@@ -63,20 +63,23 @@ def paint(
         brush().radius = thick.value / CELL
         return damage_controls(degradation, severity, seed) | {"brush": thick, "where": brush()}
 
-    def look(picture: str, where: bytes, **settings) -> Look:
+    def look(picture: str, where: bytes, degradation: str, severity: float, seed: int, **brush_radius: float) -> Look:
         clean_CHW = album[picture]
         size = mask_size(clean_CHW)
         if len(where) != size[0] * size[1]:  # a photograph of another size came
             brush().size = list(size)
             brush().value = where = disc(size)
-        return _look(model, clean_CHW, where, **settings)
+        where_HW = soft(where, clean_CHW)
+        degraded_CHW = degrade(clean_CHW, degradation, severity, seed, where=where_HW)
+        brush().photo = jpeg(degraded_CHW)  # under the brush at once; the network takes twenty times as long
+        return _look(model, clean_CHW, where_HW, degraded_CHW, degradation, label(degradation, severity))
 
     buttons = {
         "clean all": lambda: {"where": bytes(len(brush().value))},
         "damage all": lambda: {"where": b"\xff" * len(brush().value)},
     }
     still = partial(_still, model, album[GIVEN], degradation, severity, seed)
-    return Explorer("Paint damage", make_controls, look, still, buttons, album, brush)
+    return Explorer("Paint damage", make_controls, look, still, buttons, album, brush, quiet=["brush"])
 
 
 def mask_size(x_CHW: Tensor) -> tuple[int, int]:
@@ -122,13 +125,11 @@ def best_route(model: SLERIR) -> str | None:
 
 
 def _look(
-    model: SLERIR, clean_CHW: Tensor, where: bytes, degradation: str, severity: float, seed: int, brush: float
+    model: SLERIR, clean_CHW: Tensor, where_HW: Tensor, degraded_CHW: Tensor, degradation: str, name: str
 ) -> Look:
-    where_HW = soft(where, clean_CHW)
-    degraded_CHW = degrade(clean_CHW, degradation, severity, seed, where=where_HW)
     restored_CHW, trace = restore(model, degraded_CHW, route=best_route(model), return_trace=True)
     before, after = psnr(degraded_CHW, clean_CHW), psnr(restored_CHW, clean_CHW)
-    name, seen = label(degradation, severity), class_shares(trace)
+    seen = class_shares(trace)
     hits = _hits(trace, where_HW, degradation)
     line = f"{name} on {where_HW.mean():.0%} of the picture: input {decibels(before, 2)}, restored "
     line += f"{decibels(after, 2)}. Places look like {', '.join(f'{kind} {share:.0%}' for kind, share in seen.items())}"
@@ -148,7 +149,7 @@ def _look(
     }
     values |= {"psnr_input": before, "psnr": after}
     aside = (Picture("painted", degraded_CHW, wide=320),)
-    return Look(line, pictures, values, (key,), {"photo": jpeg(degraded_CHW)}, aside)
+    return Look(line, pictures, values, (key,), aside=aside)
 
 
 def _family(degradation: str) -> str:

@@ -43,7 +43,8 @@ function render({ model, el }) {
       drawings.innerHTML = frame.drawings;
       await Promise.all(frame.pictures.map((shown, place) => figure(place, shown)));
     }
-    el.dataset.frame = frame.number; // what the browser has on the screen
+    // what the browser has on the screen; a frame whose pictures took longer than the next one does not count
+    if (frame === model.get("frame")) el.dataset.frame = frame.number;
   }
 
   model.on("change:frame", draw);
