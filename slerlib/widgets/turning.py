@@ -66,7 +66,7 @@ def globe(
     def still():
         trace = restore(model, degrade(album[GIVEN], degradation, severity, seed), return_trace=True)[1]
         names = trace.anchor_names
-        point = plots.sphere_view(trace.embedding, [label(degradation, severity)], model.router.anchors, names)
+        point = plots.sphere_view(trace.embedding, [degradation], model.router.anchors, names)
         return [point, plots.angle_bars(trace.anchor_angle[0], names, trace.own_limits()[0].angle)]
 
     return Explorer("Globe", make_controls, partial(_look, model, album), still, album=album, stage=_globe)
