@@ -116,6 +116,14 @@ def test_a_stub_is_no_try_and_the_lesson_goes_on_with_the_solution(name, capsys)
     assert f'lesson.hint("{name}")' in capsys.readouterr().out and "0 tries" in lesson.score().loc[name, "result"]
 
 
+def test_an_answer_that_returns_a_constant_is_a_try(capsys):
+    space = {}
+    exec('def corners(k):\n    """Points."""\n    return 5', space)
+    lesson = lessons.Lesson(2)
+    lesson.check("corners", space["corners"])
+    assert capsys.readouterr().out.startswith("Not yet.") and "1 try" in lesson.score().loc["corners", "result"]
+
+
 def test_the_solution_that_the_lesson_went_on_with_is_no_answer(capsys):
     lesson = lessons.Lesson(0)
     left = lesson.check("pixel_error", lambda psnr: psnr)
@@ -275,3 +283,26 @@ def test_a_result_of_another_kind_is_named():
     task = lessons.Lesson(3).exercises["nearest"]
     wrong = task.problem(lambda z, pins: ([0], [1.0]))
     assert wrong.example == "Yours is a list; a tensor of torch is asked for."
+    wrong = ALL["corners"].problem(lambda k: ALL["corners"].solution(k).numpy())
+    assert wrong.example == "Yours is a numpy.ndarray; a tensor of torch is asked for."
+
+
+def test_an_error_inside_a_factor_is_named_with_its_line():
+    space = {}
+    exec(compile("def choice_factor(p):\n    return p / p.numpy()", "cell", "exec"), space)
+    wrong = ALL["choice_factor"].problem(space["choice_factor"])
+    assert wrong.rule == "The function runs." and "in line 2 of your cell: RuntimeError" in wrong.example
+
+
+def test_answers_of_single_precision_are_right():
+    def interval(gaps, t):
+        gaps = torch.tensor(gaps)
+        half = t * gaps.std() / len(gaps) ** 0.5
+        return gaps.mean(), gaps.mean() - half, gaps.mean() + half
+
+    assert ALL["interval"].problem(interval) is None
+
+
+def test_black_and_white_are_reported_apart():
+    wrong = ALL["add_noise"].problem(lambda x, sigma, n: (x + sigma / 255 * n).clamp(max=1))
+    assert wrong.example.startswith("On a black picture yours goes down to -0.")

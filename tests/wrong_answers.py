@@ -46,6 +46,29 @@ def _every_expert(features, chosen, experts):
     return torch.stack([out[int(e)][row] for row, e in enumerate(chosen)])
 
 
+def _whole_batch(features, chosen, experts):
+    out = torch.empty_like(features)
+    for e in chosen.unique().tolist():
+        out[chosen == e] = experts[e](features)[chosen == e]
+    return out
+
+
+def _two_best(cosines):
+    best = cosines.topk(2, 1).values
+    return best[:, 0] - best[:, 1]
+
+
+def _rescaled(x):
+    return (x - x.min().clamp(max=0)) / (x.max().clamp(min=1) - x.min().clamp(max=0))
+
+
+def _zeros_in_a_ring(rows, send):
+    for _ in range(2 * (len(rows) - 1)):
+        for r in range(len(rows)):
+            send(r, 0)
+    return [[sum(column) for column in zip(*rows, strict=True)] for _ in rows]
+
+
 def _blur(x, weights, groups=3, mode="reflect"):
     return F.conv2d(F.pad(x, (2, 2, 2, 2), mode=mode), weights, groups=groups)
 
@@ -80,6 +103,11 @@ def _overlap(z, chart, k):
 def _bh(p):
     order = np.argsort(p)
     return order, np.asarray(p)[order] * len(p) / np.arange(1, len(p) + 1)
+
+
+def _right_q(p):
+    order, q = _bh(p)
+    return _own_order(np.minimum(np.minimum.accumulate(q[::-1])[::-1], 1), order)
 
 
 def _own_order(values, order):
@@ -124,6 +152,7 @@ WRONG = {
         (lambda z, pins: (pins @ z).amax(1) - (pins @ z).amin(1), "second nearest, not the farthest"),
         (lambda z, pins: (pins @ z).sort(1, True).values.diff(dim=1)[:, 0], "not negative"),
         (lambda z, pins: torch.rad2deg(torch.acos(pins @ z)).sort(dim=1).values.diff(dim=1)[:, 0], "not of angles"),
+        (lambda z, pins: _two_best((pins @ z).abs()), "sign counts"),
         (lambda z, pins: (pins @ z).amax(1).max(), "one margin for each layer"),
         (lambda z, pins: (pins @ z).amax(1) - (pins @ z).sort(1).values[:, :2].mean(1), "minus the second best"),
     ],
@@ -131,13 +160,16 @@ WRONG = {
         (lambda sees: 0.5, "look"),
         (lambda sees: _bisect(sees, 6, 0), "the rain is seen"),
         (lambda sees: _bisect(sees, 3, 1), "at most 0.05 too high"),
-        (lambda sees: next(n / 1000 for n in range(1001) if sees(n / 1000)), "21 are enough"),
+        (lambda sees: next(n / 20 for n in range(21) if sees(n / 20)), "Look seldom"),
+        (lambda sees: next(n / 1000 for n in range(1001) if sees(n / 1000)), "Look seldom"),
         (lambda sees: 100 * _bisect(sees, 6, 1), "between 0 and 1"),
     ],
     # 01
     "add_noise": [
         (lambda x, sigma, n: (x + sigma * n).clamp(0, 1), "for values of 0 to 255"),
         (lambda x, sigma, n: x + sigma / 255 * n, "stay in 0 to 1"),
+        (lambda x, sigma, n: (x + sigma / 255 * n).clamp(max=1), "stay in 0 to 1"),
+        (lambda x, sigma, n: _rescaled(x + sigma / 255 * n), "all other values stay"),
         (lambda x, sigma, n: (x + (sigma / 255) ** 2 * n).clamp(0, 1), "the deviation sigma / 255"),
         (lambda x, sigma, n: (x * sigma / 255 * n).clamp(0, 1), "Without noise"),
         (lambda x, sigma, n: x.add_(sigma / 255 * n).clamp(0, 1), "arguments stay"),
@@ -165,6 +197,13 @@ WRONG = {
         (lambda size, length, angle: _line(size, length, angle).roll(int(length > 1), 1), "middle of the motion"),
         (lambda size, length, angle: _line(size, length, 0), "middle column"),
         (lambda size, length, angle: _line(length, length, angle), "size asked for"),
+        (lambda size, length, angle: _line(size, length, 45 * math.ceil(angle / 45)), "direction of the angle"),
+        (lambda size, length, angle: _line(size, length - 4 * (angle % 45 > 0 and length > 1), angle),
+         "at every angle"),
+        (lambda size, length, angle: _line(size, length, angle).roll(-(angle % 45 > 0 and length > 1), 1),
+         "middle of the motion"),
+        (lambda size, length, angle: _line(size, length, angle) if angle % 45 == 0 or length == 1
+         else (_line(size, length, angle).roll(1, 0) + _line(size, length, angle).roll(-1, 0)) / 2, "thin line"),
     ],
     # 02
     "distance": [
@@ -216,11 +255,14 @@ WRONG = {
         (lambda z, pins: (_cosines(z, pins).argmax(2), _ranked(z, pins)[0].diff(dim=2)[:, :, 0]), "never negative"),
         (lambda z, pins: (_cosines(z, pins).argmax(2), _cosines(z, pins).amax(2) - _cosines(z, pins).amin(2)),
          "minus the second best"),
+        (lambda z, pins: [_ranked(z, pins)[0][:, :, 0], _cosines(z, pins).argmax(2)], "Path first, then margin"),
+        (lambda z, pins: (_ranked(z, pins)[0][:, :, 0], _ranked(z, pins)[0][:, :, 1]), "Path first, then margin"),
         (lambda z, pins: (_cosines(z, pins).argmax(1), _cosines(z, pins).amax(1)), "one expert at each layer"),
     ],
     "dispatch": [
         (_sorted_dispatch, "keep their place"),
         (_every_expert, "nobody chose"),
+        (_whole_batch, "its own group alone"),
         (_hard_dispatch, "runs once"),
         (lambda features, chosen, experts: experts[int(chosen[0])](features), "its own expert"),
         (lambda features, chosen, experts: experts[0](features).mean(0), "the shape of the features"),
@@ -232,6 +274,7 @@ WRONG = {
         (lambda p: p / p, "not 0"),
         (lambda p: p.detach() / p, "stronger"),
         (lambda p: 1.0, "is a tensor"),
+        (lambda p: p / p.numpy(), "The function runs"),
     ],
     # 04
     "restoration_loss": [
@@ -283,6 +326,8 @@ WRONG = {
     "psnr_of_files": [
         (lambda a, b: -10 * math.log10(((a - b).astype(float) ** 2).mean() / 255**2), "as near as brighter"),
         (lambda a, b: -10 * math.log10(((a.astype(float) - b) ** 2).mean()), "48.13"),
+        (lambda a, b: -10 * math.log10(((a.astype(np.int16) - b.astype(np.int16)) ** 2).mean() / 255**2),
+         "Large differences"),
         (lambda a, b: -20 * math.log10(np.abs(a / 255 - b / 255).mean()), "averaged before|squared"),
         (lambda a, b: float(np.mean([-10 * math.log10(((a / 255 - b / 255) ** 2)[..., c].mean() + 1e-12)
                                      for c in range(3)])), "averaged before"),
@@ -294,6 +339,10 @@ WRONG = {
         (lambda values, rng: _boot(values, rng, quantiles=(0.0, 1.0)), "holds 95 %|single values"),
         (lambda values, rng: _boot(values, rng, quantiles=(0.25, 0.75)), "95 % stay inside"),
         (lambda values, rng: _boot(values, rng)[1:], "three numbers"),
+        (lambda values, rng: _boot(values, np.random.default_rng(0)), "come from `rng`"),
+        (lambda values, rng: _boot(values, np.random.default_rng()), "come from `rng`"),
+        (lambda values, rng: (np.mean(values), *np.quantile([rng.permutation(values).mean() for _ in range(200)],
+                                                            [0.025, 0.975])), "with replacement"),
         (lambda values, rng: (np.median(values), *_boot(values, rng)[1:]), "mean of the values themselves"),
         (lambda values, rng: (np.mean(values), *_boot(values, rng)[:0:-1]), "inside its interval"),
         (lambda values, rng: _boot(values, rng, size=5), "holds 95 %"),
@@ -304,6 +353,8 @@ WRONG = {
         (lambda width, s: (2 * 1.96 * s / width) ** 2, "whole"),
         (lambda width, s: math.ceil((1.96 * s / width) ** 2), "both sides together"),
         (lambda width, s: math.ceil(2 * 1.96 * s / width), "four times"),
+        (lambda width, s: math.ceil((1.96 / width) ** 2), "Twice the deviation"),
+        (lambda width, s: math.ceil(97 * (0.2 / width) ** 2 * (s / 0.5) ** 2), "rounded up"),
         (lambda width, s: math.ceil((4 * 1.96 * s / width) ** 2), "No more"),
         (lambda width, s: math.ceil((s / width) ** 2), "both sides together"),
         (lambda width, s: math.ceil((4 * s / width) ** 2), "1.96 standard errors"),
@@ -375,6 +426,8 @@ WRONG = {
         (lambda path, experts, score: max(_all_neighbours(path)[:8], key=score), "All 16"),
         (lambda path, experts, score: max([path, *_all_neighbours(path)], key=score), "itself is not a neighbour"),
         (_greedy, "exactly one layer"),
+        (lambda path, experts, score: max(map(score, _all_neighbours(path))), "not its score"),
+        (lambda path, experts, score: (max(_all_neighbours(path), key=score), 1.0), "without its score"),
     ],
     # 08
     "interval": [
@@ -384,6 +437,8 @@ WRONG = {
         (lambda gaps, t: _mean_and(gaps, t * np.var(gaps, ddof=1) / len(gaps) ** 0.5), "t standard errors"),
         (lambda gaps, t: (np.median(gaps), 0.0, 4.0), "is the mean"),
         (lambda gaps, t: (3.0, min(gaps), max(gaps)), "as far down"),
+        (lambda gaps, t: _mean_and(gaps, t * np.std(gaps, ddof=1) / 3**0.5), "whatever it is"),
+        (lambda gaps, t: _mean_and(gaps, t * np.std(gaps, ddof=1) / len(gaps) ** 0.5)[1:], "three numbers"),
     ],
     "smallest_shown": [
         (lambda gaps: min(gaps, key=lambda pair: gaps[pair][0]), "first of the pair"),
@@ -391,21 +446,28 @@ WRONG = {
         (lambda gaps: max(gaps, key=lambda pair: gaps[pair][0]), "No shown difference"),
         (lambda gaps: min((p for p in gaps if gaps[p][1] > 0), key=lambda p: gaps[p][1]), "mean decides"),
         (lambda gaps: gaps["sler", "linear"], "one of the pairs"),
+        (lambda gaps: min((p for p in gaps if gaps[p][1] > 0), key=lambda p: gaps[p][2]), "or its width"),
+        (lambda gaps: min((p for p in gaps if gaps[p][1] > 0), key=lambda p: gaps[p][2] - gaps[p][1]), "or its width"),
+        (lambda gaps: min((p for p in gaps if gaps[p][1] * gaps[p][2] > 0), key=lambda p: abs(gaps[p][0])),
+         "first of the pair"),
+        (lambda gaps: [min((p for p in gaps if gaps[p][1] > 0), key=lambda p: gaps[p][0])], "one pair, a tuple"),
     ],
     "corrected": [
-        (lambda p: np.minimum(p * len(p), 1), "Equal p values"),
+        (lambda p: np.minimum(p * len(p), 1), "times m / rank"),
         (lambda p: np.minimum(np.minimum.accumulate(_bh(p)[1][::-1])[::-1], 1), "order of the claims"),
         (lambda p: _own_order(_bh(p)[1], _bh(p)[0]), "Equal p values"),
         (lambda p: np.asarray(p) * 1.0, "times m / rank"),
         (lambda p: p * 2, "One claim alone"),
-        (lambda p: np.where(p == 0.04, 0.02, p), "larger p"),
-        (lambda p: np.where(p == 0.5, 2.0, p), "above 1"),
+        (lambda p: np.where(p == 0.04, 0.02, _right_q(p)), "larger p"),
+        (lambda p: np.where(p == 0.5, 2.0, _right_q(p)), "above 1"),
+        (lambda p: np.where(p == 0.04, 0.06, _right_q(p)), "from its rank on"),
     ],
     # 09
     "my_samples": [
         (lambda total, world, rank: range(rank * (total // world), (rank + 1) * (total // world)), "sample is taken"),
         (lambda total, world, rank: range(rank * -(-total // world), (rank + 1) * -(-total // world)), "There are"),
         (lambda total, world, rank: range(total), "taken twice"),
+        (lambda total, world, rank: (total * rank // world, total * (rank + 1) // world), "numbers themselves"),
         (lambda total, world, rank: range(rank * (total // world),
                                           total if rank == world - 1 else (rank + 1) * (total // world)), "sizes"),
     ],
@@ -431,8 +493,13 @@ WRONG = {
         (lambda rows, send: [[sum(c) + (0 * send(0, 0) if n == k == 0 else 0)
                               for k, c in enumerate(zip(*rows, strict=True))]
                              for n in range(len(rows))], "share the work"),
+        (_zeros_in_a_ring, "numbers themselves travel"),
+        (lambda rows, send: [[send(r, sum(c)) for c in zip(*rows, strict=True)] for r in range(len(rows))],
+         "sends what it has"),
     ],
     "summed": [
+        (lambda parts: [sum(own) if (own := [g for g in c if g is not None and g.any()]) else None
+                        for c in zip(*parts, strict=True)], "gradient of 0 is a gradient"),
         (lambda parts: [sum(torch.zeros(2) if g is None else g for g in c) for c in zip(*parts, strict=True)],
          "nobody used"),
         (lambda parts: [None if any(g is None for g in c) else sum(c) for c in zip(*parts, strict=True)],

@@ -6,7 +6,7 @@ Legend: B pictures, C channels, H W pixels, L layers, E experts, d dimensions of
 import torch
 from torch.nn import functional as F
 
-from .exercise import exercise, holds, noise, run, same
+from .exercise import call, exercise, holds, noise, run, same
 
 
 @exercise(
@@ -78,7 +78,7 @@ def _(answer):
     result = run(answer, z, pins)
     holds(
         "Two tensors come back: path and margin.",
-        isinstance(result, tuple) and len(result) == 2,
+        isinstance(result, tuple | list) and len(result) == 2,
         f"Yours is a {type(result).__name__}.",
     )
     path, margin = result
@@ -86,6 +86,11 @@ def _(answer):
         "Each picture has one expert at each layer.",
         tuple(path.shape) == (4, 5),
         f"For 4 pictures and 5 layers your path is {tuple(path.shape)}.",
+    )
+    holds(
+        "Path first, then margin: a path has the whole numbers of experts, 0 to E - 1.",
+        not path.is_floating_point() and bool(((path >= 0) & (path < 3)).all()),
+        f"For 3 experts your path has {path.unique()[:3].tolist()}.",
     )
     cosine = torch.einsum("bd,led->ble", z, pins)
     right_path, right_margin = nearest.solution(z, pins)
@@ -141,9 +146,15 @@ def _(answer):
         "Chosen are experts 2 0 2 2 0 2; your rows come sorted by expert.",
     )
     same("Each row goes to its own expert.", mine, right, case="Chosen are experts 2 0 2 2 0 2")
-    used = [n for n, rows in calls[: len(calls) - 6]]
+    asked = calls[: len(calls) - 6]
+    used = [n for n, _ in asked]
     holds("An expert that nobody chose does not run.", 1 not in used, f"Calls: {listed}.")
     holds("Each expert runs once, on its whole group.", len(used) == len(set(used)), f"Calls: {listed}.")
+    holds(
+        "An expert runs on its own group alone.",
+        sorted(asked) == [(0, 2), (2, 4)],
+        f"Calls: {listed}. Two rows chose expert 0, four chose expert 2.",
+    )
 
 
 @exercise(
@@ -162,7 +173,7 @@ def choice_factor(p):
 def _(answer):
     for value in (0.7, 0.41, 0.9, 0.36, 0.6123):
         p = torch.tensor(value, requires_grad=True)
-        factor = answer(p)
+        factor = call(answer, p)
         if not isinstance(factor, torch.Tensor):
             holds("The factor is a tensor, made from p.", False, f"For p = {value} yours is {factor!r}.")
         off = float(factor.detach()) - 1

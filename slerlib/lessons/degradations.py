@@ -31,20 +31,21 @@ def _(answer):
     off = float((mine - clean).abs().max())
     holds("sigma is for values of 0 to 255.", off < 0.5, f"At sigma 25 yours is off by up to {off:.2f}.", pictures)
     same("Noise is added, with the deviation sigma / 255.", mine, pictures[2][1], case="sigma 25", pictures=pictures)
-    bright = run(answer, clean * 0 + 1, 25.0, normal)
-    holds(
-        "Values stay in 0 to 1.",
-        float(bright.max()) <= 1 and float(run(answer, clean * 0, 25.0, normal).min()) >= 0,
-        f"On a white picture yours reaches {bright.max():.3f}.",
-    )
+    white, black = clean * 0 + 1, clean * 0
+    bright, dark = run(answer, white, 25.0, normal), run(answer, black, 25.0, normal)
+    holds("Values stay in 0 to 1.", float(bright.max()) <= 1, f"On a white picture yours reaches {bright.max():.3f}.")
+    holds("Values stay in 0 to 1.", float(dark.min()) >= 0, f"On a black picture yours goes down to {dark.min():.3f}.")
+    for name, plain, noisy in (("white", white, bright), ("black", black, dark)):
+        right = add_noise.solution(plain, 25.0, normal)
+        same("What lies outside is cut, and all other values stay.", noisy, right, case=f"On a {name} picture")
 
 
 @exercise(
     "medium",
     6,
     "O = I t + A (1 - t), and `veil` is A (1 - t). Which of these do you want?",
-    "Without the air light, I t is left: the picture, darker where it is far away.",
-    "What undoes a multiplication?",
+    "Take the air light away. I t is left, the picture, darker where it is far away: what undoes a multiplication?",
+    "(hazy_CHW - veil_CHW) / arrives_CHW",
 )
 def undo_haze(hazy_CHW, arrives_CHW, veil_CHW):
     """The clean picture, from the hazy one, the share of light that arrives, and the air light that was added."""
@@ -192,4 +193,27 @@ def _(answer):
         float(slant[2, 6]) > 0.01 > float(slant[2, 2]),
         f"The weight up right is {slant[2, 6]:.2f}, up left {slant[2, 2]:.2f}.",
         [("yours", slant)],
+    )
+    far = run(answer, 15, 13, 30)
+    rows, columns = torch.meshgrid(torch.arange(15.0), torch.arange(15.0), indexing="ij")
+    x, y = columns - 7, 7 - rows
+    case, pictures = "Size 15, length 13, angle 30", [("yours", far), ("right", motion_kernel.solution(15, 13, 30))]
+    middle = max(abs(float((far * x).sum())), abs(float((far * y).sum())))
+    holds("The middle of the motion is the middle of the kernel.", middle < 0.3, f"{case}: {middle:.2f} off.", pictures)
+    spread = [float((far * a * b).sum()) for a, b in ((x, x), (x, y), (y, y))]
+    turn = np.degrees(np.arctan2(2 * spread[1], spread[0] - spread[2])) / 2
+    holds("The motion has the direction of the angle.", abs(turn - 30) < 3, f"{case}: {turn:.0f} degrees.", pictures)
+    along, across = (x * np.cos(np.pi / 6) + y * np.sin(np.pi / 6), y * np.cos(np.pi / 6) - x * np.sin(np.pi / 6))
+    long, wide = (float((far * way.square()).sum().clamp(min=0).sqrt()) for way in (along, across))
+    holds(
+        "The motion is `length` pixels long at every angle.",
+        3.2 < long < 4.1,
+        f"{case}: the weights have the deviation {long:.2f} along the line, right is about 3.5.",
+        pictures,
+    )
+    holds(
+        "A motion is a thin line.",
+        wide < 0.8,
+        f"{case}: the weights have the deviation {wide:.2f} across the line, right is about 0.3.",
+        pictures,
     )

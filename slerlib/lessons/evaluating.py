@@ -54,6 +54,16 @@ def _(answer):
         1e-3,
         "One pixel of 16 is off",
     )
+    black = np.zeros((4, 4, 3), np.uint8)
+    far = black + np.uint8(100)
+    far[:2] = 255
+    same(
+        "Large differences count in full: in 16 bits the square of 255 does not fit.",
+        run(answer, far, black),
+        psnr_of_files.solution(far, black),
+        1e-3,
+        "Half of the values 255, half 100, against 0",
+    )
 
 
 @exercise(
@@ -80,6 +90,7 @@ def _(answer):
     same("The first number is the mean of the values themselves.", mean, values.mean(), 1e-9, "Nine values")
     wide, right = high - low, bootstrap.solution(values, np.random.default_rng(1))
     text = f"For nine values with the mean {mean:.1f} yours is {low:.2f} to {high:.2f}"
+    holds("Draws repeat photographs: with replacement.", abs(wide) > 1e-9, f"{text}: all draws have one mean.")
     holds("The mean lies inside its interval.", low < mean < high, f"{text}.")
     true = right[2] - right[1]
     holds(
@@ -100,6 +111,10 @@ def _(answer):
         f"For eight values of 20 and one of 50 yours is {low:.1f} to {high:.1f}; drawn means give 20.0 to 30.0, since "
         "no draw has a mean below 20.",
     )
+    many = 25 + 5 * np.random.default_rng(7).standard_normal(20)
+    ends = [tuple(map(float, run(answer, many, np.random.default_rng(seed))[1:])) for seed in (0, 0, 1)]
+    text = "Twenty values: the intervals are " + ", ".join(f"{low:.6f} to {high:.6f}" for low, high in ends)
+    holds("All draws come from `rng`.", ends[0] == ends[1] != ends[2], f"{text}, with `rng` of the seeds 0, 0, 1.")
 
 
 @exercise(
@@ -123,11 +138,16 @@ def _(answer):
     holds("A number of photographs is whole.", float(n).is_integer(), f"For width 0.2 and s 0.5 yours is {n}.")
     half = run(answer, 0.1, 0.5)
     holds("Half the width takes four times as many.", abs(half - 4 * n) <= 4, f"0.2 dB: {n}; 0.1 dB: {half}.")
+    double = run(answer, 0.2, 1.0)
+    holds("Twice the deviation takes four times as many.", abs(double - 4 * n) <= 4, f"s 0.5: {n}; s 1: {double}.")
     got = 2 * 1.96 * 0.5 / math.sqrt(max(n, 1))
     text = f"For width 0.2 and s 0.5 yours is {n}, with an interval {got:.3f} dB wide"
     holds("The interval is `width` from end to end, both sides together.", got <= 0.2, f"{text}.")
     holds("An interval reaches 1.96 standard errors to either side, not 2.", n != 100, f"{text}; 97 are enough.")
     holds("No more photographs than needed.", got > 0.199, f"{text}.")
+    for width, s in ((0.2, 1.0), (0.1, 0.5), (0.3, 0.2)):
+        right = photographs_for.solution(width, s)
+        same("n is the square of 2 * 1.96 * s / width, rounded up.", run(answer, width, s), right, 0, f"{width}, s {s}")
 
 
 @exercise(

@@ -82,7 +82,7 @@ class Exercise:
             return wrong
         except Exception as error:  # the check could not read the result: a text, a list of lists of another length
             text = textwrap.shorten(str(error), 160).rstrip(".")
-            kind = re.match(r"'(list|tuple|float|int|ndarray|bool|str)' object has no attribute", text)
+            kind = re.match(r"'(list|tuple|float|int|bool|str|numpy\.\w+)' object has no attribute", text)
             words = f"Yours is a {kind[1]}; a tensor of torch is asked for" if kind else f"Reading it fails: {text}"
             return Wrong("The result is of the kind that the description names.", f"{words}.")
         return None
@@ -100,22 +100,28 @@ def exercise(level: str, minutes: int, *hints: str) -> Callable[[Callable], Exer
 def run(answer: Callable, *arguments):
     """What the answer returns for copies of the arguments. Wrong if it raises, returns nothing, or changes them."""
     own = copy.deepcopy(arguments)
-    call = ", ".join(map(_short, arguments))
+    result = call(answer, *own)
+    for before, after in zip(arguments, own, strict=True):
+        if not _unchanged(before, after):
+            raise Wrong("The arguments stay as they are.", f"Your function changed {_short(before)} in place.")
+    return result
+
+
+def call(answer: Callable, *arguments):
+    """What the answer returns for the arguments themselves. Wrong if it raises or returns nothing."""
+    given = ", ".join(map(_short, arguments))
     try:
-        result = answer(*own)
+        result = answer(*arguments)
     except Exception as error:
         file = getattr(getattr(answer, "__code__", None), "co_filename", None)
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
         where = f" in line {lines[-1]} of your cell" if lines else ""
         text = textwrap.shorten(str(error), 160)
         raise Wrong(
-            "The function runs.", f"For {call} it stops{where}: {type(error).__name__}: {text.rstrip('.')}."
+            "The function runs.", f"For {given} it stops{where}: {type(error).__name__}: {text.rstrip('.')}."
         ) from None
     if result is None:
-        raise Wrong("The function returns a value.", f"For {call} it returns None. Is there a `return`?")
-    for before, after in zip(arguments, own, strict=True):
-        if not _unchanged(before, after):
-            raise Wrong("The arguments stay as they are.", f"Your function changed {_short(before)} in place.")
+        raise Wrong("The function returns a value.", f"For {given} it returns None. Is there a `return`?")
     return result
 
 

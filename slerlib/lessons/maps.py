@@ -18,7 +18,7 @@ def _points(n: int, d: int, seed: int = 0):
     6,
     "Where must a = 0 end up, whatever b is?",
     "The height z is 1 at a = 0 and -1 at a = pi. Which of sine and cosine does that?",
-    "The distance from the axis, which multiplies cos b and sin b, is 0 at both poles.",
+    "z = cos a. The distance from the axis is sin a: x = sin a cos b, y = sin a sin b; stack them with dim=1.",
 )
 def to_places(a, b):
     """(n, 3) places on the globe from the colatitude a (0 at the north pole, pi at the south pole) and longitude b."""

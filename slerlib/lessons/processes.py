@@ -20,10 +20,13 @@ def my_samples(total, world, rank):
 
 @my_samples.check
 def _(answer):
+    half = list(run(answer, 10, 2, 0))
+    ends = "With 10 samples and 2 processes process 0 takes 0, 1, 2, 3, 4; yours are"
+    holds("Return the numbers themselves, as range(start, end).", half not in ([0, 4], [0, 5]), f"{ends} {half}.")
     for total, world in [(total, world) for total in range(2, 20) for world in range(1, 5)]:
         rows = [list(run(answer, total, world, rank)) for rank in range(world)]
         taken, sizes = [n for own in rows for n in own], [len(own) for own in rows]
-        case = f"With {total} samples and {world} processes"
+        case = f"With {total} samples and {world} process{'es' * (world > 1)}"
         beyond, lost = set(taken) - set(range(total)), set(range(total)) - set(taken)
         twice = sorted({n for n in taken if taken.count(n) > 1})
         holds(
@@ -112,6 +115,11 @@ def _(answer):
         "Any process may be the one that used it.", late is not None, "Of three processes only the last has a gradient."
     )
     same("A process that did not use a weight adds nothing.", late, g, case="None, None, [1, 2]")
+    still = run(answer, [[0 * g], [None]])[0]
+    holds(
+        "A gradient of 0 is a gradient: its weight was used.", still is not None, "For [0, 0] and None yours is None."
+    )
+    same("A gradient of 0 stays 0.", still, 0 * g, case="[0, 0] and None")
 
 
 @exercise(
@@ -138,12 +146,33 @@ def ring(rows, send):
     return rows
 
 
+class _Wire:
+    """`send` of a ring of `world` processes that writes down who sends what, and whose numbers each one has.
+
+    A number is 100 ** chunk times a sum of 2 ** process: it tells its chunk, and from which processes it is the sum.
+    """
+
+    def __init__(self, world: int):
+        self.world, self.sent, self.unknown = world, [], []
+        self.has = {(r, chunk): 1 << r for r in range(world) for chunk in range(world)}
+
+    def send(self, r, number):
+        self.sent.append(r)
+        for chunk in range(self.world):
+            for parts in range(1, 1 << self.world):
+                if isinstance(number, int | float) and number == parts * 100**chunk:
+                    if parts & ~self.has[r, chunk]:
+                        self.unknown.append((r, number))
+                    self.has[(r + 1) % self.world, chunk] |= parts
+        return number
+
+
 @ring.check
 def _(answer):
     for world in (2, 3, 4):
-        rows = [[10.0**chunk * (process + 1) for chunk in range(world)] for process in range(world)]
-        sums, sent = [sum(column) for column in zip(*rows, strict=True)], []
-        mine = run(answer, rows, lambda r, number, sent=sent: sent.append(r) or number)
+        rows = [[100.0**chunk * 2**process for chunk in range(world)] for process in range(world)]
+        sums, wire = [sum(column) for column in zip(*rows, strict=True)], _Wire(world)
+        mine, sent = run(answer, rows, lambda r, number, wire=wire: wire.send(r, number)), wire.sent
         case = f"{world} processes with the rows {[list(map(int, row)) for row in rows]}"
         holds(
             "There is one row for each process, as long as before.",
@@ -163,3 +192,13 @@ def _(answer):
             len({sent.count(r) for r in range(world)}) == 1,
             f"With {world} processes yours send {[sent.count(r) for r in range(world)]}.",
         )
+        early = "".join(f"process {r} sends {number:g}" for r, number in wire.unknown[:1])
+        holds(
+            "A process sends what it has: its own numbers, and sums with those that came.",
+            not early,
+            f"{case}: {early}.",
+        )
+        lacks = [
+            f"process {r} never gets all of chunk {n}" for (r, n), parts in wire.has.items() if parts + 1 < 1 << world
+        ]
+        holds("The numbers themselves travel by `send`.", not lacks, f"{case}: {''.join(lacks[:1])}.")

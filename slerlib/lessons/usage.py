@@ -117,7 +117,11 @@ def _(answer):
         looks.append(list(map(int, tried)))
         return sum(worth[n, e] for n, e in enumerate(looks[-1])) if len(looks[-1]) == 8 else -1.0
 
-    mine = list(map(int, run(answer, path, 3, score)))
+    result = run(answer, path, 3, score)
+    pair = isinstance(result, tuple) and len(result) == 2
+    holds("The path alone comes back, without its score.", not pair, f"Yours is {result!r}.")
+    holds("A path comes back, a list, and not its score.", np.ndim(result) == 1, f"Yours is {result!r}.")
+    mine = list(map(int, result))
     text = f"From {path} yours is {mine}"
     holds("A path has one expert for each layer.", len(mine) == 8, f"{text}, with {len(mine)} numbers.")
     holds("Experts have the numbers 0 to experts - 1.", set(mine) <= {0, 1, 2}, f"{text}.")
