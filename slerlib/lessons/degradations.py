@@ -200,8 +200,8 @@ def _(answer):
     case, pictures = "Size 15, length 13, angle 30", [("yours", far), ("right", motion_kernel.solution(15, 13, 30))]
     middle = max(abs(float((far * x).sum())), abs(float((far * y).sum())))
     holds("The middle of the motion is the middle of the kernel.", middle < 0.3, f"{case}: {middle:.2f} off.", pictures)
-    spread = [float((far * a * b).sum()) for a, b in ((x, x), (x, y), (y, y))]
-    turn = np.degrees(np.arctan2(2 * spread[1], spread[0] - spread[2])) / 2
+    moments = [float((far * a * b).sum()) for a, b in ((x, x), (x, y), (y, y))]
+    turn = np.degrees(np.arctan2(2 * moments[1], moments[0] - moments[2])) / 2
     holds("The motion has the direction of the angle.", abs(turn - 30) < 3, f"{case}: {turn:.0f} degrees.", pictures)
     along, across = (x * np.cos(np.pi / 6) + y * np.sin(np.pi / 6), y * np.cos(np.pi / 6) - x * np.sin(np.pi / 6))
     long, wide = (float((far * way.square()).sum().clamp(min=0).sqrt()) for way in (along, across))

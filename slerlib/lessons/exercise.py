@@ -109,7 +109,7 @@ def run(answer: Callable, *arguments):
 
 def call(answer: Callable, *arguments):
     """What the answer returns for the arguments themselves. Wrong if it raises or returns nothing."""
-    given = ", ".join(map(_short, arguments))
+    words = ", ".join(map(_short, arguments))
     try:
         result = answer(*arguments)
     except Exception as error:
@@ -118,10 +118,10 @@ def call(answer: Callable, *arguments):
         where = f" in line {lines[-1]} of your cell" if lines else ""
         text = textwrap.shorten(str(error), 160)
         raise Wrong(
-            "The function runs.", f"For {given} it stops{where}: {type(error).__name__}: {text.rstrip('.')}."
+            "The function runs.", f"For {words} it stops{where}: {type(error).__name__}: {text.rstrip('.')}."
         ) from None
     if result is None:
-        raise Wrong("The function returns a value.", f"For {given} it returns None. Is there a `return`?")
+        raise Wrong("The function returns a value.", f"For {words} it returns None. Is there a `return`?")
     return result
 
 
