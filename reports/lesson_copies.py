@@ -32,7 +32,22 @@ TEMPLATE = """{%- extends 'report.html.j2' -%}
 STYLE = """<style>math { font-size: 1.1em; }
 math[display=block] { margin: 0.5rem 0; padding: 0.5rem 0; overflow: auto hidden; }
 .highlight + .jp-Cell-outputWrapper { border-left: 3px solid var(--line); padding-left: 0.9rem; }
-nav { font-size: 0.9rem; color: var(--soft); }</style>"""
+nav { font-size: 0.9rem; color: var(--soft); }
+.words .word, .dataframe th:first-child { text-align: left; }
+@media screen and (max-width: 40rem) {
+  .words, .words :is(tbody, tr, tbody th) { display: block; } .words thead { display: none; }
+  .words tr { padding: 0.3rem 0.5rem; } .words tbody th { padding: 0; }
+  .words td { display: inline-block; padding: 0 1rem 0 0; text-align: left; }
+  .words td[data-name]::before { content: attr(data-name) ": "; color: var(--soft); }
+  .dataframe:not(.words) { font-size: 0.7rem; } .dataframe:not(.words) :is(th, td) { padding: 0.2rem 0.25rem; }
+  .jp-OutputArea-output:has(.dataframe:not(.words)) { background:
+    linear-gradient(to left, var(--paper) 40%, transparent) right / 3rem 100% no-repeat local,
+    linear-gradient(to left, var(--soft), transparent) right / 0.8rem 100% no-repeat scroll; }
+}</style>"""
+#: A table of pandas; a value that is a number or stands for one, which is aligned on the right
+_TABLE = re.compile(r'<table border="1" class="dataframe">(.*?)</table>', re.S)
+_ROW, _CELL = re.compile(r"<tr[^>]*>(.*?)</tr>", re.S), re.compile(r"<(t[hd])>(.*?)</t[hd]>", re.S)
+_NUMBER = re.compile(r"[-+]?[\d.,e+-]*\s?%?|NaN|None|True|False")
 #: A formula between dollars, or code, in which a dollar is a letter
 _MATH = re.compile(r"(```.*?```|`[^`\n]*`)|\$\$(.+?)\$\$|\$([^$\n]+)\$", re.S)
 #: A figure of photographs as HTML; the page has one style for all, and a touch makes it larger
@@ -90,7 +105,7 @@ def page(executed, notebook: Path) -> str:
     html, _ = exporter.from_notebook_node(executed, resources=resources)
     for number, formula in enumerate(formulas):
         html = html.replace(_mark(number), formula)
-    html = _PHOTOGRAPHS.sub(_ZOOM, html)
+    html = _TABLE.sub(_worded, _PHOTOGRAPHS.sub(_ZOOM, html))
     return _PICTURE.sub(lambda found: f'src="{_smaller(*found.groups())}"', html.rstrip()) + "\n"
 
 
@@ -123,6 +138,27 @@ def _moved(text: str) -> str:
     text = re.sub(r"(?<!!)(\[[^\]]*\])\(\.\./", r"\1(../../../", text)
     text = re.sub(r"(!\[[^\]]*\])\(\.\./", r"\1(", text)
     return re.sub(r"\]\((\d\d_\w+)\.ipynb\)", r"](\1.html)", text)
+
+
+def _worded(table: re.Match) -> str:
+    """A table of pandas with its columns of words on the left; a narrow page reads its rows as lists with names."""
+    rows = [_CELL.findall(row) for row in _ROW.findall(table[1])]
+    names = [text for _, text in rows[0]]
+    values = [row for row in rows if any(kind == "td" for kind, _ in row)]
+    words = {n for row in values for n, (kind, text) in enumerate(row) if kind == "td" and not _NUMBER.fullmatch(text)}
+    if not words or any(len(row) != len(names) for row in values):
+        return f'<table class="dataframe">{table[1]}</table>'
+
+    def row(found: re.Match) -> str:
+        cells = iter(range(len(names)))
+        return _CELL.sub(lambda cell: named(next(cells), *cell.groups()), found[0])
+
+    def named(n: int, kind: str, text: str) -> str:
+        side = ' class="word"' if n in words else ""
+        label = f' data-name="{names[n]}"' if kind == "td" and names[n] else ""
+        return f"<{kind}{side}{label}>{text}</{kind}>"
+
+    return f'<table class="dataframe words">{_ROW.sub(row, table[1])}</table>'
 
 
 def _beside(notebook: Path) -> str:

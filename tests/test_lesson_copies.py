@@ -8,6 +8,7 @@ from pathlib import Path
 
 import chromium
 import nbformat
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -130,3 +131,17 @@ def test_formulas_become_mathml_and_code_stays(monkeypatch):
     assert "<msup>" in formulas[0] and "<mfrac>" in formulas[1]
     links = "[g](../docs/glossary.md#a) ![d](../docs/images/x.svg) [n](02_sphere.ipynb)"
     assert _moved(links) == "[g](../../../docs/glossary.md#a) ![d](docs/images/x.svg) [n](02_sphere.html)"
+
+
+def test_words_of_a_table_stand_on_the_left_with_their_names(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "reports")
+    from lesson_copies import _TABLE, _worded
+
+    table = pd.DataFrame({"kind": ["rain", "haze"], "lost": [-0.5, float("nan")]}, index=["a", "b"])
+    html = _TABLE.sub(_worded, table.to_html(notebook=True))
+    assert (
+        '<table class="dataframe words">' in html and '<th class="word">kind</th>' in html and "<th>lost</th>" in html
+    )
+    assert '<td class="word" data-name="kind">rain</td>' in html and '<td data-name="lost">-0.5</td>' in html
+    numbers = _TABLE.sub(_worded, table[["lost"]].to_html(notebook=True))
+    assert '<table class="dataframe">' in numbers and "<td>-0.5</td>" in numbers

@@ -75,7 +75,7 @@ def measures(traces: Traces, seed: int = 0) -> DataFrame:
         base = np.mean([of_centroids(_centroids(z_nD, labels, k)) for labels in shuffles])
         rows[name] = (*_centroid_interval(of_centroids, z_nD, label_n, scene_n, seed), base, reference, meaning)
 
-    add("silhouette", lambda y: _silhouette(cosine_nn, y), 0.0, "0: classes overlap; 1: points")
+    add("silhouette", lambda y: _silhouette(cosine_nn, y), 0.0, "0: classes overlap; 1: each class a point")
     add("knn_accuracy", lambda y: _knn(cosine_nn, y, scene_n), 1 / k, "chance")
     add("probe_accuracy", lambda y: _probe(z_nD, y, scene_n), 1 / k, "chance")
     add("intra_cosine", lambda y: _intra(cosine_nn, y, scene_n), 1.0, "optimum: one point per class")

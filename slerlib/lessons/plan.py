@@ -23,6 +23,6 @@ COURSE = (
     About("Evaluate", "When is one network better than another?", 50, "00", "evaluating"),
     About("Maps", "May one believe a picture of the sphere?", 35, "02", "maps"),
     About("Experts", "Which expert does what, and does it matter?", 40, "02", "usage"),
-    About("Ablations", "What is each part of the method worth?", 35, "05, 07", "ablations"),
+    About("Ablations", "What is each part of the method worth?", 35, "04, 05, 07", "ablations"),
     About("Many processes", "How do several processes train one network?", 45, "04", "processes"),
 )

@@ -58,7 +58,7 @@ def where_map(rows: Mapping[str, tuple[Tensor, Trace]]) -> Figure:
         _frame(right, "", "angle to it" if first else "")
         words.append(f"{label}: {', '.join(seen)}; {_nearest(trace).mean():.0f} degrees from the nearest anchor")
     bar = fig.colorbar(colours, ax=axes[:, 2].tolist(), shrink=0.8, aspect=30)
-    bar.ax.set_title("degrees", loc="left", fontsize=SMALL)
+    bar.set_label("degrees", fontsize=SMALL)
     patches = [Patch(facecolor=colour, edgecolor="#333333", label=name) for name, colour in named.items()]
     fig.legend(handles=patches, loc="outside lower center", ncols=min(len(patches), 4))
     return finished(fig, f"Nearest class at each place. {'. '.join(words)}.", "jpeg")
