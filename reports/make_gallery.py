@@ -18,6 +18,7 @@ import nbformat
 from PIL import Image
 
 from slerlib.files import write_atomic
+from slerlib.provenance import git_state
 from slerlib.report import runs as report
 
 GALLERY = Path(__file__).resolve().parent / "gallery"
@@ -53,7 +54,10 @@ def _smaller(png: str) -> str:
 
 
 def keep_reports() -> None:
-    """Run all reports and keep their copies; none is replaced where one fails."""
+    """Run all reports and keep their copies; none is replaced where one fails, or where the code is of no commit."""
+    state = git_state()
+    if state is None or state["dirty"]:
+        raise SystemExit("Copies come from one clean commit; this tree has changes or no commit. Commit them first.")
     records = report.run("all")
     if failed := [f"{record['name']} ({record['page']})" for record in records if record["state"] != "done"]:
         raise SystemExit(f"The gallery is left as it is: a report is not done: {', '.join(failed)}")

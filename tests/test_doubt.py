@@ -12,7 +12,7 @@ import slerlib
 from slerlib.analysis import doubt
 from slerlib.analysis.trace import Grid, encode
 from slerlib.checkpoint import find, load_net, read_card, save_weights
-from slerlib.model.doubt import FEWEST, GENERAL, TAIL, Limits, about_limits, limits_of, reasons
+from slerlib.model.doubt import FEWEST, GENERAL, TAIL, Limits, about_limits, limits_of, reasons, wrong_names
 
 INCLUDED = ("tiny", "small", "tiny-places")
 
@@ -35,7 +35,7 @@ def test_limits_are_the_tails_of_the_rightly_named_pictures_of_a_class(seen):
     assert set(found) == {"noise50", "clean"}  # no picture of haze is named rightly
     for name, limit in found.items():
         right = seen[(seen.label == name) & (seen.nearest == name)]
-        assert limit.photographs == len(right)
+        assert limit.pictures == len(right)
         assert (right.angle > limit.angle).mean() == pytest.approx(TAIL, abs=2e-3)
         assert (right.margin < limit.margin).mean() == pytest.approx(TAIL, abs=2e-3)
     assert found["noise50"].angle < 6 < 45 < found["clean"].angle
@@ -65,7 +65,7 @@ def test_every_class_of_the_included_checkpoints_has_limits(name):
     """New weights need new limits: python benchmarks/doubt.py"""
     card, model = read_card(find(name)), slerlib.load(name, "cpu")
     assert model.router.limits == limits_of(card) and set(model.router.limits) == set(model.router.names)
-    assert all(limit.photographs >= FEWEST for limit in model.router.limits.values())
+    assert all(limit.pictures >= FEWEST for limit in model.router.limits.values())
     assert 0 < card["doubt"]["false_alarms"] < 0.15
     assert f"{card['doubt']['false_alarms']:.0%} of the rightly named" in about_limits(card)
 
@@ -103,5 +103,15 @@ def test_the_measure_on_the_bundled_photographs_is_what_a_card_keeps(monkeypatch
     part = json.loads(json.dumps(doubt.measured(model, [grid], unknown=["snow"])))
     own = limits_of({"doubt": part})
     assert set(own) == {"noise15", "noise50"}  # eight clean photographs are too few
-    assert own["noise50"].photographs == 24 and own["noise50"].angle < 20
+    assert own["noise50"].pictures == 24 and own["noise50"].angle < 20
     assert part["photographs"] == 8 and part["pictures"] == 56 and set(part["unknown"]) == {"snow"}
+
+
+def test_wrong_names_are_counted_for_the_name_given():
+    """Of 40 pictures called haze without a sign 10 are blur; of the 2 with one nothing is told."""
+    seen = pd.DataFrame({"nearest": ["haze"] * 42, "label": ["blur"] * 10 + ["haze"] * 32})
+    card = {"doubt": {"limits": {"haze": {"angle": 9, "margin": 0.1, "pictures": 30}}}}
+    card["doubt"]["named"] = doubt.named(seen, np.arange(42) >= 40)
+    assert wrong_names(card, "haze", False) == (0.25, 40)
+    assert wrong_names(card, "haze", True) is wrong_names(card, "rain", False) is wrong_names({}, "haze", False) is None
+    assert wrong_names({"doubt": card["doubt"] | {"named": 7}}, "haze", False) is None

@@ -101,15 +101,23 @@ def test_the_page_says_in_words_whether_to_trust_the_route(photo, tmp_path):
         model.card, about.trace = card, replace(about.trace, limits={name: limit})
         return write_page(tmp_path / "page.html", about, model, "x", "again").read_text()
 
-    near, far = Limits(angle + 1, -1.0), Limits(angle - 1, -1.0)
-    assert (
-        f"no reason for doubt.</strong> Of the measured pictures without a sign of doubt the network named "
-        f"{part['wrong_without']:.0%} wrongly" in page(near, model.card)
+    about.y_CHW = about.x_CHW
+    near, far = Limits(angle * 1.2, -1.0), Limits(angle - 1, -1.0)
+    own = part["named"][name]["without"]
+    rate = (
+        f"Of the measured pictures without a sign of doubt the network named {part['wrong_without']:.0%} wrongly; "
+        f"of the {own['pictures']} that it called {name}, {own['wrong']:.0%}."
     )
+    assert f"no sign of doubt was seen; that is no proof.</strong> {rate}" in page(near, model.card)
+    close = page(Limits(angle * 1.05, -1.0), model.card)
+    assert f"one is near its limit; that is no proof.</strong> {rate}" in close
+    assert f"limit {angle * 1.05:.0f}°: <strong>near its limit</strong>" in close and "changed the picture" not in close
     doubted = page(far, model.card)
     assert doubted.count("Verdict: doubtful; compare both pictures") == 2, "at the top and in its section"
     assert f"limit {angle - 1:.0f}°: <strong>doubtful</strong>" in doubted
     assert f"{part['wrong_with_doubt']:.0%} wrongly" in doubted
+    about.y_CHW = (about.x_CHW + 0.5) % 1
+    assert page(near, model.card).count("Restoring changed the picture strongly: compare both.") == 2
     unmeasured = page(near, {key: value for key, value in model.card.items() if key != "doubt"})
     assert "No limits were measured" in unmeasured and "wrongly" not in unmeasured
 

@@ -58,6 +58,7 @@ def test_a_finished_training_is_read_whole(done):
     assert past.log.step.tolist() == list(range(12)) and past.validation.step.tolist() == [8, 12]
     assert [look["step"] for look in past.looks] == [0, 1, 2, 3, 4, 8, 12]
     table = past.samples()
+    assert table.use.tolist() == ["clean, and degraded by synthesis"]
     assert table["set"].tolist() == ["made up"] and table.samples.tolist() == [8 * 4] and table.times[0] == 32 / 6
     assert past.pace().steps.to_dict() == {"A": 4, "B": 5, "C": 3}
     before, after = history.nearest_share(past.looks[0]), history.nearest_share(past.looks[-1])
@@ -228,7 +229,8 @@ def test_the_page_of_a_training_and_what_it_does_not_take(done, tmp_path):
     assert record["reference"]["verdict"] == "none" and "is done after 12 steps" in answer["sentence"]
     damaged = past.validation.iloc[-1].drop(["step", "clean"])
     start = sum(past.inputs[name] for name in damaged.index) / len(damaged)
-    assert f"{damaged.mean() - start:+.2f} dB against their inputs ({start:.2f} dB)" in answer["sentence"]
+    gap = round(damaged.mean(), 2) - round(start, 2)
+    assert f"{gap:+.2f} dB against their inputs ({start:.2f} dB)" in answer["sentence"]
     assert answer["headline"] == f"{damaged.mean():.2f} dB from {start:.2f}"
     assert answer["numbers"]["input rain"] == past.inputs["rain"] < 60
     page = record["page"].read_text()

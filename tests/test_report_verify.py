@@ -247,8 +247,9 @@ def test_the_page_shows_every_number_beside_its_band(tmp_path):
     text = page._judged(record)
     assert "<summary>3 numbers beside the reference</summary>" in text and '<details class="bands" open>' in text
     rows = {row.partition("</th>")[0].rpartition(">")[2]: row for row in text.split("<tr class=")[1:]}
-    assert "<td>10.00</td><td>10.10 to 31.00</td><td>outside</td>" in rows["result a"]
-    assert "inside" in rows["input a"] and "cannot tell" in rows["result b"]
+    assert "<td>10.00</td><td>10.10 to 31.00</td><td>outside</td>" in rows["PSNR restored a"]
+    assert "inside" in rows["PSNR input a"] and "cannot tell" in rows["PSNR restored b"]
+    assert "slerlib's own earlier numbers" in text and "paper" in text
 
 
 def test_bands_are_three_times_as_wide_as_the_seeds_lie_apart():

@@ -51,6 +51,18 @@ def flagged(seen: DataFrame, by_class: dict[str, Limits]) -> np.ndarray:
     return np.array([bool(reasons(*row, by_class)) for row in rows], dtype=bool)
 
 
+def named(seen: DataFrame, doubted: np.ndarray) -> dict[str, dict[str, dict[str, float]]]:
+    """By the class that the network names: how often it is wrong, and of how many pictures, with and without a sign.
+
+    seen: rows of `signs`. doubted: (N,) bool, which of them are flagged.
+    """
+    wrong, result = seen.label != seen.nearest, {}
+    for (name, flag), part in wrong.groupby([seen.nearest, doubted]):
+        values = {"wrong": round(float(part.mean()), 3), "pictures": len(part)}
+        result.setdefault(name, {})["with_doubt" if flag else "without"] = values
+    return result
+
+
 def limits_for_card(model: SLERIR, photos: Sequence[str] = (), pairs: str | os.PathLike = "") -> dict:
     """`measured` on the bundled photographs, folders of more clean ones, and the test sets of real pairs in `pairs`.
 
@@ -71,8 +83,8 @@ def measured(
     that the network was not trained for, on the photographs of the first grid.
     Returns: limits by class; false_alarms, the share of the rightly named pictures that is flagged; caught, that of
     the wrongly named, both by limits of other photographs; wrong_with_doubt, the share of the flagged pictures that
-    is named wrongly, and wrong_without, of the others; unknown, the share flagged of each of `unknown`; pictures,
-    photographs.
+    is named wrongly, and wrong_without, of the others; named, these two for the pictures of each name, with their
+    number; unknown, the share flagged of each of `unknown`; pictures, photographs.
     """
     import pandas as pd
 
@@ -85,13 +97,14 @@ def measured(
     new = {name: collect(model, replace(grids[0], tasks=(name,)), restore=False) for name in unknown}
     return {
         "limits": {
-            name: {"angle": round(row.angle, 2), "margin": round(row.margin, 4), "photographs": row.photographs}
+            name: {"angle": round(row.angle, 2), "margin": round(row.margin, 4), "pictures": row.pictures}
             for name, row in own.items()
         },
         "false_alarms": round(float(doubted[right].mean()), 3),
         "caught": None if right.all() else round(float(doubted[~right].mean()), 3),
         "wrong_with_doubt": round(float((~right[doubted]).mean()), 3) if doubted.any() else None,
         "wrong_without": None if doubted.all() else round(float((~right[~doubted]).mean()), 3),
+        "named": named(seen, doubted),
         "unknown": {name: round(float(flagged(signs(traces), own).mean()), 3) for name, traces in new.items()},
         "pictures": len(seen),
         "photographs": int(seen.scene.nunique()),

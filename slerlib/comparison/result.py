@@ -60,6 +60,12 @@ class Comparison:
             return f"No difference is shown {where}: B minus A is {size}, and the 95 % interval holds 0."
         return f"B scores {'higher' if row.delta > 0 else 'lower'} {where}: {size}."
 
+    def shown(self) -> str:
+        """Which tasks are shown to be better and worse in B, each by its own interval; "" without an interval."""
+        rows = self.means[(self.means.task != "average") & self.means.low.notna()]
+        better, worse = (", ".join(rows.task[part]) or "none" for part in (rows.low > 0, rows.high < 0))
+        return f"Shown to be better in B: {better}; worse: {worse}." if len(rows) > 1 else ""
+
     def extremes(self, count: int = 3) -> tuple[DataFrame, DataFrame]:
         """(largest gains, largest losses): up to `count` rows each, the largest first; of degraded pictures, if any."""
         rows = self.rows[self.rows.task != "clean"]
@@ -78,7 +84,12 @@ class Comparison:
         extremes = [f"Largest gains: {gains}", f"Largest losses: {losses}"]
         parts = ["\n".join(sides), self._what_differs(), f"{head}\n{self.means_text().to_string(index=False)}"]
         parts += [
-            "\n".join(lines) for lines in ([self.verdict(), *extremes, *self.limits()], self.routes(), self.notes)
+            "\n".join(lines)
+            for lines in (
+                [f"{self.verdict()} {self.shown()}".strip(), *extremes, *self.limits()],
+                self.routes(),
+                self.notes,
+            )
         ]
         return "\n\n".join(part for part in (*parts, last) if part)
 
@@ -91,14 +102,16 @@ class Comparison:
         return "\n".join(["What differs, A -> B", *lines[:LINES], *more])
 
     def means_text(self) -> DataFrame:
-        """The means as text: task (with its data set where there are several), n, A, B, B - A, better, worse, equal."""
+        """The means as text: task (with its data set where there are several), n, input, A, B, B - A, better, worse,
+        equal."""
         import pandas as pd
 
         several = self.rows.dataset.nunique() > 1
         rows = []
         for row in self.means.itertuples():
             name = f"{row.dataset} {row.task}".strip() if several else row.task
-            rows.append({"task": name, "n": row.n, "A": f"{row.psnr_a:.2f}", "B": f"{row.psnr_b:.2f}"})
+            scores = {"input": row.psnr_input, "A": row.psnr_a, "B": row.psnr_b}
+            rows.append({"task": name, "n": row.n} | {key: f"{value:.2f}" for key, value in scores.items()})
             rows[-1]["B - A (95 %)"] = with_interval(row.delta, row.low, row.high, "+.2f")
             rows[-1] |= {name: getattr(row, name) for name in ("better", "worse", "equal")}
         return pd.DataFrame(rows)
@@ -145,6 +158,8 @@ def _list_of(rows: DataFrame) -> str:
 
 def short_text(value) -> str:
     """A value of a run in few letters: hashes by their first 12, nothing as a dash."""
+    if isinstance(value, list | tuple):
+        value = ", ".join(map(str, value)) or "none"
     text = "-" if value is None or value != value else f"{value}"
     hashed = len(text) in (40, 64) and all(letter in "0123456789abcdef" for letter in text)
     text = text[:12] if hashed else " ".join(text.split())

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .. import plots, provenance
 from ..images.files import to_pil
-from ..model.doubt import about_limits, limits_of
+from ..model.doubt import about_limits, limits_of, wrong_names
 from ..model.wrappers import unwrapped
 from ..plots.marks import picture_table
 from ..plots.style import encoded, finished, styled
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from ..model.network import SLERIR
 
 LONGEST = 1200  # pixels of the pictures of the slider
+NEAR = 0.1  # of a limit; a sign that is nearer to it than this is named
+STRONG = 25.6  # levels of 256, mean over the picture: a tenth of the range
 SCRIPT = Path(__file__).with_name("slider.js")
 STYLE = """<style>
 .slider { margin: 1rem 0; } .slider .pair { position: relative; }
@@ -93,11 +95,16 @@ def write_page(
 
 def _answer(about: Explanation) -> str:
     angle = about.trace.anchor_angle[0].min().item()
-    changed = 255 * (about.y_CHW - about.x_CHW).abs().mean().item()
+    changed = _change(about)
     seen = "looks clean" if about.nearest == "clean" else f"looks like {about.nearest}"
     return (
         f"This picture {seen} ({angle:.0f}° from that anchor), and restoring changed it by {changed:.1f} levels of 256."
     )
+
+
+def _change(about: Explanation) -> float:
+    """Mean change by the restoration, in levels of 256."""
+    return 255 * (about.y_CHW - about.x_CHW).abs().mean().item()
 
 
 def _path_words(about: Explanation, digits: str) -> str:
@@ -125,33 +132,50 @@ def _verdict(about: Explanation, card: dict) -> str:
     """Whether to trust the route, in words, and how often such a verdict was wrong where that was measured."""
     trace = about.trace
     doubtful = bool(trace.flags()[0])
-    words = "doubtful; compare both pictures before you use the result" if doubtful else "no reason for doubt"
+    words = "doubtful; compare both pictures before you use the result"
+    if not doubtful:
+        near = any(nearly for _, nearly in _signs(about))
+        words = f"no sign of doubt was seen{', but one is near its limit' if near else ''}; that is no proof"
+    strong = " Restoring changed the picture strongly: compare both." if _change(about) > STRONG else ""
     if trace.evidence is not None and trace.unseen()[0] > trace.rule.limit:  # no route was counted with this sign
-        return f"Verdict: {words}. {trace.rule.about()}"
+        return f"Verdict: {words}. {trace.rule.about()}{strong}"
     part = card.get("doubt") if limits_of(card) else {}
     wrong = part.get("wrong_with_doubt" if doubtful else "wrong_without")
     if wrong is None:
-        return f"**Verdict: {words}.**"
+        return f"**Verdict: {words}.**{strong}"
     sign = "with" if doubtful else "without"
-    return (
-        f"**Verdict: {words}.** Of the measured pictures {sign} a sign of doubt the network named {wrong:.0%} wrongly."
-    )
+    rate = f"Of the measured pictures {sign} a sign of doubt the network named {wrong:.0%} wrongly"
+    if own := wrong_names(card, about.nearest, doubtful):
+        rate += f"; of the {own[1]} that it called {about.nearest}, {own[0]:.0%}"
+    return f"**Verdict: {words}.** {rate}.{strong}"
+
+
+def _signs(about: Explanation) -> list[tuple[bool, bool]]:
+    """(beyond its limit, near it) of the distance and of the choice."""
+    trace, (limit,) = about.trace, about.trace.own_limits()
+    angle, margin = trace.anchor_angle[0].min().item(), trace.margin[0].min().item()
+    signs = [(angle > limit.angle, angle > (1 - NEAR) * limit.angle)]
+    return signs + ([(margin < limit.margin, margin < (1 + NEAR) * limit.margin)] if about.stations else [])
+
+
+def _in_words(beyond: bool, near: bool) -> str:
+    return "**doubtful**" if beyond else "**near its limit**" if near else "in order"
 
 
 def _doubts(about: Explanation, card: dict) -> str:
     """The signs with their limits, how often these err, and what no sign speaks of."""
     trace, (limit,) = about.trace, about.trace.own_limits()
     angle, margin = trace.anchor_angle[0].min().item(), trace.margin[0].min().item()
-    words = {True: "**doubtful**", False: "in order"}
-    lines = [f"- Distance: {angle:.0f}° from {about.nearest}, limit {limit.angle:.0f}°: {words[angle > limit.angle]}."]
-    if about.stations:
+    distance, *choice = _signs(about)
+    lines = [f"- Distance: {angle:.0f}° from {about.nearest}, limit {limit.angle:.0f}°: {_in_words(*distance)}."]
+    if choice:
         text = f"the least sure layer prefers its expert by {margin:.2g}, limit {limit.margin:.2g}"
-        lines.append(f"- Choice: {text}: {words[margin < limit.margin]}.")
+        lines.append(f"- Choice: {text}: {_in_words(*choice[0])}.")
     lines.append(f"- {about_limits(card)} A route in order is thus no proof.")
     if trace.evidence is not None:
         score, most = trace.unseen()[0].item(), trace.rule.limit
         text = f"score {score:.1f} for damage unlike the trained, limit {most:.1f}"
-        lines.append(f"- Damage: {text}: {words[score > most]}. {trace.rule.about()}")
+        lines.append(f"- Damage: {text}: {_in_words(score > most, False)}. {trace.rule.about()}")
     sets = dict.fromkeys(part["set"] for part in card.get("data", {}).get("sets", []))
     lines.append("- No clean original is at hand, so nothing here says how near to the truth the result is.")
     lines.append(

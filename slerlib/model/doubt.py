@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 TAIL = 0.025  # share of rightly named photographs beyond the limit of one sign
-FEWEST = 20  # photographs of a class that can have limits: a 40th part of fewer is no photograph
+FEWEST = 20  # pictures of a class that can have limits, or a rate: a 40th part of fewer is no picture
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Limits:
 
     angle: float  # degrees to the anchor; further is doubtful
     margin: float  # similarity to the nearest pin minus to the second, at the least sure layer; less is doubtful
-    photographs: int = 0  # from which the limits come; 0: the general ones
+    pictures: int = 0  # from which the limits come; 0: the general ones
 
 
 GENERAL = Limits(45.0, 0.05)
@@ -43,7 +43,7 @@ def limits_of(card: Mapping) -> dict[str, Limits]:
     rows = part.get("limits") if isinstance(part, dict) else None
     result = {}
     for name, row in rows.items() if isinstance(rows, dict) else ():
-        values = [row.get(key) for key in ("angle", "margin", "photographs")] if isinstance(row, dict) else [None]
+        values = [row.get(key) for key in ("angle", "margin", "pictures")] if isinstance(row, dict) else [None]
         if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
             result[name] = Limits(*values)
     return result
@@ -127,6 +127,18 @@ def rule_of(card: Mapping, classes: Sequence[str]) -> Rule | None:
     values = [*numbers, *(value for column in columns for value in column)]
     usual = all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in values)
     return Rule(*map(tuple, columns), *numbers) if usual and all(columns[1]) else None
+
+
+def wrong_names(card: Mapping, name: str, doubtful: bool) -> tuple[float, int] | None:
+    """(share, of how many): measured pictures that the network called `name`, and wrongly, with or without a sign.
+
+    None where a card has no such rate, or one of fewer than FEWEST pictures.
+    """
+    rows = card["doubt"].get("named") if limits_of(card) else None
+    row = rows.get(name) if isinstance(rows, dict) else None
+    values = row.get("with_doubt" if doubtful else "without") if isinstance(row, dict) else None
+    usual = isinstance(values, dict) and all(isinstance(values.get(key), int | float) for key in ("wrong", "pictures"))
+    return (values["wrong"], values["pictures"]) if usual and values["pictures"] >= FEWEST else None
 
 
 def about_limits(card: Mapping) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from ..analysis.chance import fewest_shown, smallest_p
 from ..config import STAGE_NAMES
 from ..errors import UserError
+from ..report.words import RULES
 from . import style
 from .marks import (
     expert_cube,
@@ -38,14 +39,6 @@ if TYPE_CHECKING:
 
 SHADES = {"cmap": "PuOr_r", "vmin": -4.0, "vmax": 4.0}  # orange: the own route is better
 SCALE = "colours end at −4 and 4 dB"
-#: Rules of `analysis.causal.route_rules` in words.
-RULES = {
-    "modal": "usual path of the true degradation",
-    "oracle": "path of the true degradation's anchor",
-    "anchor": "path of the nearest anchor",
-    "one path": "one path for all",
-    "random": "a random path",
-}
 
 
 def _number(value: float) -> str:

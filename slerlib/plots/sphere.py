@@ -129,9 +129,11 @@ def _rings(ax: Axes, anchors: np.ndarray, names: Sequence[str], looks: dict, ins
         side = "center" if abs(place[0]) < inside else "right" if place[0] > 0 else "left"
         words = ax.annotate(name, place, (0, 10), textcoords="offset points", ha=side, va="bottom", weight="bold",
                             fontsize=SMALL + 0.5, path_effects=halo, zorder=5, annotation_clip=False)  # fmt: skip
-        if any(words.get_window_extent().overlaps(box) for box in boxes):  # below the ring then
-            words.xyann = (0, -10)
-            words.set_verticalalignment("top")
+        for shift in (10, -10, 22, -22):  # above the ring, below it, or farther away
+            words.xyann = (0, shift)
+            words.set_verticalalignment("bottom" if shift > 0 else "top")
+            if not any(words.get_window_extent().overlaps(box) for box in boxes):
+                break
         boxes.append(words.get_window_extent())
 
 

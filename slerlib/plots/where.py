@@ -49,7 +49,7 @@ def where_map(rows: Mapping[str, tuple[Tensor, Trace]]) -> Figure:
         where_hw = trace.where()[0].numpy()
         counts = np.bincount(where_hw.ravel(), minlength=len(names)) / where_hw.size
         seen = [f"{names[k]} {counts[k]:.0%}" for k in counts.argsort()[::-1] if counts[k] >= NAMED]
-        named |= {names[k]: looks[names[k]]["color"] for k in range(len(names)) if counts[k] >= NAMED}
+        named |= {names[k]: looks[names[k]]["color"] for k in range(len(names)) if counts[k]}
         show(left, x, "", "input" if first else "", smooth=True)
         left.set_ylabel(label, fontsize=10.5, labelpad=6)
         pixels = np.array([_rgb(looks[name]["color"]) for name in names])[where_hw]

@@ -26,8 +26,13 @@ from .frame import (
     write_html,
 )
 from .record import STATES
+from .words import label
 
+WHOSE = "The reference is slerlib's own earlier numbers for these weights; it says nothing about those of the paper."
 _INTERVAL = re.compile(r"(\([-−+]?[\d.]+%?) to ([-−+]?[\d.]+%?\))")  # a line may end before an interval, not in one
+_PERCENT = re.compile(r"(?<=\d) %(?=[\s.,;:)<])")
+_CELL = re.compile(r"<td[^>]*>[^<]*</td>")
+_MINUS = re.compile(r"(?<![\w.-])-(?=[\d.])")  # not that of a date or a name
 
 
 def write_page(folder: Path, record: dict) -> Path:
@@ -64,7 +69,9 @@ def _export(executed: Path, record: dict, top: str, bottom: str) -> str:
     html, _ = exporter.from_notebook_node(
         notebook, resources={"page": parts, "metadata": {"path": str(executed.parent)}}
     )
-    return _INTERVAL.sub(r"\1&nbsp;to&nbsp;\2", html.rstrip()) + "\n"
+    body, box, record_of_run = html.rstrip().rpartition(bottom)
+    body = _CELL.sub(lambda cell: _MINUS.sub("−", cell[0]), _PERCENT.sub("&nbsp;%", body))
+    return _INTERVAL.sub(r"\1&nbsp;to&nbsp;\2", body) + box + record_of_run + "\n"
 
 
 def _arranged(cells: list, record: dict) -> list:
@@ -89,6 +96,10 @@ def _what(record: dict) -> str:
     values, data = record["parameters"], record["provenance"]["data"]
     parts = [f"Report {record['name']}", hashed(record["provenance"]["checkpoint"])]
     parts += [f"against {values['against']}"] if values.get("against") else []
+    if training := values.get("training"):
+        parts.append(
+            "recipe tiny, a short demonstration on the bundled photographs" if training == "demo" else training
+        )
     parts += ["the bundled photographs" if data["name"] == "demo" else hashed(data)] if data else []
     parts += [f"seed {values['seed']}"] if "seed" in values else []
     parts += [listed(record["changed"])] if record.get("changed") else []
@@ -130,6 +141,8 @@ def _judged(record: dict) -> str:
     parts = [
         f'<div class="verdict {kind}"><p><strong>This run {VERDICTS[kind]}.</strong> {escape(reference["why"])}</p>'
     ]
+    if kind != "none":
+        parts.append(f"<p>{WHOSE}</p>")
     rows = []
     for name, (value, low, high) in reference.get("bands", {}).items():
         word = "outside" if name in reference["outside"] else "inside"
@@ -138,7 +151,7 @@ def _judged(record: dict) -> str:
             "missing" if v is None else f"{v:.2f}" if abs(v) >= 10 else f"{v:.3f}" for v in (value, low, high)
         )
         cells = f"<td>{here}</td><td>{low} to {high}</td><td>{word}</td>"
-        rows.append(f'<tr class="{word.split()[0]}"><th>{escape(name)}</th>{cells}</tr>')
+        rows.append(f'<tr class="{word.split()[0]}"><th>{escape(label(name))}</th>{cells}</tr>')
     if rows:
         top = "<thead><tr><th></th><th>here</th><th>reference</th><th></th></tr></thead>"
         table = f"<table>{top}<tbody>{''.join(rows)}</tbody></table>"

@@ -17,6 +17,7 @@ from ..errors import UserError
 from ..files import PACKAGE, clone_root, read_json
 from ..provenance import SCORING_PACKAGES
 from .frame import listed
+from .words import label
 
 ROUNDING = 0.01  # of numbers that no seed changes: another processor rounds otherwise
 #: How far a number may be from that of the same seed, by its name or the first part of it: another processor may send a
@@ -24,6 +25,7 @@ ROUNDING = 0.01  # of numbers that no seed changes: another processor rounds oth
 SAME = {"input": 0.01, "sphere": 0.02, "routes": 0.02, "routes different": 1, "result": 0.05}
 EQUAL = 0.1  # dB; a result closer to its input than this is as good as the input
 UNSURE = 0.5  # dB; where the gain of the reference is less than this, another seed may turn it into a loss
+WIDE = 1.0  # dB; wider bands are named
 WIDTH = 3  # of a band, in units of highest minus lowest
 AGREES, DIFFERS, NONE = "agrees", "differs", "none"
 
@@ -91,13 +93,18 @@ def judge(record: Mapping, numbers: Mapping[str, float], entries: list[dict] | N
     kind = f"the values of seed {seed}" if values else f"the bands of {len(entry['seeds'])} seeds"
     where = f"{kind} in the reference of {entry['made'][:10]}, made on {entry['device']}"
     why = f"All {len(judged)} numbers agree with {where}."
+    wide = max((high - low for name, (_, low, high) in judged.items() if name.startswith("result ")), default=0.0)
+    wide = (
+        ""
+        if values or wide < WIDE
+        else f" The bands are up to {wide:.1f} dB wide: this finds a broken run, not a small fault."
+    )
     if outside:
         why = f"{len(outside)} of {len(judged)} numbers differ from {where}. {_cause(outside, entry, record)}"
-    why += (
-        f" Cannot tell: {', '.join(untold)}; the reference itself is about as good as the input there."
-        if untold
-        else ""
-    )
+    why += wide
+    if untold:
+        names = ", ".join(map(label, untold))
+        why += f" Cannot tell: {names}; the reference itself is about as good as the input there."
     return {"verdict": DIFFERS if outside else AGREES, "why": why, "bands": rows, "outside": outside, "untold": untold}
 
 

@@ -9,6 +9,40 @@ from __future__ import annotations
 import re
 from html import escape
 
+#: Rules of `analysis.causal.route_rules` in words.
+RULES = {
+    "modal": "most frequent path of the true degradation",
+    "oracle": "path of the true degradation's anchor",
+    "anchor": "path of the nearest anchor",
+    "one path": "one path for all",
+    "random": "a random path",
+}
+#: Measures of `analysis.geometry.measures` in words.
+MEASURES = {
+    "knn_accuracy": "accuracy, 5 nearest points",
+    "probe_accuracy": "accuracy, linear classifier",
+    "intra_cosine": "cosine within a class",
+    "inter_cosine": "cosine between class centres",
+    "centroid_uniformity": "uniformity of class centres",
+    "scene_leakage": "scene leakage",
+    "view_alignment": "crop to whole image, distance²",
+}
+#: First words of a number's name in a finding -> the label of its table; `label` puts them together.
+_KINDS = {
+    "input": "PSNR input", "result lost by": "dB lost,", "result loss": "loss at the end", "result": "PSNR restored",
+    "sphere own anchor": "nearest to their own anchor, share", "sphere": "",
+    "routes NMI": "NMI at", "routes different": "different paths", "routes crop agrees": "layers where a crop agrees",
+}  # fmt: skip
+
+
+def label(name: str) -> str:
+    """The name of a number of a finding as the tables of its page call it: "result rain" -> "PSNR restored rain"."""
+    kind = next((kind for kind in _KINDS if f"{name} ".startswith(f"{kind} ")), None)
+    if kind is None:
+        return name
+    rest = name.removeprefix(kind).strip()
+    return f"{_KINDS[kind]} {(RULES | MEASURES).get(rest, rest)}".strip()
+
 
 def as_html(text: str) -> str:
     """HTML of plain text with **bold**, `code`, paragraphs after an empty line, and lists of lines with "- "."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from .. import checkpoint
 from ..config import TrainConfig
+from ..data.sources import CLEAN
 from ..errors import UserError
 from ..files import read_json
 from .lock import is_held
@@ -83,16 +84,17 @@ class History:
                          for stage, span in spans.items()))  # fmt: skip
 
     def samples(self) -> DataFrame:
-        """Samples of stages B and C by set so far: set, task, items, share, samples, times (each item was drawn).
+        """Samples of stages B and C by set so far: set, task, items, share, use, samples, times (each item was drawn).
 
         By the plan of the training: shares are exact over a long run, and a set may be off by a few samples.
         """
         import pandas as pd
 
-        sets, columns = self.card.get("data", {}).get("sets", []), ["set", "task", "items", "share"]
+        sets, columns = self.card.get("data", {}).get("sets", []), ["set", "task", "items", "share", "use"]
         batch = self.config.get("train", {}).get("batch", 0)
         done = int((self.log.stage != "A").sum()) * batch if len(self.log) else 0
         table = pd.DataFrame(sets, columns=columns)
+        table["use"] = table.use.fillna(table.task.replace(CLEAN, "clean, and degraded by synthesis"))
         table["samples"] = (table.share.astype(float) * done).round().astype(int)
         return table.assign(times=table.samples / table["items"].clip(lower=1).astype(float))
 
@@ -220,7 +222,8 @@ def remarks(past: History) -> list[str]:
                      "lower rate (`--init`, `train.lr`).")  # fmt: skip
     if past.anchored:
         right = past.anchored["anchor_accuracy"]
-        lines.append(f"At the end of stage A {right:.0%} of all held-out views were nearest to their own anchor.")
+        views = past.anchored.get("views", "all")  # an older log has no number
+        lines.append(f"At the end of stage A {right:.0%} of {views} held-out views were nearest to their own anchor.")
     return lines + [f"Not read: {note}" for note in past.notes]
 
 

@@ -30,7 +30,7 @@ def finish_stage_a(run: Run) -> dict:
     run.anchored, run.averaged = True, 0
     similarity = -(z[:, None] - run.net.router.anchors).pow(2).sum(-1)
     right = (similarity.argmax(dim=1) == labels).float()
-    record = {"step": run.step, "anchor_accuracy": round(right.mean().item(), 4)}
+    record = {"step": run.step, "anchor_accuracy": round(right.mean().item(), 4), "views": len(z)}
     done = "stage A done" if run.cfg.train.stage_steps()[0] else "no stage A"
     message = f"{done}: {right.mean():.1%} of {len(z)} held-out views lie nearest to their own anchor"
     if bool(real.any()):
