@@ -10,7 +10,7 @@ from test_report import make_notebook
 
 from slerlib import UserError, checkpoint, provenance
 from slerlib.files import sha256_file
-from slerlib.report import findings, manifest, page, reference
+from slerlib.report import findings, manifest, page, reference, words
 from slerlib.report import plan as report_plan
 from slerlib.report import runs as report
 
@@ -250,6 +250,20 @@ def test_the_page_shows_every_number_beside_its_band(tmp_path):
     assert "<td>10.00</td><td>10.10 to 31.00</td><td>outside</td>" in rows["PSNR restored a"]
     assert "inside" in rows["PSNR input a"] and "cannot tell" in rows["PSNR restored b"]
     assert "slerlib's own earlier numbers" in text and "paper" in text
+
+
+def test_numbers_have_the_labels_of_their_tables_and_words_their_meaning():
+    assert words.label("result lost by modal") == "dB lost, most frequent path of the true degradation"
+    assert words.label("sphere knn_accuracy") == "accuracy, 5 nearest points"
+    assert words.label("input rain") == "PSNR input rain" and words.label("else") == "else"
+    used = words.words_of('<p title="router">Pins of noise25</p>')
+    assert used.count("<dt>") == 1 and "<dt>noise15, noise25, noise50</dt>" in used, "neither a tag nor Pins"
+    assert words.words_of("<p>-</p>") == ""
+
+
+def test_wide_bands_say_what_they_find():
+    judged = reference.judge(seeded(9), {"result a": 10.0}, [entry(bands={"result a": [5, 15]}, seeds=[0])])
+    assert "up to 10.0 dB wide: this finds a broken run, not a small fault" in judged["why"]
 
 
 def test_bands_are_three_times_as_wide_as_the_seeds_lie_apart():

@@ -177,7 +177,7 @@ def test_the_wheel_carries_checkpoints_and_report_notebooks(tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     assert "slerlib/_checkpoints/made_up/model.safetensors" in names
     assert "slerlib/_notebooks/report_made_up.ipynb" in names and "slerlib/_registry.toml" in names
-    assert "slerlib/_reference.json" in names
+    assert {"slerlib/_reference.json", "slerlib/_glossary.md"} <= set(names)
     assert {"slerlib/report/page.css", "slerlib/report/page.html.j2", "slerlib/explain/slider.js"} <= set(names)
     assert "slerlib/cli/commands.py" in names and any(name.endswith("entry_points.txt") for name in names)
     assert not [name for name in names if name.startswith(("tests", "data")) or name.endswith((".pt", ".png"))]

@@ -21,7 +21,7 @@ from ..model.wrappers import unwrapped
 from ..plots.marks import picture_table
 from ..plots.style import encoded, finished, styled
 from ..report.frame import checkout, document, facts, hashed, versions_of, write_html
-from ..report.words import as_html
+from ..report.words import as_html, words_of
 from .look import Explanation, Step
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def write_page(
             _pictures(about.anchors, "The picture along the path of every class"),
         )
     section("Whether to trust it", f"{_verdict(about, card)}\n\n{_doubts(about, card)}")
+    parts.append(words_of("".join(parts)))
     parts.append(_provenance(about, net, name, command, origin or provenance.collect()))
     return write_html(path, document(name, "".join(parts), SCRIPT.read_text(encoding="utf-8"), "slerlib explain"))
 

@@ -26,7 +26,7 @@ from .frame import (
     write_html,
 )
 from .record import STATES
-from .words import label
+from .words import label, words_of
 
 WHOSE = "The reference is slerlib's own earlier numbers for these weights; it says nothing about those of the paper."
 _INTERVAL = re.compile(r"(\([-−+]?[\d.]+%?) to ([-−+]?[\d.]+%?\))")  # a line may end before an interval, not in one
@@ -69,9 +69,9 @@ def _export(executed: Path, record: dict, top: str, bottom: str) -> str:
     html, _ = exporter.from_notebook_node(
         notebook, resources={"page": parts, "metadata": {"path": str(executed.parent)}}
     )
-    body, box, record_of_run = html.rstrip().rpartition(bottom)
+    body, box, rest = html.rstrip().rpartition(bottom)
     body = _CELL.sub(lambda cell: _MINUS.sub("−", cell[0]), _PERCENT.sub("&nbsp;%", body))
-    return _INTERVAL.sub(r"\1&nbsp;to&nbsp;\2", body) + box + record_of_run + "\n"
+    return _INTERVAL.sub(r"\1&nbsp;to&nbsp;\2", body) + words_of(body) + box + rest + "\n"
 
 
 def _arranged(cells: list, record: dict) -> list:

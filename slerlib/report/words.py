@@ -7,7 +7,10 @@ load a picture or set a link. In figures `text.parse_math` (`plots/style.py`) do
 from __future__ import annotations
 
 import re
+from functools import cache
 from html import escape
+
+from ..files import PACKAGE, clone_root
 
 #: Rules of `analysis.causal.route_rules` in words.
 RULES = {
@@ -26,6 +29,14 @@ MEASURES = {
     "centroid_uniformity": "uniformity of class centres",
     "scene_leakage": "scene leakage",
     "view_alignment": "crop to whole image, distance²",
+}
+#: Names of this network and of its measures; the glossary has the other words.
+TERMS = {
+    "noise15, noise25, noise50": "Noise of standard deviation 15, 25 or 50, of the 255 levels of a colour.",
+    "enc1, enc2, enc3, latent, dec3, dec2, dec1, refine": "The 8 layers, from the input to the result.",
+    "silhouette": "How much nearer a point is to its own class than to the next one: −1 to 1, more is better.",
+    "NMI": "Normalised mutual information of two groupings: 0 nothing in common, 1 the same.",
+    "ROC curve": "Hits against false alarms for every limit; its area is 0.5 by chance, 1 without an error.",
 }
 #: First words of a number's name in a finding -> the label of its table; `label` puts them together.
 _KINDS = {
@@ -47,6 +58,25 @@ def label(name: str) -> str:
 def as_html(text: str) -> str:
     """HTML of plain text with **bold**, `code`, paragraphs after an empty line, and lists of lines with "- "."""
     return "".join(map(_paragraph, re.split(r"\n\s*\n", text.strip())))
+
+
+@cache
+def glossary() -> dict[str, str]:
+    """Term -> meaning: docs/glossary.md of the clone or its copy inside the installed package, and TERMS."""
+    root = clone_root()
+    file = root / "docs" / "glossary.md" if root else PACKAGE / "_glossary.md"
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    rows = re.findall(r"^\| <a [^>]*></a>(.+?) \| (.+?) \|$", text, re.MULTILINE)
+    return dict(rows) | TERMS
+
+
+def words_of(html: str) -> str:
+    """A folded list of the words of a page that the glossary explains; "" for a page without any."""
+    text = re.sub(r"<[^>]*>", " ", html)
+    used = {term: meaning for term, meaning in glossary().items()
+            if re.search(rf"\b(?:{'|'.join(term.split(', '))})s?\b", text)}  # fmt: skip
+    rows = "".join(f"<dt>{escape(term)}</dt><dd>{_marked(meaning)}</dd>" for term, meaning in used.items())
+    return f'<details class="words"><summary>Words of this page</summary><dl>{rows}</dl></details>' if used else ""
 
 
 def _paragraph(text: str) -> str:
