@@ -191,8 +191,8 @@ def test_the_reference_belongs_to_weights_and_parameters():
     assert reference.judge(record_of(), numbers, both)["outside"] == [], "the entry of the same device counts"
     on_gpu = record_of(provenance={"hardware": {"gpus": [{"name": "H200"}]}, "versions": {"torch": "2"}, "code": "d"})
     why = reference.judge(on_gpu, numbers | {"result a": 5.0}, [entry()])["why"]
-    for words in ("1 of 2 numbers", "look at the experts", "torch 1 then, 2 now", "on cuda", "The code of slerlib"):
-        assert words in why, words
+    for text in ("1 of 2 numbers", "look at the experts", "torch 1 then, 2 now", "on cuda", "The code of slerlib"):
+        assert text in why, text
 
 
 def test_a_number_that_is_missing_is_outside():

@@ -29,6 +29,7 @@ from .record import STATES
 from .words import label, words_of
 
 WHOSE = "The reference is slerlib's own earlier numbers for these weights; it says nothing about those of the paper."
+BOX = '<section class="run '
 _INTERVAL = re.compile(r"(\([-−+]?[\d.]+%?) to ([-−+]?[\d.]+%?\))")  # a line may end before an interval, not in one
 _PERCENT = re.compile(r"(?<=\d) %(?=[\s.,;:)<])")
 _CELL = re.compile(r"<td[^>]*>[^<]*</td>")
@@ -69,7 +70,7 @@ def _export(executed: Path, record: dict, top: str, bottom: str) -> str:
     html, _ = exporter.from_notebook_node(
         notebook, resources={"page": parts, "metadata": {"path": str(executed.parent)}}
     )
-    body, box, rest = html.rstrip().rpartition(bottom)
+    body, box, rest = html.rstrip().rpartition(BOX)  # the command in it stays as it is
     body = _CELL.sub(lambda cell: _MINUS.sub("−", cell[0]), _PERCENT.sub("&nbsp;%", body))
     return _INTERVAL.sub(r"\1&nbsp;to&nbsp;\2", body) + words_of(body) + box + rest + "\n"
 
@@ -213,4 +214,4 @@ def _record(record: dict) -> str:
         ("again", record["resume"].removesuffix(" --resume")),
     ]
     check = "<p>manifest.json has the SHA-256 of every file; <code>slerlib report verify</code> checks them.</p>"
-    return f'<section class="run {record["state"]}"><h2>This run</h2>{facts(rows)}{check}</section>'
+    return f'{BOX}{record["state"]}"><h2>This run</h2>{facts(rows)}{check}</section>'
