@@ -32,7 +32,7 @@ def test_a_network_of_another_precision_restores_nearly_the_same(net, pictures, 
     assert (y - expected).abs().max() < LARGEST[dtype] and y.dtype == torch.float32
     assert torch.equal(own.path, trace.path)
     assert own.similarity.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
-    with torch.no_grad():
+    with torch.inference_mode():
         direct = other(pictures.to(dtype), route_by="image")
         assert direct.dtype == dtype
         assert (direct.float().clamp(0, 1) - expected).abs().max() < LARGEST[dtype] + torch.finfo(dtype).eps

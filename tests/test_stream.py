@@ -14,7 +14,7 @@ from slerlib.data.scenes import photographs
 from slerlib.errors import UserError
 from slerlib.images import read_image
 from slerlib.images.rows import Pixels
-from slerlib.inference import look, memory, statistics, stream
+from slerlib.inference import ahead, look, memory, statistics, stream
 from slerlib.inference import restore as restoring
 from slerlib.model import own
 from slerlib.model.network import SMALLEST
@@ -124,7 +124,8 @@ def test_own_classes_see_the_same(small_steps):
 @pytest.fixture
 def large(monkeypatch):
     """Pictures count as large from 20,000 pixels on."""
-    monkeypatch.setattr(restoring, "WHOLE_PIXELS", 20_000)
+    for module in (restoring, ahead):
+        monkeypatch.setattr(module, "WHOLE_PIXELS", 20_000)
     monkeypatch.setattr(restoring, "AUTO_TILE", 128)
 
 

@@ -108,9 +108,13 @@ class Explorer:
             self._held = True
             try:
                 for name, value in settings.items():
-                    self.controls[name].value = value
-                    if self.controls[name].value != value:  # a number out of range is moved into it, without an error
-                        raise TraitError(f"it would become {self.controls[name].value!r}")
+                    control = self.controls[name]
+                    for _ in range(3):  # a hand on the control may change it at the same moment
+                        control.value = value
+                        if (became := control.value) == value:
+                            break
+                    else:  # a number out of range is moved into it, without an error
+                        raise TraitError(f"it would become {became!r}")
             except TraitError as error:
                 for earlier, old in before.items():
                     self.controls[earlier].value = old
