@@ -252,8 +252,8 @@ def load_tensors(net: SLERIR, tensors: dict[str, Tensor], where: str) -> None:
 
 
 def warm_start(net: SLERIR, name_or_path: str | Path) -> bool:
-    """Start `net` from the weights of a checkpoint, which may have fewer NAF blocks in its stages, fewer encoder blocks
-    and no convolutions in those; returns whether its pins were learned.
+    """Start `net` from the weights of a checkpoint, which may have fewer NAF blocks in its stages, fewer blocks in the
+    stem and in the encoder, and no convolutions in the latter; returns whether its pins were learned.
 
     `net` may have own classes in addition (`config.ModelConfig.own_classes`), which are to be placed afterwards.
     What is new starts as the identity: a deeper network begins exactly as good as the shallower one [ours; as

@@ -11,7 +11,7 @@ Read in this order:
     partitions.py    two groupings of the same images compared
     chance.py        the same numbers for random routes and shuffled labels
     doubt.py         when a route is doubtful: limits measured on photographs
-    unseen.py     when damage is unlike the trained: a rule fitted on photographs
+    unseen.py        when damage is unlike the trained: a rule fitted on photographs
     bench.py         images encoded once, then restored along any path
     causal.py        the effect of a route on the picture: path-swap, knock-out, walks between anchors
     sweeps.py        routes by severity, of mixtures, of an untrained degradation
