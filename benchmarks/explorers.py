@@ -33,7 +33,7 @@ import jupyter  # noqa: E402 - helpers of the browser tests
 
 CALLS = {
     "degrade_and_restore": "widgets.degrade_and_restore(model, cat)",
-    "paint": "widgets.paint(places, cat)",
+    "paint": "widgets.paint(model, cat)",
     "globe": "widgets.globe(model, cat)",
     "damage": "widgets.damage(cat)",
     "same_psnr": "widgets.same_psnr(cat)",
@@ -42,7 +42,7 @@ CALLS = {
 SETUP = """import slerlib
 from slerlib import widgets
 from slerlib.data.scenes import photographs
-model, places, cat = slerlib.load("tiny"), slerlib.load("tiny-places"), photographs()[2].image"""
+model, cat = slerlib.load("tiny"), photographs()[2].image"""
 # One clock for each explorer, whatever the number of rounds: a second one would count every picture twice.
 CLOCK = """(() => {{ const view = {view}, handle = {handle}; handle.focus();
   if (view.times) return true;

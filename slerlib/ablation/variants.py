@@ -77,11 +77,21 @@ VARIANTS = {
 }  # fmt: skip
 
 
-#: What `Budget.damage` adds to every training: one damage all over as the recipe has it, or as it comes in pictures.
+#: What `Budget.damage` makes of every training; SLER-IR has one path for a picture, as published, and `place` has more.
+#: uniform: one damage all over, with the encoder and the shares of the tables in data/ablations. mixed: as it comes in
+#: pictures.
 DAMAGE = {
-    "uniform": (),
-    "mixed": ("data.local_share=0.35", "data.composite_share=0.2", "data.severity=0.15,1", "train.place_weight=1"),
-}
+    "uniform": (
+        "model.route_by=image", "model.stem_blocks=0", "model.encoder_blocks=2", "model.encoder_kernel=0",
+        "data.severity=0.3,1", "data.clean_share=0.05", "data.real_share=0.5", "data.local_share=0",
+        "data.composite_share=0", "data.class_repeats=", "train.place_weight=0", "train.colour_weight=0",
+        "train.sude_weight=0.1",
+    ),
+    "mixed": (
+        "model.route_by=image", "data.severity=0.15,1", "data.local_share=0.35", "data.composite_share=0.2",
+        "train.place_weight=1",
+    ),
+}  # fmt: skip
 #: What the weights of an encoder fix.
 _ENCODER = ("classes", "strides", "stem_blocks", "token_width", "encoder_blocks", "encoder_heads", "encoder_kernel",
             "context", "glgf", "guide_channels", "sude", "embedding")  # fmt: skip

@@ -2,7 +2,7 @@
 
     from slerlib import widgets
     widgets.degrade_and_restore(model, photograph)     # as the last line of a cell
-    widgets.paint(slerlib.load("tiny-places"), photograph)     # damage under the mouse
+    widgets.paint(model, photograph)                   # damage under the mouse
     widgets.app()                                      # all of them as a page, see `make app`
 
 Where nobody sits at the front end - reports, papermill, nbconvert - the same line shows figures for a few fixed values

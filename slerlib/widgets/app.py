@@ -15,27 +15,26 @@ from .turning import globe
 PHOTOGRAPH = "cat"
 
 
-def app(checkpoint: str = "tiny", places: str = "tiny-places"):
+def app(checkpoint: str = "tiny"):
     """The page: tabs with the explorers, each made when its tab is opened first.
 
-    checkpoint: the network of degrading, routes and globe. places: that of painting and of own pictures, trained with a
-    path for every place. Raises UserError as `slerlib.load`.
+    checkpoint: name or folder of the network. Raises UserError as `slerlib.load`.
     """
     from ipywidgets import HTML, Tab, VBox
 
     from ..data.scenes import photographs
 
     scene = next(scene for scene in photographs() if scene.name == PHOTOGRAPH)
-    model, local = load(checkpoint), load(places)
+    model = load(checkpoint)
     tabs = {
         "Degrade and restore": (
             lambda: degrade_and_restore(model, scene.image),
             "Move the controls: what does it see?",
         ),
-        "Paint damage": (lambda: paint(local, scene.image), "Paint damage with the mouse: is it seen where it is?"),
+        "Paint damage": (lambda: paint(model, scene.image), "Paint damage with the mouse: is it seen where it is?"),
         "Routes": (lambda: route(model, scene.image), "Choose the expert of each layer: what does another path cost?"),
         "Globe": (lambda: globe(model, scene.image), "Turn the sphere of degradations: where does a picture lie?"),
-        "Own picture": (lambda: own_picture(local), "Your own picture: it stays on the machine that serves this page."),
+        "Own picture": (lambda: own_picture(model), "Your own picture: it stays on the machine that serves this page."),
     }
     pages = [VBox([HTML(f"<p>{words}</p>")]) for _, words in tabs.values()]
     tab = Tab(pages, titles=list(tabs), layout={"max_width": "100%"})
@@ -50,5 +49,5 @@ def app(checkpoint: str = "tiny", places: str = "tiny-places"):
     tab.observe(show, "selected_index")
     tab.selected_index = 0
     show()
-    credit = f"Photograph: {scene.credit} ({scene.licence}). Networks: {checkpoint}, {places}."
+    credit = f"Photograph: {scene.credit} ({scene.licence}). Network: {checkpoint}."
     return VBox([tab, HTML(f"<p>{credit}</p>")], layout={"max_width": "100%"})

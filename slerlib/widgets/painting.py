@@ -38,7 +38,7 @@ def paint(
 ) -> Explorer:
     """Explorer of damage in a place: paint it with the mouse or the keys, see where the network sees it.
 
-    model: made for it: `slerlib.load("tiny-places")`; with one path for every place where it can (`restore`'s route).
+    model: with a path for every place where it was trained so, as `tiny` was (`restore`'s route).
     image, degradation, severity, seed, side: as for `degrade_and_restore`.
     Controls: picture, degradation, severity, seed, brush (its radius in pixels), where (the painted mask, bytes of
     `mask_size`); buttons. Values: where (H, W), degraded, restored, trace, psnr_input, psnr, hits (share of the
