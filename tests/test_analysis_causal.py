@@ -108,7 +108,7 @@ def test_an_interrupted_run_leaves_nothing_half_known(toy, monkeypatch):
 
 
 def test_an_oracle_is_told_the_degradation(toy):
-    toy.router.kind, toy.cfg = "oracle", replace(toy.cfg, router="oracle")
+    toy.router.kind, toy.cfg = "oracle", replace(toy.cfg, router="oracle", route_by="image")
     seen = [case for case in cases(1) if case.task == "noise15"]
     bench = causal.PathBench(
         toy, [*(replace(case, task="noise25") for case in seen), *(replace(case, task="snow") for case in seen)]

@@ -18,7 +18,7 @@ def test_json_round_trip(name):
 def test_overrides_of_every_type():
     cfg = config.with_overrides(
         config.recipe("tiny"),
-        "train.steps=20 train.lr=1e-4 model.stages=1,1,1,1,1,1,1,2 model.router=linear train.learn_pins=true".split(),
+        "train.steps=20 train.lr=1e-4 model.stages=1,1,1,1,1,1,1,2 model.router=linear model.route_by=image train.learn_pins=true".split(),
     )
     assert (cfg.train.steps, cfg.train.lr, cfg.train.learn_pins) == (20, 1e-4, True)
     assert cfg.model.stages == (1, 1, 1, 1, 1, 1, 1, 2) and cfg.model.router == "linear"

@@ -39,7 +39,7 @@ def test_the_same_call_gives_the_same_bits(net, x_CHW, options):
 
 
 def test_the_own_path_forced_gives_the_same_bits(net, x_CHW):
-    y, trace = restore(net, x_CHW, tile=0, return_trace=True)
+    y, trace = restore(net, x_CHW, tile=0, route="image", return_trace=True)
     assert torch.equal(restore(net, x_CHW, tile=0, path=trace.path), y)
 
 
@@ -66,7 +66,7 @@ def test_a_file_by_rows_and_a_tensor_give_the_same_bits(net, x_CHW):
     rows, parts = Rows((200, 264, 3), "uint8"), []
     rows.write(0, (x_CHW * 255).round().byte().permute(1, 2, 0).numpy())
     restore_rows(net, rows, lambda top, y: parts.append(y.clone()), side=128, route="image")
-    assert torch.equal(torch.cat(parts, dim=1), restore(net, x_CHW, tile=128))
+    assert torch.equal(torch.cat(parts, dim=1), restore(net, x_CHW, tile=128, route="image"))
 
 
 def test_kinds_of_input_give_the_same_bytes(net, x_CHW):

@@ -14,7 +14,7 @@ from slerlib.analysis.trace import Grid, encode
 from slerlib.checkpoint import find, load_net, read_card, save_weights
 from slerlib.model.doubt import FEWEST, GENERAL, TAIL, Limits, about_limits, limits_of, reasons, wrong_names
 
-INCLUDED = ("tiny", "small", "tiny-places")
+INCLUDED = ("tiny", "small")
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_the_measure_on_the_bundled_photographs_is_what_a_card_keeps(monkeypatch
     part = json.loads(json.dumps(doubt.measured(model, [grid], unknown=["snow"])))
     own = limits_of({"doubt": part})
     assert set(own) == {"noise15", "noise50"}  # eight clean photographs are too few
-    assert own["noise50"].pictures == 24 and own["noise50"].angle < 20
+    assert own["noise50"].pictures == 24 and own["noise50"].angle < 49  # half the way to another anchor
     assert part["photographs"] == 8 and part["pictures"] == 56 and set(part["unknown"]) == {"snow"}
 
 

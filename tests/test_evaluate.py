@@ -484,7 +484,7 @@ def test_broken_pictures_are_named_before_anything_is_restored(tmp_path):
 
 def test_an_oracle_makes_no_further_passes():
     torch.manual_seed(0)
-    net = SLERIR(config.with_overrides(config.recipe("tiny"), ["model.router=oracle"]).model)
+    net = SLERIR(config.with_overrides(config.recipe("tiny"), ["model.router=oracle", "model.route_by=image"]).model)
     with pytest.raises(UserError, match="oracle.*Leave passes out"):
         evaluate(net, images=1, passes=2, classes=["rain"])
 

@@ -57,10 +57,10 @@ def test_the_middle_is_shown_as_a_part_of_the_whole_picture(tmp_path):
     x = data.astronaut()[:384, :384] + np.random.default_rng(0).normal(0, 50, (384, 384, 3))
     x[96:288, 96:288] = data.astronaut()[96:288, 96:288]
     Image.fromarray(np.clip(x, 0, 255).astype(np.uint8)).save(path)
-    about = explain(net, path, passes=2, side=192)
+    about = explain(net, path, passes=2, route="image", side=192)
     part = middle(about.x_CHW, 192, net.cell)
     assert part == (slice(96, 288), slice(96, 288))
-    first, second = (restore(net, about.x_CHW, passes=n)[:, *part] for n in (1, 2))
+    first, second = (restore(net, about.x_CHW, passes=n, route="image")[:, *part] for n in (1, 2))
     for step, before, after in zip(about.passes, (about.x_CHW[:, *part], first), (first, second), strict=True):
         assert torch.allclose(step.picture, after, atol=1e-5)
         assert step.levels == pytest.approx(255 * (after - before).abs().mean().item(), rel=1e-3)
@@ -82,12 +82,12 @@ def test_a_picture_that_is_its_own_middle_is_restored_as_a_whole(model, size):
     assert torch.allclose(y, restore(model, x, path="01201201"), atol=1e-5)
 
 
-@pytest.mark.parametrize("options", [{"passes": 2}, {"route": "place"}])
+@pytest.mark.parametrize("options", [{"passes": 2, "route": "image"}, {"route": "place"}])
 def test_passes_and_places_have_their_pictures(model, photo, tmp_path, options):
     about = explain(model, photo, side=32, **options)
     page = write_page(tmp_path / "page.html", about, model, photo.name, "again").read_text()
     assert len(about.passes) == options.get("passes", 1)
-    assert ("Expert of each place" in page) == ("route" in options)
+    assert ("Expert of each place" in page) == (options["route"] == "place")
     assert ("Pass 2" in page or "pass 2" in page) == ("passes" in options)
 
 

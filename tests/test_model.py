@@ -14,7 +14,7 @@ from slerlib.train.losses import restoration
 def make(*overrides, seed=0, live=True):
     """A small network; `live` gives the zero-initialised parts random weights, as after some training."""
     torch.manual_seed(seed)
-    net = SLERIR(config.with_overrides(config.recipe("tiny"), list(overrides)).model)
+    net = SLERIR(config.with_overrides(config.recipe("tiny"), ["model.route_by=image", *overrides]).model)
     if live:
         with torch.no_grad():
             for parameter in net.parameters():

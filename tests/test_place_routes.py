@@ -297,7 +297,7 @@ def test_stations_learn_what_they_look_at():
 
     net = make("model.router=sphere_stage", live=False).train()
     cfg = config.with_overrides(
-        config.recipe("tiny"), ["model.router=sphere_stage", "train.upcycle=0", "train.stage_a=0"]
+        config.recipe("tiny"), ["model.router=sphere_stage", "model.route_by=image", "train.upcycle=0", "train.stage_a=0"]
     )
     x, labels = image(4, 3, 32, 32), torch.tensor([0, 3, 5, 7])
     none = labels[:0]
@@ -320,7 +320,7 @@ def test_stations_learn_what_they_look_at():
 
 @pytest.fixture(scope="module")
 def trained():
-    return slerlib.load("tiny-places", "cpu")
+    return slerlib.load("tiny", "cpu")
 
 
 def test_the_trained_map_sees_noise_where_it_is_and_routes_it(trained):
@@ -404,7 +404,7 @@ def test_a_tiled_picture_of_stations_is_written_and_counted(run, tmp_path):
 
     from slerlib.checkpoint import save_weights
 
-    cfg = config.with_overrides(config.recipe("tiny"), ["model.router=sphere_stage"])
+    cfg = config.with_overrides(config.recipe("tiny"), ["model.router=sphere_stage", "model.route_by=image"])
     card = {"name": "stations", "config": config.to_dict(cfg)}
     save_weights(tmp_path / "net", make("model.router=sphere_stage"), card)
     Image.new("RGB", (200, 160), (90, 120, 60)).save(tmp_path / "a.png")

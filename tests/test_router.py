@@ -11,7 +11,7 @@ from slerlib.model.router import Router, balance_loss
 
 
 def router(*overrides):
-    return Router(config.with_overrides(config.recipe("tiny"), list(overrides)).model)
+    return Router(config.with_overrides(config.recipe("tiny"), ["model.route_by=image", *overrides]).model)
 
 
 @pytest.mark.parametrize(("k", "experts"), [(8, 3), (5, 3), (7, 3), (11, 4), (6, 2)])

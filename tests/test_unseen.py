@@ -162,7 +162,7 @@ def test_signs_are_collected_for_every_photograph_and_damage(folders):
     assert rows.blocks[1] > rows.blocks[0] and np.isfinite(rows.psnr[1])
 
 
-@pytest.mark.parametrize("name", ["tiny", "small", "tiny-places"])
+@pytest.mark.parametrize("name", ["tiny", "small"])
 def test_included_cards_hold_a_rule_of_their_classes_or_none(name):
     model = slerlib.load(name, "cpu")
     assert ("unseen" in model.card) == (model.router.rule is not None)

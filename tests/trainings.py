@@ -1,4 +1,7 @@
-"""Small trainings for the tests: photographs made up from noise, a network of 8 channels, 12 steps in three stages."""
+"""Small trainings for the tests: photographs made up from noise, a network of 8 channels, 12 steps in three stages.
+
+One damage all over the picture and one path for it; test_places.py and test_place_routes.py train with more.
+"""
 
 import json
 import os
@@ -8,10 +11,12 @@ import sys
 import torch
 
 from slerlib import config
+from slerlib.ablation.variants import DAMAGE
 from slerlib.data.sources import Sources
 from slerlib.images import to_pil
 
 SMALL = [
+    *DAMAGE["uniform"],
     "model.sude=emergent",
     "model.width=8",
     "model.stages=1,1,1,1,1,1,1,1",
@@ -26,6 +31,7 @@ SMALL = [
     "train.steps=12",
     "train.stage_a=0.34",
     "train.stage_c=0.25",
+    "train.lr=2e-3",
     "train.warmup=2",
     "train.save_every=4",
     "train.upcycle=0.4",

@@ -12,7 +12,7 @@ def tiny() -> RunConfig:
     """Laptop CPU, course, CI: 0.41 M active parameters in the backbone, a path for every place.
 
     About an hour and a half on one quiet processor thread is expected. The shipped checkpoint, 26.44 dB on 34
-    photographs of CBSD68, took a chain of some 60,000 steps (its card has them); one run of this recipe alone has not
+    photographs of CBSD68, took a chain of some 83,000 steps (its card has them); one run of this recipe alone has not
     been scored.
 
     Fixed simplex anchors: in the few minutes of its stage A they separate the classes better than anchors that have to
