@@ -27,9 +27,7 @@ def tiny() -> RunConfig:
         composite_share=0.2,
         class_repeats=("rain=2", "haze=3", "blur=2", "lowlight=3"),
     )
-    train = TrainConfig(
-        steps=16000, stage_a=0.2, lr=1.5e-3, place_weight=2.0, colour_weight=8.0, sude_weight=0.3
-    )
+    train = TrainConfig(steps=16000, stage_a=0.2, lr=1.5e-3, place_weight=2.0, colour_weight=8.0, sude_weight=0.3)
     return RunConfig("tiny", model, data, train)
 
 

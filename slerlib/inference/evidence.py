@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .. import sphere
-from ..images.rows import Pixels
 from ..model.doubt import SIGNS
-from ..model.network import SLERIR, SMALLEST
+from ..model.network import SLERIR
 from ..model.router import Trace
+from .look import padded
 
 SIDE = 1024  # pixels of the part that is judged, at most
 
@@ -41,16 +41,10 @@ def judged(model: SLERIR, x_BCHW: Tensor, y_BCHW: Tensor, trace: Trace, whole: b
 
     x, y: pictures and their results, in [0, 1]; the whole that the trace describes, or the `middle` of it.
     """
-    x_BCHW, y_BCHW = (_padded(model, t) for t in (x_BCHW, y_BCHW))
+    x_BCHW, y_BCHW = (padded(model, t.clamp(0, 1)) for t in (x_BCHW, y_BCHW))
     after = model.route(model.encode(y_BCHW, route_by="image"))
     before = trace if whole and trace.local_angle is not None else model.route(model.encode(x_BCHW, route_by="image"))
     return replace(trace, evidence=evidence(x_BCHW, y_BCHW, before, after), rule=model.router.rule)
-
-
-def _padded(model: SLERIR, x_BCHW: Tensor) -> Tensor:
-    pictures = [Pixels(x_CHW, model.multiple, SMALLEST) for x_CHW in x_BCHW.clamp(0, 1)]
-    device = next(model.parameters()).device
-    return torch.stack([one.part(0, one.height, 0, one.width) for one in pictures]).to(device)
 
 
 def evidence(x_BCHW: Tensor, y_BCHW: Tensor, before: Trace, after: Trace) -> Tensor:

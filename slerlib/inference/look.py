@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..images.rows import Pixels, Rows
+from ..images.rows import Pixels, Rows, reflected
 from ..model import places, windows
-from ..model.network import SLERIR
+from ..model.network import SLERIR, SMALLEST
 from ..model.own import pushed
 from ..model.router import Trace
 from .statistics import statistics
@@ -26,6 +26,16 @@ from .statistics import statistics
 STRIP = 32  # rows of tokens at a time
 COLUMNS = 128  # tokens of a strip that the stem makes at a time
 WINDOWS = 64  # attention windows at a time
+
+
+def padded(model: SLERIR, x_BCHW: Tensor) -> Tensor:
+    """On the network's device, in a size that it takes. In float32: the network computes in the type of its weights."""
+    x = x_BCHW.to(next(model.parameters()).device)
+    for dim in (-2, -1):
+        n = x.shape[dim]
+        target = -(-max(n, SMALLEST) // model.multiple) * model.multiple
+        x = x if target == n else x.index_select(dim, reflected(0, target, n).to(x.device))
+    return x
 
 
 class Look:

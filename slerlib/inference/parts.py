@@ -11,8 +11,8 @@ from ..images.rows import Pixels, Rows
 from ..model.network import SLERIR, SMALLEST
 from ..model.paths import read_path
 from .load import evaluating
-from .look import Look
-from .restore import WHOLE_PIXELS, padded
+from .look import Look, padded
+from .restore import WHOLE_PIXELS
 
 
 def own_path(model: SLERIR, x_CHW: Tensor | Rows) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ from torch import Tensor
 from ..errors import UserError
 from ..images.arrays import check_range, from_array, to_array
 from ..images.files import from_pil, read_image, to_pil
-from ..images.rows import Pixels, reflected
+from ..images.rows import Pixels
 from ..images.strips import header, read_strips
 from ..model.network import SLERIR, SMALLEST
 from ..model.paths import read_path
@@ -28,7 +28,7 @@ from ..model.router import Trace
 from ..model.wrappers import unwrapped
 from .evidence import judged, judges, middle
 from .load import evaluating
-from .look import Look
+from .look import Look, padded
 from .memory import fitting_side, keep_freed_memory
 from .stream import ArrayRows, check_finite, on_cpu, restore_rows, restore_to_pil
 from .tiles import join, restore_tiled
@@ -219,16 +219,6 @@ def _tiled(model: SLERIR, x_BCHW: Tensor, side: int, path_BL: Tensor | None, rou
         path_1L = None if path_BL is None else path_BL[b : b + 1]
         traces.append(restore_tiled(model, x_CHW, write, side, path_1L, route)[0])
     return y_BCHW, join(traces)
-
-
-def padded(model: SLERIR, x_BCHW: Tensor) -> Tensor:
-    """On the network's device, in a size that it takes. In float32: the network computes in the type of its weights."""
-    x = x_BCHW.to(next(model.parameters()).device)
-    for dim in (-2, -1):
-        n = x.shape[dim]
-        target = -(-max(n, SMALLEST) // model.multiple) * model.multiple
-        x = x if target == n else x.index_select(dim, reflected(0, target, n).to(x.device))
-    return x
 
 
 def checked_passes(passes: int | str, model: SLERIR, path, route: str) -> tuple[int, bool]:
