@@ -8,12 +8,12 @@
 # time (`slerlib eval OUT/part1`), with state.pt, from which it goes on, to the bit on one CPU. A stop loses the steps
 # since the last save. Variables, with their defaults:
 #     STEPS=20000 of a part     SAVE=250 steps between saves     PROCESSES=1 of torchrun     NICE=19     WORKERS=0
-#     RECIPE=small     INIT=small (empty: from nothing, with stage A)     SET="data.depth_share=0.5 ..."     PYTHON=python3
+#     RECIPE=small     INIT=tiny (empty: from nothing, with stage A)     SET="data.depth_share=0.5 ..."     PYTHON=python3
 # A part must go on with the STEPS, SAVE, RECIPE and SET that it began with; the next part may have others.
 set -euo pipefail
 [ $# -ge 2 ] || { sed -n '2,5s/^# \{0,1\}//p' "$0"; exit 2; }
 mkdir -p "$2"
-data=$(realpath "$1") out=$(realpath "$2") parts=${3:-1} init=${INIT-small}
+data=$(realpath "$1") out=$(realpath "$2") parts=${3:-1} init=${INIT-tiny}
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3} processes=${PROCESSES:-1}
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}

@@ -1,4 +1,4 @@
-"""Draw what `tiny-places` sees where, and two pictures that it brings back: docs/images/places.jpg, place_paths.jpg,
+"""Draw what `tiny` sees where, and two pictures that it brings back: docs/images/places.jpg, place_paths.jpg,
 corner.jpg and passes.jpg. Prints their texts.
 
 python docs/places.py
@@ -53,7 +53,7 @@ def passes(model: slerlib.SLERIR, clean: torch.Tensor) -> Figure:
 
 
 def main() -> None:
-    model, scenes = slerlib.load("tiny-places"), {scene.name: scene.image for scene in photographs()}
+    model, scenes = slerlib.load("tiny"), {scene.name: scene.image for scene in photographs()}
     pictures = {name: scenes[name][:, :240, :320].contiguous() for name in ("coffee", "flower", "astronaut", "cat")}
     rows = {}
     for seed, (name, damage, shape) in enumerate(SHOWN):

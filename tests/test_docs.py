@@ -223,10 +223,10 @@ def test_contributing_lists_the_rooms_in_their_layers():
     assert listed == [layer.split(" | ") for layer in layers]
 
 
-def test_the_scores_of_tiny_places_are_those_of_its_card():
+def test_the_mixtures_and_anchors_of_tiny_are_those_of_its_card():
     text = (ROOT / "docs/results.md").read_text()
-    text = text[text.index("### `tiny-places`") :]
-    card = json.loads((ROOT / "data/checkpoints/tiny-places/card.json").read_text())
+    text = text[text.index("### Several damages at once") :]
+    card = json.loads((ROOT / "data/checkpoints/tiny/card.json").read_text())
     averages = {
         score["setting"]: score["summary"][-1] for score in card["scores"] if score["data"].startswith("cbsd68")
     }

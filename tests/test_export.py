@@ -38,7 +38,9 @@ def test_a_fixed_path_is_a_third_of_the_stages_and_restores_the_same(net, pictur
 @pytest.mark.parametrize("router", ["random", "linear", "sphere_stage"])
 def test_every_router_has_fixed_paths(pictures, router):
     torch.manual_seed(0)
-    net = SLERIR(config.with_overrides(config.recipe("tiny"), [f"model.router={router}", "model.route_by=image"]).model).eval()
+    net = SLERIR(
+        config.with_overrides(config.recipe("tiny"), [f"model.router={router}", "model.route_by=image"]).model
+    ).eval()
     program = torch.export.export(fixed_path(net, PATH), (pictures,))
     torch.testing.assert_close(program.module()(pictures), restore(net, pictures, path=PATH), atol=1e-5, rtol=0)
 

@@ -54,7 +54,9 @@ def test_places_keep_their_paths_but_for_few(net, pictures, dtype):
 @pytest.mark.parametrize("override", ["model.block=restormer", "model.router=sphere_stage", "model.router=dense"])
 def test_every_kind_of_network_computes_in_it(override, dtype):
     torch.manual_seed(0)
-    net = SLERIR(config.with_overrides(config.recipe("tiny"), [override, "model.route_by=image", "model.tlc_window=24"]).model).eval()
+    net = SLERIR(
+        config.with_overrides(config.recipe("tiny"), [override, "model.route_by=image", "model.tlc_window=24"]).model
+    ).eval()
     x = torch.rand(2, 3, 48, 40)
     x[0] = 0  # channels without any energy
     with torch.no_grad():

@@ -297,7 +297,8 @@ def test_stations_learn_what_they_look_at():
 
     net = make("model.router=sphere_stage", live=False).train()
     cfg = config.with_overrides(
-        config.recipe("tiny"), ["model.router=sphere_stage", "model.route_by=image", "train.upcycle=0", "train.stage_a=0"]
+        config.recipe("tiny"),
+        ["model.router=sphere_stage", "model.route_by=image", "train.upcycle=0", "train.stage_a=0"],
     )
     x, labels = image(4, 3, 32, 32), torch.tensor([0, 3, 5, 7])
     none = labels[:0]
