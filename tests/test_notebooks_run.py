@@ -140,7 +140,7 @@ def test_the_first_lesson_runs_and_answers_its_claim(ran):
     text, alts = ran("00_start_here", images=2)
     assert len(alts) == 13, "six figures, and the still twins of three explorers"
     assert (
-        len(re.findall(r"The clean cat, (as it is|at half its size): nearest is \w+, \d+ degrees; clean \d+", text))
+        len(re.findall(r"The clean cat, (as it is|at a third of its size): nearest is \w+, \d+ degrees; clean \d+", text))
         == 2
     )
     assert text.count("Nothing was done to it, ") == 1
@@ -184,7 +184,7 @@ def test_the_lesson_on_evaluation_compares_two_checkpoints_in_pairs(ran, untrain
 
 def test_the_lesson_on_the_sphere_runs_with_its_solution(ran):
     text, alts = ran("02_sphere", images=2, steps=4)
-    assert "90.0 on average; nine in ten from" in text and "half-way from rain to blur: path" in text
+    assert "90.0 on average; nine in ten from" in text and "nearly half-way from rain to blur: path" in text
     assert text.count("Yes: `") == 4 and "both pins are equally far" in text
     assert "photographs move by more than 5 degrees, in 4 steps" in text and "nan to" not in text
     assert "Verdict: not shown, for this checkpoint, rain" in text, "two photographs give no interval"
