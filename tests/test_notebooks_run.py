@@ -186,11 +186,12 @@ def test_the_lesson_on_the_sphere_runs_with_its_solution(ran):
     text, alts = ran("02_sphere", images=2, steps=4)
     assert "90.0 on average; nine in ten from" in text and "nearly half-way from rain to blur: path" in text
     assert text.count("Yes: `") == 4 and "both pins are equally far" in text
+    assert "By hand and by the library: the same expert at " in text
     assert "photographs move by more than 5 degrees, in 4 steps" in text and "nan to" not in text
     assert "Verdict: not shown, for this checkpoint, rain" in text, "two photographs give no interval"
     starts = [" ".join(alt.split()[:2]) for alt in alts]
     still = ["Angle of", "Images and"]  # of two explorers
-    assert starts == [*still, "Angle of", "Experts on", "Photographs degraded", "Images and"]
+    assert starts == [*still, "Angle of", "Expert of", "Experts on", "Photographs degraded", "Images and"]
 
 
 @pytest.mark.parametrize(
