@@ -66,6 +66,22 @@ def simplex(k: int, dim: int | None = None) -> Tensor:
     return F.pad(points, (0, (dim or points.shape[1]) - points.shape[1]))
 
 
+def widest(points: Tensor, n: int) -> Tensor:
+    """n orthonormal directions, 2 or 3, with most of the squared length of `(K, d)` points: `(n, d)`.
+
+    The corners of a simplex have as much in every direction, and rounding would choose. Theirs are directions in which
+    the corners lie evenly on a circle; a third one lifts every other corner [ours].
+    """
+    k = len(points)
+    even = simplex(k) @ simplex(k).T
+    if k <= n or (points.double() @ points.double().T).cpu().sub(even).abs().max() > 1e-3:
+        return torch.linalg.svd(points, full_matrices=False)[2][:n]
+    turn = 2 * math.pi * torch.arange(k, dtype=points.dtype, device=points.device) / k
+    waves = torch.stack([turn.cos(), turn.sin(), (k // 2 * turn).cos()])[:n]
+    axes, scale = torch.linalg.qr((waves @ points).T)  # at right angles but for the rounding of the points
+    return (axes * scale.diagonal().sign()).T
+
+
 def uniformity(x: Tensor, t: float = 2.0) -> Tensor:
     """log mean exp(-t |x_i - x_j|^2) over pairs i < j of `(n, d)` unit vectors (Wang & Isola 2020); low is even.
 

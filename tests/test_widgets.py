@@ -112,7 +112,7 @@ def test_a_forced_path_is_what_the_library_does(model, clean):
     shown = widgets.route(model, clean, "haze", 0.7, 5, side=SIDE)
     shown.refresh()
     degraded = slerlib.degrade(crop(clean), "haze", 0.7, 5)
-    own, trace = slerlib.restore(model, degraded, return_trace=True)
+    own, trace = slerlib.restore(model, degraded, return_trace=True, route="image")
     path = trace.path[0].tolist()
     assert [shown.controls[stage].value for stage in STAGE_NAMES] == path and shown.now.values["gain"] == 0
     assert torch.equal(shown.now.values["restored"], own)
@@ -326,6 +326,6 @@ def test_a_network_without_routes_or_sphere_is_refused(clean):
     with pytest.raises(UserError, match="has 1 and router"):
         widgets.forbid(SLERIR(replace(cfg, experts=1)), clean)
     with pytest.raises(UserError, match="needs a sphere"):
-        widgets.walk(SLERIR(replace(cfg, sude="linear")))
+        widgets.walk(SLERIR(replace(cfg, sude="linear", route_by="image")))
     with pytest.raises(UserError, match="needs a sphere"):
-        widgets.globe(SLERIR(replace(cfg, sude="linear")), clean)
+        widgets.globe(SLERIR(replace(cfg, sude="linear", route_by="image")), clean)

@@ -156,6 +156,21 @@ def test_the_view_through_the_nearest_anchors_puts_them_on_the_surface(model, cl
     assert directions(torch.eye(5, dtype=torch.float64)).shape == (3, 5)
 
 
+@pytest.mark.parametrize("k", [4, 5, 8, 9])
+def test_even_anchors_are_drawn_evenly(k):
+    """In every direction the corners of a simplex have as much, so that a decomposition would draw them anyhow."""
+    turned = torch.linalg.qr(torch.randn(12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(k)))[0]
+    corners = sphere.simplex(k, 12) @ turned
+    axes = directions(corners)
+    assert torch.allclose(axes @ axes.T, torch.eye(3, dtype=torch.float64))
+    shadow = corners @ axes.T
+    assert torch.allclose(shadow.square().sum(dim=0), torch.full((3,), k / (k - 1), dtype=torch.float64))
+    length = shadow[:, :2].norm(dim=1)
+    assert torch.allclose(length, length[:1].expand(k)) and torch.allclose(sphere.widest(corners, 2), axes[:2])
+    if k % 2 == 0:
+        assert torch.allclose(shadow[::2, 2], -shadow[1::2, 2]) and shadow[0, 2] > 0
+
+
 def test_a_map_can_be_turned_and_filtered():
     from slerlib.analysis.embedding import TRUSTED, Map
 

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from .. import sphere
@@ -31,14 +30,15 @@ def sphere_view(
 
     embedding_BD: trace.embedding, or several concatenated. labels: the degradation of each image.
     anchors_KD: model.router.anchors. names: trace.anchor_names.
+    Anchors that are evenly spaced have as much in every plane; they are drawn evenly (`sphere.widest`).
     The circle is the outline of the sphere. The figure states the share of the anchors' variance in the plane. Two
     points that are drawn close may be far apart: `angle_table` and `angle_bars` show their angles.
     """
     labels = labels_of(embedding_BD, labels, "image")
     anchors, points = (sphere.normalise(x.detach().cpu().double()) for x in (anchors_KD, embedding_BD))
-    _, strength, axes_DD = torch.linalg.svd(anchors, full_matrices=False)
-    share = (strength[:2].square().sum() / strength.square().sum()).item()
-    anchors_K2, points_B2 = (anchors @ axes_DD[:2].T).numpy(), (points @ axes_DD[:2].T).numpy()
+    axes_2D = sphere.widest(anchors, 2)
+    anchors_K2, points_B2 = (anchors @ axes_2D.T).numpy(), (points @ axes_2D.T).numpy()
+    share = np.square(anchors_K2).sum() / anchors.square().sum().item()
     ax = canvas(ax, 6.1)
     turn = np.linspace(0, 2 * np.pi, 200)
     ax.plot(np.cos(turn), np.sin(turn), color="#BBBBBB", linewidth=1)

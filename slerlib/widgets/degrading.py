@@ -73,9 +73,9 @@ def label(degradation: str, severity: float) -> str:
     return f"noise {sigma_of(severity):g}" if degradation == "noise" else f"{degradation} {severity:.2f}"
 
 
-def scores(model: SLERIR, clean_CHW: Tensor, degraded_CHW: Tensor) -> dict[str, object]:
-    """Restored along its own path: degraded, restored, psnr_input, psnr, trace."""
-    restored_CHW, trace = restore(model, degraded_CHW, return_trace=True)
+def scores(model: SLERIR, clean_CHW: Tensor, degraded_CHW: Tensor, route: str | None = None) -> dict[str, object]:
+    """Restored as the network was trained to, or with that `route`: degraded, restored, psnr_input, psnr, trace."""
+    restored_CHW, trace = restore(model, degraded_CHW, route=route, return_trace=True)
     values = {"psnr_input": psnr(degraded_CHW, clean_CHW), "psnr": psnr(restored_CHW, clean_CHW)}
     return {"degraded": degraded_CHW, "restored": restored_CHW, "trace": trace} | values
 

@@ -110,7 +110,7 @@ class _Case:
         self.model, self.clean = model, Album(image, side)[GIVEN]
         degradation, severity = kind_and_severity(degradation, severity)
         self.name = label(degradation, severity)
-        self.own = scores(model, self.clean, degrade(self.clean, degradation, severity, seed))
+        self.own = scores(model, self.clean, degrade(self.clean, degradation, severity, seed), route="image")
         self.own_path: list[int] = self.own["trace"].path[0].tolist()
         self._restored: Callable[[tuple], Tensor] = lru_cache(maxsize=64)(
             lambda path: restore(model, self.own["degraded"], path=list(path))

@@ -11,7 +11,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from .. import plots, sphere
@@ -79,9 +78,8 @@ def _globe():
 
 
 def directions(anchors_KD: Tensor, nearest: list[int] | None = None) -> Tensor:
-    """(3, D) orthonormal: of most variance of the anchors, or spanning the three of `nearest`."""
-    points = anchors_KD if nearest is None else anchors_KD[nearest]
-    return torch.linalg.svd(points, full_matrices=False)[2][:3]
+    """(3, D) orthonormal: of most variance of the anchors, or spanning the three of `nearest` (`sphere.widest`)."""
+    return sphere.widest(anchors_KD if nearest is None else anchors_KD[nearest], 3)
 
 
 def _look(
