@@ -79,7 +79,7 @@ def test_places_are_blended_with_resized_masks():
     by_hand = sum(share * expert(x) for share, expert in zip(shares, stage.experts, strict=True))
     torch.testing.assert_close(y, by_hand)
     torch.testing.assert_close(y[0, :, 20:, :4], stage.experts[0](x)[0, :, 20:, :4])  # far from the border
-    assert torch.equal(y[1], stage(x, [1, 1])[1])
+    torch.testing.assert_close(y[1], stage(x, [1, 1])[1])  # another layout in memory: other bits on some processors
 
 
 def test_one_expert_all_over_keeps_the_bits_of_one_path(model):
