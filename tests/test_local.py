@@ -255,7 +255,7 @@ def test_a_path_of_a_damage_serves_its_parts(net, folder):
 
 
 def test_an_oracle_is_informed_of_the_damage(net, folder):
-    oracle = SLERIR(replace(net.cfg, router="oracle")).eval()
+    oracle = SLERIR(replace(net.cfg, router="oracle", route_by="image")).eval()
     table = evaluate(oracle, folder, "local", classes=["rain"], images=1)
     labels = oracle.router.class_sets(["rain"])
     assert set(table.path) == {"".join(map(str, unwrapped(oracle).router.label_paths(labels)[0].tolist()))}

@@ -136,7 +136,8 @@ class Router(nn.Module):
         Other anchors and pins keep every bit [ours].
         """
         others = torch.cat([self.anchors[:k], self.anchors[k + 1 :]]).double()
-        basis = torch.linalg.svd(others, full_matrices=False)[2][: torch.linalg.matrix_rank(others)]
+        rank = torch.linalg.matrix_rank(others, rtol=1e-4)  # corners of a simplex depend on each other, up to rounding
+        basis = torch.linalg.svd(others, full_matrices=False)[2][:rank]
         chance = torch.randn(others.shape[1], generator=torch.Generator().manual_seed(k), dtype=torch.float64)
         for direction in (z_ND.double().mean(dim=0), chance.to(others)):
             rest = direction - basis.T @ (basis @ direction)
