@@ -18,7 +18,7 @@ def test_json_round_trip(name):
 def test_overrides_of_every_type():
     cfg = config.with_overrides(
         config.recipe("tiny"),
-        "train.steps=20 train.lr=1e-4 model.stages=1,1,1,1,1,1,1,2 model.router=linear model.route_by=image train.learn_pins=true".split(),
+        "train.steps=20 train.lr=1e-4 model.stages=1,1,1,1,1,1,1,2 model.router=linear train.learn_pins=true".split(),
     )
     assert (cfg.train.steps, cfg.train.lr, cfg.train.learn_pins) == (20, 1e-4, True)
     assert cfg.model.stages == (1, 1, 1, 1, 1, 1, 1, 2) and cfg.model.router == "linear"
@@ -194,3 +194,18 @@ def test_a_card_with_the_former_names_of_keys_is_read():
     values["train"]["grid_contents"] = values["train"].pop("grid_scenes") + 1
     assert config.from_dict(config.RunConfig, values).train.grid_scenes == config.recipe("tiny").train.grid_scenes + 1
     assert config.with_overrides(config.recipe("tiny"), ["data.anchor_contents=7"]).data.anchor_scenes == 7
+
+
+def test_what_an_override_makes_impossible_gives_way():
+    tiny = config.recipe("tiny")
+    assert tiny.model.route_by == "place" and len(tiny.data.class_repeats) == 4
+    for override in ("model.router=linear", "model.sude=linear"):
+        assert config.with_overrides(tiny, [override]).model.route_by == "image"
+        with pytest.raises(UserError, match="model.route_by=place"):
+            config.with_overrides(tiny, [override, "model.route_by=place"])
+    fewer = config.with_overrides(tiny, ["model.classes=rain,haze,clean"])
+    assert fewer.data.class_repeats == ("rain=2", "haze=3")
+    published = config.with_overrides(tiny, ["data.protocol=promptir"]).data
+    assert published.class_repeats == () and published.composite_share == published.local_share == 0
+    with pytest.raises(UserError, match="got 'blur'"):
+        config.with_overrides(tiny, ["model.classes=rain,haze,clean", "data.class_repeats=blur=2"])

@@ -24,6 +24,7 @@ RNG = np.random.default_rng(0)
 def random_network(name="tiny", **changes):
     """Untrained, but with every zero-initialised part switched on, so that the output depends on all of it."""
     torch.manual_seed(0)
+    changes = {"route_by": "image", **changes}
     cfg = config.with_overrides(config.recipe(name), [f"model.{key}={value}" for key, value in changes.items()])
     net = SLERIR(cfg.model)
     with torch.no_grad():
@@ -172,8 +173,8 @@ def test_model_is_left_as_it_was(net):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_networks_of_other_precision(net, dtype):
     x, other = torch.rand(3, 40, 48), copy.deepcopy(net).to(dtype)
-    y = restore(other, x)
-    assert y.dtype == torch.float32 and (y - restore(net, x)).abs().max() < 0.02
+    y = restore(other, x, route="image")  # places nearly as far from two pins may change sides
+    assert y.dtype == torch.float32 and (y - restore(net, x, route="image")).abs().max() < 0.02
     assert other.intro.weight.dtype == dtype  # restore left it as it was
 
 
@@ -227,7 +228,10 @@ def test_bad_paths_are_refused(net, path):
 # --- tiles ---
 
 
-@pytest.mark.parametrize("changes", [{}, {"glgf": "off"}, {"strides": "4,2,2"}, {"block": "restormer", "width": 8}])
+SMALLER = {"width": 8, "stem_blocks": 0, "encoder_blocks": 2, "encoder_kernel": 0}
+
+
+@pytest.mark.parametrize("changes", [{}, {"glgf": "off"}, {"strides": "4,2,2"}, {"block": "restormer", **SMALLER}])
 def test_tiles_agree_with_the_whole_image(changes):
     net = random_network(**changes)
     x = photograph(270, 333)

@@ -22,7 +22,7 @@ from slerlib.model.network import SMALLEST
 
 def network(**changes):
     torch.manual_seed(0)
-    net = SLERIR(replace(config.recipe("tiny").model, **changes)).eval()
+    net = SLERIR(replace(config.recipe("tiny").model, **{"route_by": "image", **changes})).eval()
     with torch.no_grad():
         for name, parameter in net.named_parameters():
             if name.endswith(("beta", "gamma")) or ".project." in name:

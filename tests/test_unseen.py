@@ -97,7 +97,7 @@ def test_restore_says_that_damage_is_unlike_the_trained(folders):
     assert trace.unseen()[0] == pytest.approx(trace.anchor_angle.min().item() / 10, rel=1e-5)
     assert "unlike the trained" in trace.flags()[0][-1] and not any("score" in line for line in quiet.flags()[0])
     assert trace.evidence[0, len(SIGNS) :].tolist() == [name == trace.nearest_anchor()[0] for name in CLASSES]
-    for options in ({"path": "0" * 8}, {"passes": 2}, {"route": "place"}, {"route": "tile", "tile": 64}):
+    for options in ({"path": "0" * 8}, {"passes": 2}, {"route": "image"}, {"route": "tile", "tile": 64}):
         assert slerlib.restore(always, x, return_trace=True, **options)[1].evidence is None
     two = slerlib.restore(always, torch.stack([x, x.flip(1)]), return_trace=True)[1]
     torch.testing.assert_close(two.evidence[:1], trace.evidence, atol=1e-3, rtol=1e-3)

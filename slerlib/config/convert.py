@@ -48,8 +48,13 @@ def from_json(text: str) -> RunConfig:
 
 
 def with_overrides(cfg: RunConfig, assignments: list[str]) -> RunConfig:
-    """Apply `section.key=value` texts, e.g. ["train.steps=200", "model.stages=1,1,1,2,1,1,1,1"]."""
-    values = to_dict(cfg)
+    """Apply `section.key=value` texts, e.g. ["train.steps=200", "model.stages=1,1,1,2,1,1,1,1"].
+
+    What the recipe has and an assignment makes impossible gives way, unless it is assigned too: a path for every place
+    beside a router or a space that has none, repeats of classes that the network does not have, and what the protocol
+    `promptir` does not know.
+    """
+    values, assigned = to_dict(cfg), set()
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         section, dot, name = key.strip().partition(".")
@@ -58,6 +63,15 @@ def with_overrides(cfg: RunConfig, assignments: list[str]) -> RunConfig:
         name = FORMER.get(name, name)
         kind = types_of(type(getattr(cfg, section))).get(name)  # from_dict refuses an unknown key
         values[section][name] = _from_text(kind, text.strip()) if kind else text
+        assigned.add(f"{section}.{name}")
+    model, data = values["model"], values["data"]
+    if "model.route_by" not in assigned and (model["router"] != "sphere" or model["sude"] == "linear"):
+        model["route_by"] = "image"
+    if published := data["protocol"] == "promptir":
+        data |= {key: 0.0 for key in ("local_share", "composite_share") if f"data.{key}" not in assigned}
+    if "data.class_repeats" not in assigned:
+        kept = () if published else tuple(model["classes"])
+        data["class_repeats"] = tuple(entry for entry in data["class_repeats"] if entry.partition("=")[0] in kept)
     return from_dict(RunConfig, values)
 
 

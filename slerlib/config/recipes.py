@@ -38,8 +38,8 @@ def small() -> RunConfig:
 
         slerlib train small --data DIR --init tiny --set train.stage_a=0 train.stage_c=1
 
-    So it takes over the encoder, the sphere and the experts of `tiny`. The shipped checkpoint is older: it grew from the
-    first `tiny` and has its encoder, its anchors and one path for a picture, as its card says; 27.04 dB on 34
+    So it takes over the encoder, the sphere and the experts of `tiny`. The shipped checkpoint is older: it grew from
+    the first `tiny` and has its encoder, its anchors and one path for a picture, as its card says; 27.04 dB on 34
     photographs of CBSD68. 5,300 steps of 8 with this recipe, from its experts and the encoder of `tiny`, did not reach
     that (docs/LOG.md): expect more than 24,000. A warm start may first lose what the end of the last training gained,
     so let the rate come all the way down.

@@ -2,8 +2,9 @@
 
 Two signs speak against a route: the picture lies far from the nearest anchor, or at some layer two experts are almost
 equally near. How far is far depends on the class: measured with `tiny`, 97 of 100 pictures of noise lie within 21 to
-24 degrees of their anchor, of clean photographs within 62. So the limits of a class come from photographs of that class which the network named
-rightly: beyond the limit of either sign lies TAIL of them. That makes at most one in twenty, the false alarms.
+24 degrees of their anchor, of clean photographs within 62. So the limits of a class come from photographs of that class
+which the network named rightly: beyond the limit of either sign lies TAIL of them. That makes at most one in twenty,
+the false alarms.
 `slerlib.analysis.doubt.measured` computes the limits, `python benchmarks/doubt.py` keeps them in the card of a
 checkpoint under "doubt", and `slerlib.load` hands them to the router. `GENERAL` holds where nothing was measured.
 
