@@ -109,7 +109,8 @@ def test_its_sentences_come_from_the_scores(evaluation):
     assert "shown to be below the input, by its interval: none;" in text, "one picture shows nothing"
     assert re.search(r"\d of 7 damaged pictures come back worse than their input", text)
     flagged = re.search(r"\*\*(\d+) of 8 images are flagged", text)
-    assert int(flagged[1]) >= sum(row["margin"] < 0.05 for row in results["rows"])
+    lowest = min(limit.margin for limit in slerlib.load("tiny", "cpu").router.limits.values())  # of all classes
+    assert sum(row["margin"] < lowest for row in results["rows"]) <= int(flagged[1]) <= 8
     assert "no score here can be compared with a published one" in text and "The smallest n is 1: too few for" in text
     assert "There is no interval of the average: demo with fewer than 5 images." in text
 

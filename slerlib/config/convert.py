@@ -70,8 +70,8 @@ def with_overrides(cfg: RunConfig, assignments: list[str]) -> RunConfig:
     if published := data["protocol"] == "promptir":
         data |= {key: 0.0 for key in ("local_share", "composite_share") if f"data.{key}" not in assigned}
     if "data.class_repeats" not in assigned:
-        kept = () if published else tuple(model["classes"])
-        data["class_repeats"] = tuple(entry for entry in data["class_repeats"] if entry.partition("=")[0] in kept)
+        names = () if published else tuple(model["classes"])
+        data["class_repeats"] = tuple(entry for entry in data["class_repeats"] if entry.partition("=")[0] in names)
     return from_dict(RunConfig, values)
 
 
