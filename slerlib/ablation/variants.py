@@ -24,7 +24,7 @@ class Variant:
 PLAIN = ("model.glgf=off", "model.inject=none")
 
 VARIANTS = {
-    REFERENCE: Variant("SLER-IR, the recipe as it is"),
+    REFERENCE: Variant("SLER-IR, one path for each picture"),
     "modal_paths": Variant("SLER-IR, each class forced onto the path most of its scored images take", of=REFERENCE),
     "passes": Variant("SLER-IR, again until the result looks clean", of=REFERENCE, scored=(("passes", "auto"),)),
     "place": Variant("a path for every place", rest=("model.route_by=place",)),
