@@ -67,10 +67,10 @@ def simplex(k: int, dim: int | None = None) -> Tensor:
 
 
 def widest(points: Tensor, n: int) -> Tensor:
-    """n orthonormal directions, 2 or 3, with most of the squared length of `(K, d)` points: `(n, d)`.
+    """Orthonormal directions, 2 or 3, with most of the squared length of `(K, d)` points: `(min(n, K), d)`.
 
-    The corners of a simplex have as much in every direction, and rounding would choose. Theirs are directions in which
-    the corners lie evenly on a circle; a third one lifts every other corner [ours].
+    The corners of a simplex lie equally in all directions, so rounding errors would pick the plane. Theirs are
+    directions in which the corners lie evenly on a circle; a third one lifts every other corner [ours].
     """
     k = len(points)
     even = simplex(k) @ simplex(k).T

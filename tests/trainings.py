@@ -11,12 +11,13 @@ import sys
 import torch
 
 from slerlib import config
-from slerlib.ablation.variants import DAMAGE
+from slerlib.ablation.variants import DAMAGE, FIRST_ENCODER
 from slerlib.data.sources import Sources
 from slerlib.images import to_pil
 
 SMALL = [
     *DAMAGE["uniform"],
+    *FIRST_ENCODER,
     "model.sude=emergent",
     "model.width=8",
     "model.stages=1,1,1,1,1,1,1,1",

@@ -50,9 +50,9 @@ def from_json(text: str) -> RunConfig:
 def with_overrides(cfg: RunConfig, assignments: list[str]) -> RunConfig:
     """Apply `section.key=value` texts, e.g. ["train.steps=200", "model.stages=1,1,1,2,1,1,1,1"].
 
-    What the recipe has and an assignment makes impossible gives way, unless it is assigned too: a path for every place
-    beside a router or a space that has none, repeats of classes that the network does not have, and what the protocol
-    `promptir` does not know.
+    Values of the recipe that no longer fit an assignment are changed, but never values that are assigned too: a path
+    for every place needs the router `sphere` and a sphere, the loss of places needs fixed anchors, repeats need classes
+    of the network, and the protocol `promptir` knows no masks, mixtures and repeats of classes.
     """
     values, assigned = to_dict(cfg), set()
     for assignment in assignments:
@@ -65,13 +65,17 @@ def with_overrides(cfg: RunConfig, assignments: list[str]) -> RunConfig:
         values[section][name] = _from_text(kind, text.strip()) if kind else text
         assigned.add(f"{section}.{name}")
     model, data = values["model"], values["data"]
+    if "train.place_weight" not in assigned and model["sude"] != "anchored":
+        values["train"]["place_weight"] = 0.0
     if "model.route_by" not in assigned and (model["router"] != "sphere" or model["sude"] == "linear"):
         model["route_by"] = "image"
     if published := data["protocol"] == "promptir":
         data |= {key: 0.0 for key in ("local_share", "composite_share") if f"data.{key}" not in assigned}
     if "data.class_repeats" not in assigned:
         names = () if published else tuple(model["classes"])
-        data["class_repeats"] = tuple(entry for entry in data["class_repeats"] if entry.partition("=")[0] in names)
+        data["class_repeats"] = tuple(
+            entry for entry in data["class_repeats"] if entry.rpartition("=")[0].strip() in names
+        )
     return from_dict(RunConfig, values)
 
 

@@ -15,9 +15,9 @@ def tiny() -> RunConfig:
     photographs of CBSD68, took a chain of some 83,000 steps (its card has them); one run of this recipe alone has not
     been scored.
 
-    Fixed simplex anchors: in the few minutes of its stage A they separate the classes better than anchors that have to
+    Fixed simplex anchors: in its short stage A they separate the classes better than anchors that have to
     emerge from small batches (docs/LOG.md). Damage lies in soft masks and comes mixed, as `data` says, since a network
-    that saw one damage all over alone names no place and restores no mixture (docs/results.md).
+    that saw one damage all over alone names few places rightly and restores mixtures less well (docs/results.md).
     """
     model = ModelConfig(sude="anchored", stem_blocks=1, encoder_blocks=4, encoder_kernel=7, route_by="place")
     data = DataConfig(
@@ -34,15 +34,15 @@ def tiny() -> RunConfig:
 def small() -> RunConfig:
     """Meant for quality on a processor or one GPU: `tiny` with more than twice its blocks, 1.03 M active parameters.
 
-    The blocks that `tiny` has not start as the identity, so a training can begin as good as `tiny` is:
+    Blocks that `tiny` does not have change nothing at first, so a training can begin as good as `tiny` is:
 
         slerlib train small --data DIR --init tiny --set train.stage_a=0 train.stage_c=1
 
     So it takes over the encoder, the sphere and the experts of `tiny`. The shipped checkpoint is older: it grew from
     the first `tiny` and has its encoder, its anchors and one path for a picture, as its card says; 27.04 dB on 34
     photographs of CBSD68. 5,300 steps of 8 with this recipe, from its experts and the encoder of `tiny`, did not reach
-    that (docs/LOG.md): expect more than 24,000. A warm start may first lose what the end of the last training gained,
-    so let the rate come all the way down.
+    that (docs/LOG.md): more steps than its 24,000 may be needed. A warm start may first lose what the end of the last
+    training gained, so let the rate come all the way down.
     """
     begun = tiny()
     model = dataclasses.replace(begun.model, stages=(2, 2, 4, 6, 2, 2, 2, 2))

@@ -1,8 +1,9 @@
 """Signs of damage that the network was never trained for. [ours]
 
-The route alone tells little: snow lies where rain is, JPEG where clean is. Three more sources are cheap, together one
-more look of the encoder: what the places of the picture say, what restoring did, and what the network sees in its own
-result. None of them sees the blocks of JPEG, so these are measured on the pixels. `model.doubt.Rule` weighs the signs.
+The route tells a part, more with even anchors than with others (docs/restoring.md). Three more sources are cheap,
+together one more look of the encoder: what the places of the picture say, what restoring did, and what the network
+sees in its own result. None of them sees the blocks of JPEG, so these are measured on the pixels. `model.doubt.Rule`
+weighs the signs.
 Of a large picture a part from its middle is judged.
 Legend: B batch, C channels, H W pixels, K classes, N signs and classes.
 """

@@ -8,10 +8,9 @@ the false alarms.
 `slerlib.analysis.doubt.measured` computes the limits, `python benchmarks/doubt.py` keeps them in the card of a
 checkpoint under "doubt", and `slerlib.load` hands them to the router. `GENERAL` holds where nothing was measured.
 
-Damage that the network was never trained for may lie near an anchor all the same: snow lies where rain is. More signs
-together tell it: what the places of the picture say, and what the network sees in its own result
-(`inference/evidence.py`). A `Rule` weighs them; `python benchmarks/unseen.py` fits it on photographs and keeps it in
-the card under "unseen".
+Damage that the network was never trained for may lie near an anchor all the same. More signs together tell more
+of it: what the places of the picture say, and what the network sees in its own result (`inference/evidence.py`). A
+`Rule` weighs them; `python benchmarks/unseen.py` fits it on photographs and keeps it in the card under "unseen".
 """
 
 from __future__ import annotations
