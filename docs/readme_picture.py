@@ -1,6 +1,6 @@
 """Make the picture of restorations in the README: four degradations, the restored pictures, and their paths.
 
-    python docs/readme_picture.py                       # with the shipped checkpoint; half a minute on a laptop
+    python docs/readme_picture.py                       # with the shipped checkpoint; half a minute of one core
     python docs/readme_picture.py runs/small            # with a training of yours
 
 Writes docs/images/restorations.jpg and prints the Markdown line for docs/results.md, with its alt text. Of the nine
@@ -51,14 +51,14 @@ def draw(checkpoint: str) -> Figure:
 
 
 def median_gain(model: slerlib.SLERIR, degradation: str) -> torch.Tensor:
-    """The photograph that gains more than one half of the others and less than the other half."""
+    """The middle of the photograph that gains more than one half of the others and less than the other half."""
     gains = []
     for scene in photographs():
         clean = centre(scene.image, SIDE)
         degraded = slerlib.degrade(clean, degradation, severity=0.5, seed=0)
         gain = slerlib.psnr(slerlib.restore(model, degraded), clean) - slerlib.psnr(degraded, clean)
         gains.append((float(gain), scene.name, clean))
-    return sorted(gains, key=lambda found: found[:2])[len(gains) // 2][2]
+    return sorted(gains, key=lambda row: row[:2])[len(gains) // 2][2]
 
 
 def show(ax, image_CHW, note: str) -> None:

@@ -1,6 +1,6 @@
 """Make reports/reference.json again, which new weights need.
 
-    python reports/make_reference.py               all reports of `tiny`: about 13 minutes of one processor core
+    python reports/make_reference.py               all reports of `tiny`: 47 minutes on a busy core without AVX-512
     python reports/make_reference.py --quick       with two photographs alone, as in continuous integration: 3 minutes
     python reports/make_reference.py small --reports evaluation
 

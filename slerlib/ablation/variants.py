@@ -91,7 +91,7 @@ DAMAGE = {
         "train.colour_weight=8", "train.sude_weight=0.3",
     ),
 }  # fmt: skip
-#: The encoder of `tiny` and `small` in the tables of data/ablations, which damage all over does not ask more of.
+#: The encoder of `tiny` and `small` in the tables of data/ablations.
 FIRST_ENCODER = ("model.stem_blocks=0", "model.encoder_blocks=2", "model.encoder_kernel=0")
 #: What the weights of an encoder fix.
 _ENCODER = ("classes", "strides", "stem_blocks", "token_width", "encoder_blocks", "encoder_heads", "encoder_kernel",

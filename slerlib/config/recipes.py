@@ -44,9 +44,9 @@ def small() -> RunConfig:
     that (docs/LOG.md): more steps than its 24,000 may be needed. A warm start may first lose what the end of the last
     training gained, so let the rate come all the way down.
     """
-    begun = tiny()
-    model = dataclasses.replace(begun.model, stages=(2, 2, 4, 6, 2, 2, 2, 2))
-    return RunConfig("small", model, begun.data, dataclasses.replace(begun.train, steps=24000))
+    start = tiny()
+    model = dataclasses.replace(start.model, stages=(2, 2, 4, 6, 2, 2, 2, 2))
+    return RunConfig("small", model, start.data, dataclasses.replace(start.train, steps=24000))
 
 
 def base() -> RunConfig:
