@@ -458,7 +458,7 @@ def test_an_encoder_with_more_blocks_and_convolutions_begins_as_the_old_one(fini
     assert all(block.narrow.weight.grad.abs().max() > 0 for level in new.encoder.fine for block in level)
     card["config"]["model"] = config.to_dict(new.cfg)
     checkpoint.save_weights(tmp_path, new, card)
-    with pytest.raises(UserError, match="fewer NAF blocks or encoder blocks.* model.encoder_blocks"):
+    with pytest.raises(UserError, match="fewer NAF blocks, stem blocks or encoder blocks.* model.encoder_blocks"):
         checkpoint.warm_start(old, tmp_path)
     other_kernel = SLERIR(dataclasses.replace(new.cfg, encoder_kernel=3))
     with pytest.raises(UserError, match="model.encoder_kernel: 5 != 3"):
