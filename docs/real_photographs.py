@@ -106,6 +106,13 @@ class Result:
         share = added[: len(added) // 20].sum() / added.sum()
         return f"{self.name}: {share:.0%} of the error that the network adds lies in a twentieth of the pixels"
 
+    def contrast(self) -> str:
+        """Of a hazy pair: how thick the haze is, before and after."""
+        if self.target_CHW is None or self.damage != "haze":
+            return ""
+        x, y, target = (255 * image.mean(dim=0).std() for image in (self.x_CHW, self.y_CHW, self.target_CHW))
+        return f"{self.name}: standard deviation of grey {x:.0f}, restored {y:.0f}, target {target:.0f}"
+
     def parts(self) -> list[Tensor | None]:
         """What is shown of the photograph, the result and the target."""
         height, width = self.x_CHW.shape[1:]
@@ -208,8 +215,9 @@ def main(arguments: list[str] | None = None) -> None:
             fig.savefig(file, pil_kwargs={"quality": 82})
             print(f"![{fig.alt_text}](images/{file.name})\n")
     print("| photograph | damage | PSNR, dB | brightness of 255 | seen as |\n|---|---|---|---|---|")
-    print("\n".join(result.row() for result in results + more), "\n")
-    print("\n".join(filter(None, (result.loss() for result in results + more))))
+    print("\n".join(result.row() for result in results + more) + "\n")
+    notes = [note for result in results + more for note in (result.loss(), result.contrast())]
+    print("\n".join(filter(None, notes)))
 
 
 if __name__ == "__main__":

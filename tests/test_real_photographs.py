@@ -64,6 +64,8 @@ def test_the_score_of_a_result_and_where_it_loses(script):
     assert result.loss() == "wall: 100% of the error that the network adds lies in a twentieth of the pixels"
     assert script.Result("wall", "blur", y, x, x, "").loss() == ""  # better than before
     assert script.Result("wall", "blur", x, y, None, "").loss() == ""
+    dull = script.Result("fog", "haze", 0.5 + 0.1 * (y - x), y, y, "haze 100%")
+    assert dull.contrast() == "fog: standard deviation of grey 2, restored 20, target 20" and not result.contrast()
     assert [part.shape for part in result.parts()] == [(3, 30, 40)] * 3
 
 
