@@ -4,7 +4,7 @@
     python docs/readme_picture.py runs/small            # with a training of yours
 
 Writes docs/images/restorations.jpg and prints the Markdown line for docs/results.md, with its alt text. Of the nine
-bundled photographs (public domain or CC0), the central 256 x 256 pixels, each degradation shows the one with the median
+bundled photographs (docs/credits.md), the central 256 x 256 pixels, each degradation shows the one with the median
 gain: four gain more and four less. Severity 0.5, seed 0.
 """
 

@@ -273,8 +273,8 @@ def warm_start(net: SLERIR, name_or_path: str | Path) -> bool:
         have, asked = config.to_dict(theirs.cfg), config.to_dict(net.cfg)
         different = [f"model.{key}: {have[key]} != {asked[key]}" for key in have if have[key] != asked[key]]
         raise UserError(
-            "A network starts from weights of its own shape, or from those with fewer NAF blocks, stem blocks or encoder blocks; "
-            f"in {name_or_path} these differ (weights != asked): {'; '.join(different)}. "
+            "A network starts from weights of its own shape, or from those with fewer NAF blocks, stem blocks or "
+            f"encoder blocks; in {name_or_path} these differ (weights != asked): {'; '.join(different)}. "
             "Use the recipe and the --set model.KEY=VALUE that the weights were trained with, or leave --init out."
         )
     net.load_state_dict(start)
