@@ -9,7 +9,7 @@ from PIL import Image
 
 import slerlib
 from slerlib.inference import folders, threads
-from slerlib.inference.threads import GAIN, ROUNDS, fastest_threads, speeds_in_words
+from slerlib.inference.threads import ALONE, GAIN, ROUNDS, Trial, fastest_threads
 from slerlib.model import pointwise
 
 
@@ -18,8 +18,13 @@ def net():
     return slerlib.load("tiny", "cpu")
 
 
-def chosen(net, seconds: dict[int, float]):
-    return fastest_threads(net, max(seconds), seconds.get)
+def chosen(net, seconds: dict[int, float]) -> Trial:
+    return fastest_threads(net, max(seconds), lambda count: alone(seconds[count]))
+
+
+def alone(took: float) -> tuple[float, float]:
+    """By the clock, and of the processor: each thread has a core to itself."""
+    return took, took
 
 
 @pytest.mark.parametrize(
@@ -36,7 +41,8 @@ def chosen(net, seconds: dict[int, float]):
     ],
 )
 def test_more_threads_are_taken_only_where_they_gain_enough(net, seconds, count):
-    best, speeds = chosen(net, seconds)
+    best, speeds, reason = chosen(net, seconds)
+    assert f"2 threads {speeds[2]:.2f}" in reason
     assert best == count and speeds == {n: pytest.approx(1 / took) for n, took in seconds.items()}
 
 
@@ -45,34 +51,39 @@ def test_counts_take_turns_so_that_other_work_on_the_machine_hits_all_of_them(ne
 
     def seconds(count):
         calls.append(count)
-        return next(slow) * {1: 1.0, 2: 0.99}[count]
+        return alone(next(slow) * {1: 1.0, 2: 0.99}[count])
 
-    best, _ = fastest_threads(net, 2, seconds)
-    assert calls == [1, 2] * (1 + ROUNDS) and best == 1
+    assert fastest_threads(net, 2, seconds).count == 1
+    assert calls == [1, 2] * (1 + ROUNDS)
 
 
 def test_one_slow_round_changes_nothing(net):
-    took = {1: iter([9, 1, 1, 1, 1, 1]), 2: iter([9, 0.98, 0.98, 0.1, 0.98, 0.98])}
-    assert fastest_threads(net, 2, lambda count: next(took[count]))[0] == 1
-    took = {1: iter([9, 1, 1, 1, 1, 1]), 2: iter([9, 0.6, 0.6, 7.0, 0.6, 0.6])}
-    assert fastest_threads(net, 2, lambda count: next(took[count]))[0] == 2
+    for usual, odd, count in ((0.98, 0.1, 1), (0.6, 7.0, 2)):
+        took = {1: iter([9, 1, 1, 1, 1, 1]), 2: iter([9, usual, usual, odd, usual, usual])}
+        assert fastest_threads(net, 2, lambda count, took=took: alone(next(took[count]))).count == count
+
+
+@pytest.mark.parametrize("share", [0.3, ALONE - 0.01, ALONE + 0.01])
+def test_a_busy_machine_says_nothing_about_threads(net, share):
+    """There more threads win, since the system gives each of them a turn: 1.08 to 1.38 were measured on one core."""
+    trial = fastest_threads(net, 2, lambda count: (1 / count, share / count))
+    assert trial.count == (2 if share > ALONE else torch.get_num_threads()) and bool(trial.speeds) == (share > ALONE)
+    assert ("other work" in trial.reason) == (share < ALONE)
 
 
 def test_one_core_and_a_gpu_are_not_measured(net):
-    assert fastest_threads(net, 1, lambda count: pytest.fail("measured")) == (1, {})
-    assert speeds_in_words(1, {}).startswith("1 (not measured")
+    assert fastest_threads(net, 1, lambda count: pytest.fail("measured")) == (1, {}, "not measured: one usable core")
     elsewhere = torch.nn.Linear(1, 1, device="meta")
-    assert fastest_threads(elsewhere, 8, lambda count: pytest.fail("measured")) == (torch.get_num_threads(), {})
+    assert fastest_threads(elsewhere, 8, lambda count: pytest.fail("measured"))[:2] == (torch.get_num_threads(), {})
 
 
 def test_the_network_is_run_with_each_count_and_torch_is_left_as_it_was(net, monkeypatch):
     seen = []
     monkeypatch.setattr(threads, "SIDE", 32)
     monkeypatch.setattr("slerlib.inference.restore.restore", lambda model, x: seen.append(torch.get_num_threads()))
-    best, speeds = fastest_threads(net, 2)
+    trial = fastest_threads(net, 2)
     assert seen == [1, 2] * (1 + ROUNDS) and torch.get_num_threads() == 1
-    assert best in speeds and set(speeds) == {1, 2} and speeds[1] == 1
-    assert "2 threads" in speeds_in_words(best, speeds)
+    assert trial.count in (1, 2) and trial.speeds.get(1, 1) == 1  # {} where the machine is busy
 
 
 def test_threads_come_back_after_an_error(net):
@@ -93,10 +104,10 @@ def picture(tmp_path):
 
 
 def test_restore_takes_the_measured_count_and_says_it(run, picture, tmp_path, monkeypatch):
-    monkeypatch.setattr(folders, "fastest_threads", lambda model: (2, {1: 1.0, 2: 1.5}))
+    monkeypatch.setattr(folders, "fastest_threads", lambda model: Trial(2, {1: 1.0, 2: 1.5}, "twice"))
     code, out, err = run("restore", picture, tmp_path / "auto.png", "--threads", "auto")
     assert code == 0 and err == "" and torch.get_num_threads() == 2
-    assert out.startswith("Threads: 2 (speed against 1 thread, 512 x 512 pixels: 2 threads 1.50;")
+    assert out.startswith("Threads: 2 (twice)\n")
     code, out, _ = run("restore", picture, tmp_path / "one.png", "--threads", 1)
     assert code == 0 and "Threads" not in out and torch.get_num_threads() == 1
     a, b = (np.asarray(Image.open(tmp_path / f"{name}.png")).astype(int) for name in ("auto", "one"))
@@ -115,7 +126,7 @@ def test_a_wrong_number_of_threads_names_what_is_right(run, value):
 
 
 def test_doctor_says_which_count_to_take(run, untrained, monkeypatch):
-    monkeypatch.setattr(threads, "fastest_threads", lambda model: (4, {1: 1.0, 2: 1.9, 4: 3.2, 8: 3.3}))
+    monkeypatch.setattr(threads, "fastest_threads", lambda model: Trial(4, {}, "measured"))
     code, out, _ = run("doctor", "--checkpoint", untrained)
     line = next(line for line in out.splitlines() if line.startswith("fastest "))
-    assert code == 0 and "--threads 4 (" in line and "2 threads 1.90, 4 threads 3.20, 8 threads 3.30" in line
+    assert code == 0 and line.endswith("--threads 4 (measured)")

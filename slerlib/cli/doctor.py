@@ -128,9 +128,10 @@ def _example(name: str) -> str:
 
 def _fastest(name: str) -> str:
     from ..inference.load import load
-    from ..inference.threads import fastest_threads, speeds_in_words
+    from ..inference.threads import fastest_threads
 
-    return f"--threads {speeds_in_words(*fastest_threads(load(name)))}"
+    count, _, reason = fastest_threads(load(name))
+    return f"--threads {count} ({reason})"
 
 
 def _largest(name: str) -> str:

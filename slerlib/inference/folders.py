@@ -27,7 +27,7 @@ from ..model.paths import path_digits, read_path
 from ..model.router import Trace
 from .ahead import Reading, exists, read_ahead
 from .jobs import Plan, check_trace, make_folder, plan, refuse_existing
-from .threads import fastest_threads, speeds_in_words
+from .threads import fastest_threads
 
 FAULTS = (UserError, MemoryError, RuntimeError)  # of one picture; torch reports a lack of memory by the last
 DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # one picture's fault is that of all that follow
@@ -83,8 +83,8 @@ def restore_files(
         print(f"Note: {checkpoint} was not trained with a path for every place; --route image may restore better.")
     make_folder(target if source.is_dir() or target.is_dir() else target.absolute().parent)
     if threads == "auto":
-        threads, speeds = fastest_threads(model)
-        print(f"Threads: {speeds_in_words(threads, speeds)}")
+        threads, _, reason = fastest_threads(model)
+        print(f"Threads: {threads} ({reason})")
     if threads:
         torch.set_num_threads(threads)
     done, left = _restore_all(model, work, options, overwrite, source)
