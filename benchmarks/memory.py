@@ -1,6 +1,6 @@
 """Memory and time of `slerlib restore` on large pictures, each in a fresh process, with all tiles through the network.
 
-    python benchmarks/memory.py [--checkpoint tiny] [--megapixels 1 2 5 10 20 50 100] [--format png] [--folder DIR]
+    python benchmarks/memory.py [--checkpoint tiny] [--megapixels 1 2 5 10 20 50 100 400] [--format png] [--folder DIR]
                                 [--json memory.json] [--draw docs/images/memory.png]
 
 Linux alone: the peak is VmHWM of the process, the largest resident size since its start. Time is processor time, since
@@ -75,7 +75,7 @@ def draw(rows: list[dict], path: Path) -> None:
             ax.set(xscale="log", xlabel="megapixels", ylabel=unit)
             ax.set_xticks(x, [f"{value:g}" for value in x])
             ax.minorticks_off()
-        fig.axes[0].set(title="Largest resident size", ylim=(0, 2))
+        fig.axes[0].set(title="Largest resident size", ylim=(0, max(2, 1.1 * max(row["peak_GiB"] for row in rows))))
         fig.axes[1].set(title="Time", yscale="log")
         ticks = [n * 10**k for k in range(4) for n in (1, 2, 5)]
         seconds = [row["seconds"] for row in rows]
@@ -93,7 +93,7 @@ def draw(rows: list[dict], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", default="tiny")
-    parser.add_argument("--megapixels", type=float, nargs="*", default=[1, 2, 5, 10, 20, 50, 100])
+    parser.add_argument("--megapixels", type=float, nargs="*", default=[1, 2, 5, 10, 20, 50, 100, 400])
     parser.add_argument("--format", default="png", choices=("png", "jpg"))
     parser.add_argument("--folder")
     parser.add_argument("--json", type=Path)

@@ -9,6 +9,7 @@ from slerlib import degrade, restore
 from slerlib.data.scenes import photographs
 from slerlib.images.rows import Rows
 from slerlib.inference.stream import restore_rows
+from slerlib.model import pointwise
 
 CLOSE = 1e-3 / 255  # measured: 6e-5 / 255
 
@@ -43,13 +44,17 @@ def test_the_own_path_forced_gives_the_same_bits(net, x_CHW):
     assert torch.equal(restore(net, x_CHW, tile=0, path=trace.path), y)
 
 
-@pytest.mark.parametrize("tile", [0, 128])
-def test_one_and_two_threads(net, x_CHW, tile):
-    one, first = restore(net, x_CHW, tile=tile, return_trace=True)
-    torch.set_num_threads(2)
-    two, second = restore(net, x_CHW, tile=tile, return_trace=True)
-    almost(one, two)
-    assert torch.equal(first.path, second.path)
+@pytest.mark.parametrize("options", [{"tile": 0}, {"tile": 128}, {"route": "image", "tile": 0}, {"passes": 2}])
+def test_any_number_of_threads_gives_the_same_bits(net, x_CHW, options):
+    """Where the fast ways of `pointwise.py` are taken; elsewhere shares of the threads end in other code."""
+    one, first = restore(net, x_CHW, return_trace=True, **options)
+    for threads in (2, 3, 4):
+        torch.set_num_threads(threads)
+        other, second = restore(net, x_CHW, return_trace=True, **options)
+        if pointwise._here():
+            assert torch.equal(one, other) and torch.equal(first.embedding, second.embedding)
+        almost(one, other)
+        assert torch.equal(first.path, second.path)
 
 
 def test_a_batch_and_its_pictures_alone(net, x_CHW):

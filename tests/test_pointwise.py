@@ -64,3 +64,24 @@ def test_other_precisions_take_the_usual_way(dtype):
     with torch.inference_mode():
         assert not pointwise.fast(x)
         assert torch.equal(layer(x), torch.nn.functional.linear(x, layer.weight, layer.bias))
+
+
+@pytest.mark.parametrize("shape", [(1, 48, 37, 41), (2, 5, 67, 129), (1, 3, 4, 5), (1, 1, 1, 33)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_gelu_has_the_same_bits_for_any_number_of_threads(shape, layout):
+    """Of channels-last maps torch's own differed in up to 82 of 72,816 values of the first shape, by 1e-7."""
+    x, results = torch.randn(shape).contiguous(memory_format=layout), []
+    with torch.inference_mode():
+        for threads in range(1, 9):
+            torch.set_num_threads(threads)
+            results.append(pointwise.gelu(x))
+        torch.testing.assert_close(results[0], torch.nn.functional.gelu(x), atol=1e-6, rtol=0)
+    assert all(torch.equal(results[0], other) and x.stride() == other.stride() for other in results)
+
+
+def test_gelu_of_a_part_in_memory_is_that_of_torch():
+    """Every second channel, a piece that starts in the middle, and less than a pixel's channels."""
+    x = torch.randn(2, 8, 9, 10).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        for part in (x[:, ::2], x[1:], x[..., 1:], x[:, :4]):
+            torch.testing.assert_close(pointwise.gelu(part), torch.nn.functional.gelu(part), atol=1e-6, rtol=0)

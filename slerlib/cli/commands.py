@@ -80,7 +80,8 @@ def _doctor(args) -> int:
 def _restore(args) -> int:
     from ..inference.folders import restore_files
 
-    options = {name: getattr(args, name) for name in ("tile", "trace", "path", "one_path", "route", "overwrite")}
+    names = ("tile", "trace", "path", "one_path", "route", "overwrite", "threads")
+    options = {name: getattr(args, name) for name in names}
     options["passes"] = args.passes if args.passes == "auto" else int(args.passes)
     return restore_files(args.input, args.output, args.checkpoint, **options)
 

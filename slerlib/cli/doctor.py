@@ -26,6 +26,7 @@ def examine(checkpoint: str = "tiny", say=print) -> int:
     checks = {
         "python": _python, "torch": _torch, "device": _device, "dtype": _dtype, "threads": _threads,
         "packages": _packages, "checkpoint": lambda: _checkpoint(checkpoint), "restore": lambda: _example(checkpoint),
+        "fastest": lambda: _fastest(checkpoint),
         "largest": lambda: _largest(checkpoint),
         "disk": _disk,
     }  # fmt: skip
@@ -123,6 +124,14 @@ def _example(name: str) -> str:
     _, trace = restore(model, x_CHW, return_trace=True)
     took = time.perf_counter() - begin
     return f"256 x 256 pixels of the bundled `{scene.name}` in {took:.2f} s, experts {trace.path_strings()[0]}"
+
+
+def _fastest(name: str) -> str:
+    from ..inference.load import load
+    from ..inference.threads import fastest_threads
+
+    count, _, reason = fastest_threads(load(name))
+    return f"--threads {count} ({reason})"
 
 
 def _largest(name: str) -> str:

@@ -88,6 +88,8 @@ def _restore(add) -> None:
                      help="restore the result again, for several degradations; auto: until it looks clean")  # fmt: skip
     sub.add_argument("--route", choices=ROUTES,
                      help="one path for the picture, or one for each place (default: as trained)")  # fmt: skip
+    sub.add_argument("--threads", type=_threads, metavar="N",
+                     help="processor threads; auto: measured for some seconds (default: torch's choice)")  # fmt: skip
     sub.add_argument(
         "--trace", type=Path, metavar="T.json", help="write how each image was routed, and reasons for doubt"
     )
@@ -275,6 +277,16 @@ def _compare(add) -> None:
                      help="weights, for --page (default: where the runs name them, or the shipped ones)")  # fmt: skip
     sub.add_argument("--data", metavar="DIR", help="where the images are, for --page (default: as the runs name it)")
     sub.add_argument("--out", type=Path, metavar="DIR", help="folder for --page (default: reports/runs)")
+
+
+def _threads(text: str) -> int | str:
+    """`auto`, or a number of threads that argparse refuses below 1."""
+    if text == "auto":
+        return text
+    with suppress(ValueError):
+        if int(text) >= 1:
+            return int(text)
+    raise argparse.ArgumentTypeError(f"must be auto, or a number of at least 1, got {text}")
 
 
 def _above_zero(text: str) -> float:

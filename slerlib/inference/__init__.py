@@ -11,6 +11,7 @@ Read in this order:
     stream.py     a picture by rows, from file to file: memory follows the tile
     jobs.py       which pictures of a folder, and where each result goes
     ahead.py      the next picture of a folder, read by a thread
+    threads.py    how many threads restore fastest here
     folders.py    files and folders, for `slerlib restore`
     memory.py     how much memory a picture needs and how much there is
 """

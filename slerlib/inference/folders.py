@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+import torch
+
 from ..checkpoint import weights_file
 from ..config import STAGE_NAMES
 from ..errors import UserError
@@ -25,6 +27,7 @@ from ..model.paths import path_digits, read_path
 from ..model.router import Trace
 from .ahead import Reading, exists, read_ahead
 from .jobs import Plan, check_trace, make_folder, plan, refuse_existing
+from .threads import fastest_threads
 
 FAULTS = (UserError, MemoryError, RuntimeError)  # of one picture; torch reports a lack of memory by the last
 DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # one picture's fault is that of all that follow
@@ -41,6 +44,7 @@ def restore_files(
     route: str | None = None,
     passes: int | str = 1,
     overwrite: bool = False,
+    threads: int | str | None = None,
 ) -> int:
     """Restore `source` into `target`; returns the exit code, 1 if any picture of a folder was not restored.
 
@@ -57,6 +61,7 @@ def restore_files(
         one_path: one path for all pictures of the folder, the one that most of them take.
         route, passes: as in `restore`.
         overwrite: replace results that exist; without it they are left as they are.
+        threads: of the processor; "auto": the count that `fastest_threads` measures; None: torch's choice.
     Raises: UserError for a missing input, a clash of input and output, and a single file that cannot be restored.
     """
     from .load import load
@@ -77,6 +82,11 @@ def restore_files(
     if route == "place" and model.cfg.route_by != "place":
         print(f"Note: {checkpoint} was not trained with a path for every place; --route image may restore better.")
     make_folder(target if source.is_dir() or target.is_dir() else target.absolute().parent)
+    if threads == "auto":
+        threads, _, reason = fastest_threads(model)
+        print(f"Threads: {threads} ({reason})")
+    if threads:
+        torch.set_num_threads(threads)
     done, left = _restore_all(model, work, options, overwrite, source)
     if left and source.is_file():
         refuse_existing(left[0], overwrite)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from ..config import ModelConfig
 from ..sphere import at_least_float32
 from . import windows
-from .pointwise import PixelLinear, fast
+from .pointwise import Gelu, PixelLinear, fast, gelu
 
 # Tokens: the stem sees less than one beside its own, the high-pass two pixels more, the position one more.
 _REACH = 3
@@ -36,7 +36,7 @@ class TokenEncoder(nn.Module):
         for n, stride in enumerate(cfg.strides):
             out = width >> (len(cfg.strides) - 1 - n)
             # an even kernel centres each token on its own stride x stride pixels
-            layers += [nn.Conv2d(channels, out, 2 * stride, stride, padding=stride // 2), nn.GELU()]
+            layers += [nn.Conv2d(channels, out, 2 * stride, stride, padding=stride // 2), Gelu()]
             channels = out
         self.stem = nn.Sequential(*layers)
         # one convolution a level is too few to tell a thin streak from an edge
@@ -103,7 +103,7 @@ class StemBlock(nn.Module):
         nn.init.zeros_(self.narrow.bias)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        return x_BCHW + self.narrow(F.gelu(self.widen(x_BCHW)))
+        return x_BCHW + self.narrow(gelu(self.widen(x_BCHW)))
 
 
 class EncoderBlock(nn.Module):
@@ -124,7 +124,7 @@ class EncoderBlock(nn.Module):
             nn.init.zeros_(self.near.bias)
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.project = PixelLinear(width, 3 * width), PixelLinear(width, width)
-        self.feed = nn.Sequential(PixelLinear(width, 2 * width), nn.GELU(), PixelLinear(2 * width, width))
+        self.feed = nn.Sequential(PixelLinear(width, 2 * width), Gelu(), PixelLinear(2 * width, width))
 
     def forward(self, x_BTD: Tensor, size: tuple[int, int]) -> Tensor:
         if self.near is not None:

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from ..config import STAGE_NAMES, ModelConfig
 from ..sphere import at_least_float32, normalise
-from .pointwise import PixelLinear, fast
+from .pointwise import Gelu, PixelLinear, fast
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class GLGF(nn.Module):
         if self.mode in ("full", "cls_only"):
             self.global_in = nn.Sequential(nn.Linear(d, d), nn.LayerNorm(d))
         if self.mode in ("full", "patch_only"):  # cls_only has the same token everywhere: no gate, no attention
-            self.gate = nn.Sequential(PixelLinear(3 * d, d), nn.GELU(), nn.Linear(d, 1))
+            self.gate = nn.Sequential(PixelLinear(3 * d, d), Gelu(), nn.Linear(d, 1))
             self.query, self.key, self.out = nn.Linear(d, d), PixelLinear(d, d), nn.Linear(d, d)
-        self.head = nn.Sequential(PixelLinear(d, d), nn.GELU(), PixelLinear(d, cfg.embedding))
+        self.head = nn.Sequential(PixelLinear(d, d), Gelu(), PixelLinear(d, cfg.embedding))
         self.guide = None
         if self.mode != "off" and cfg.inject != "none":
             self.guide = nn.Conv2d(d, cfg.guide_channels, 3, padding=1)
