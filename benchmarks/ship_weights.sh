@@ -5,15 +5,15 @@
 #
 # VAL holds the test sets that data/README.md describes: the folders of Val. Without a Val of your own, take fewer steps.
 # STEPS="card unseen ..." takes some of the steps, in this order; each reads what those before it wrote:
-#     card        data/checkpoints/NAME: weights rounded to float16, scores, limits of doubt    15 minutes of `tiny`
-#     unseen      rule for damage that training never saw, docs/images/unseen.png               10 minutes
-#     pictures    docs/images: restorations, places                                             2 minutes
-#     reference   reports/reference.json: numbers of NAME, of tiny the comparison               30 minutes
-# Times are estimates for one processor core without AVX-512. By hand afterwards: docs/real_photographs.py, which needs
-# pictures from elsewhere; the tables of README.md and docs/results.md, whose rows tests/test_docs.py holds against the
-# cards; the comparison in the reference for weights other than tiny's; then commit, and run `make gallery`.
+#     card        data/checkpoints/NAME: weights rounded to float16, scores, limits of doubt
+#     unseen      rule for damage that training never saw, docs/images/unseen.png
+#     pictures    docs/images: restorations, places
+#     reference   reports/reference.json: numbers of NAME, and of the comparison
+# By hand afterwards: docs/real_photographs.py, which needs pictures from elsewhere; the
+# tables of README.md and docs/results.md, whose rows tests/test_docs.py holds against the cards; then commit, and run
+# `make gallery`.
 set -euo pipefail
-[ $# -eq 4 ] || { sed -n '2,15s/^# \{0,1\}//p' "$0"; exit 2; }
+[ $# -eq 4 ] || { sed -n '2,14s/^# \{0,1\}//p' "$0"; exit 2; }
 run=$(realpath "$1") name=$2 notes=$(realpath "$3") val=$(realpath "$4")
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
@@ -40,6 +40,7 @@ pictures() {
 
 reference() {
   "$python" reports/make_reference.py "$name"
+  [ "$name" = tiny ] || "$python" reports/make_reference.py tiny --reports compare
 }
 
 for step in ${STEPS:-card unseen pictures reference}; do

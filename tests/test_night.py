@@ -3,7 +3,8 @@
 import torch
 
 from slerlib import config
-from slerlib.data.loader import WHITE, Batches
+from slerlib.data.damage import WHITE
+from slerlib.data.loader import Batches
 from slerlib.data.sources import Sources
 
 LOWLIGHT, CLEAN = config.CLASSES.index("lowlight"), config.CLASSES.index("clean")

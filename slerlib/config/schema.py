@@ -202,7 +202,7 @@ class DataConfig:
     real_composites: float = 0.0  # of the composites: noise or low light on top of a real pair [ours]
     depth_share: float = 0.0  # of the synthetic haze: on measured depth, its own photograph's or another's [ours]
     kernel_share: float = 0.0  # of the synthetic blur: by measured kernels, turned and scaled to the severity [ours]
-    night_share: float = 0.0  # of the photographs: dark by nature, so that dark is not always low light [ours]
+    night_share: float = 0.0  # of the photographs, but for low light: dark by nature, so that dark tells less [ours]
     dark: str = "wide"  # what low light draws: wide ranges, or those of LOL pairs [ours]
     repeats: tuple[str, ...] = ()  # "NAME=N": how often a set, or every set of a task, counts; 1 without an entry
     class_repeats: tuple[str, ...] = ()  # "CLASS=N": samples of a class for each one of a class without an entry [ours]

@@ -24,6 +24,8 @@ THREE = 0.25  # share of the composites with three degradations
 ELSEWHERE = 0.25  # share of the masks with a degradation outside
 ON_TOP = ("noise", "lowlight")  # kinds that a composite adds to the input of a real pair: what a camera adds last
 NATURAL = {"haze": "depth", "blur": "object", "lowlight": "shadow"}  # half of the masks of such a class
+NIGHT = (1.3, 4.0)  # powers of the curve that makes a photograph dark by nature
+WHITE = 0.75  # the least that white becomes in it
 Depth = Callable[[], Tensor]  # (H, W) metres, made where it is needed
 
 
@@ -31,6 +33,15 @@ class Damage(NamedTuple):
     image: Tensor  # (3, H, W) degraded
     where: Tensor  # (H, W) 1 where the picture has its own labels, 0 where it has those of `outside`
     outside: tuple[int, ...]  # labels; those of the picture where the mask is 1 everywhere
+
+
+def by_night(clean: Tensor, rng: np.random.Generator) -> Tensor:
+    """A photograph (3, H, W) that is dark by nature, in steps of 1/255. It counts as clean.
+
+    Low light is made on photographs as they are: beside the dark ones, darkness alone does not tell it.
+    """
+    power, white = np.exp(rng.uniform(*np.log(NIGHT))), rng.uniform(WHITE, 1)
+    return (255 * white * clean.pow(power)).round() / 255
 
 
 class Damages:

@@ -22,13 +22,11 @@ from torch.utils.data import DataLoader, Dataset
 from ..config import DataConfig
 from ..sharding import consecutive
 from . import promptir
-from .damage import Damages
+from .damage import Damages, by_night
 from .degrade import MADE, NOISE_CLASSES
 from .measured import Depth, Scenes, imagined
 from .sources import Pool, Sources
 
-NIGHT = (1.3, 4.0)  # powers of the curve that makes a photograph dark by nature
-WHITE = 0.75  # the least that white becomes in it
 MARGIN = 8  # pixels around a patch that are degraded and then cut off, so that blur and streaks have no border
 
 
@@ -259,7 +257,8 @@ class Batches(Dataset):
         patch = side + 2 * MARGIN
         clean = _patch(image, top, left, patch)
         if real is None and "lowlight" not in (self.classes[k] for k in parts):
-            clean = self._by_night(clean, scene)
+            night = np.random.default_rng([self.seed, 17, scene])  # shared by the other classes of a grid
+            clean = by_night(clean, night) if night.random() < self.cfg.night_share else clean
         real = None if real is None else _patch(_at_least(real, self.context + 2 * MARGIN), top, left, patch)
         if mirror:  # left to right only: in a picture that stands upside down the distance would lie below
             clean, real, x = clean.flip(2), None if real is None else real.flip(2), side - crop - x
@@ -277,15 +276,6 @@ class Batches(Dataset):
         pair = degraded[inside].contiguous(), clean[inside].contiguous()
         colour = self._colour(clean if wide else None)
         return Sample(*pair, parts, view, (y, x), real is not None, where, outside, colour)
-
-    def _by_night(self, clean: Tensor, scene: int) -> Tensor:
-        """data.night_share of the photographs dark by nature. A grid shares that too, but for its low light, which has
-        the photograph as it is: there the darkness alone does not tell one from the other."""
-        rng = np.random.default_rng([self.seed, 17, scene])
-        if rng.random() >= self.cfg.night_share:
-            return clean
-        power, white = np.exp(rng.uniform(*np.log(NIGHT))), rng.uniform(WHITE, 1)
-        return (255 * white * clean.pow(power)).round() / 255
 
     def _colour(self, view: Tensor | None) -> Tensor | None:
         """Mean over each token."""

@@ -29,7 +29,7 @@ def fast(x: Tensor) -> bool:
 
 
 def gelu(x: Tensor) -> Tensor:
-    """GELU, where the fast way may be taken with the same bits for any number of threads, and 1.4 to 1.6 times as fast.
+    """GELU; on the fast way with the same bits for any number of threads, and 1.4 to 1.6 times as fast.
 
     For channels-last maps torch cuts the values into a share for each thread, and the end of a share takes other code,
     whose last bit may differ. oneDNN's way has no such ends; torch takes it for values that lie in a row.
