@@ -201,6 +201,13 @@ def test_the_wide_dense_network_has_the_size_of_three_experts():
 # --- several damages at once, and damage in a part of the picture
 
 
+def test_places_are_taught_where_anchors_are_fixed_alone():
+    budget = ablation.Budget(damage="mixed")
+    for name, variant in ablation.VARIANTS.items():
+        cfg = budget.configured(0, (*variant.encoder, *variant.rest), 100)
+        assert cfg.train.place_weight == (cfg.model.sude == "anchored"), name
+
+
 @pytest.fixture(scope="module")
 def of_parts(small, photographs, val, done, tmp_path_factory):
     """Trainings behind the encoder of another training, scored under all kinds of damage."""

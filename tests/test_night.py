@@ -1,10 +1,12 @@
 """Photographs that are dark by nature, in training: dark is then no sign of low light by itself."""
 
+import pytest
 import torch
 
-from slerlib import config
+from slerlib import UserError, config
 from slerlib.data.damage import WHITE
 from slerlib.data.loader import Batches
+from slerlib.data.plan import follows
 from slerlib.data.sources import Sources
 
 LOWLIGHT, CLEAN = config.CLASSES.index("lowlight"), config.CLASSES.index("clean")
@@ -43,3 +45,12 @@ def test_the_share_of_photographs_by_night_is_the_one_asked_for():
             not torch.equal(day[step]["clean"][k], night[step]["clean"][k]) for step in range(10) for k in (0, 8)
         ]
         assert low <= sum(changed) <= high
+
+
+def test_the_plan_names_it_and_the_published_protocol_refuses_it():
+    assert follows(batches()) == []
+    assert follows(batches(night_share=0.2)) == [
+        "made dark by nature: 20.0% of the photographs, but for samples of low light"
+    ]
+    with pytest.raises(UserError, match=r"takes photographs as they are; got data.night_share=0.2"):
+        config.DataConfig(protocol="promptir", night_share=0.2)

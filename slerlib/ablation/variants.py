@@ -129,7 +129,8 @@ class Budget:
         common += [f"train.steps={total}", f"train.stage_a={self.stage_a / total}", f"train.lr={self.lr}"]
         last = min(0.2, 1 - self.stage_a / total)  # a slow variant may have few steps left
         common += [f"train.stage_c={last}", f"train.seed={seed}", "train.save_every=250"]
-        return config.with_overrides(config.recipe(self.recipe), [*common, *overrides])
+        reference = config.with_overrides(config.recipe(self.recipe), common)
+        return config.with_overrides(reference, list(overrides))  # no loss of places where anchors are not fixed
 
     def _encoder(self) -> list[str]:
         if not self.encoder:

@@ -228,6 +228,11 @@ class DataConfig:
                 f"data.protocol=promptir makes no haze and no blur; got data.depth_share={self.depth_share}, "
                 f"data.kernel_share={self.kernel_share}. Set both to 0, or use data.protocol=slerlib."
             )
+        if self.night_share and self.protocol == "promptir":
+            raise UserError(
+                f"data.protocol=promptir takes photographs as they are; got data.night_share={self.night_share}. "
+                "Set it to 0, or use data.protocol=slerlib."
+            )
         if len(self.severity) != 2 or self.severity[0] > self.severity[1]:
             raise UserError(
                 f"data.severity is a range low,high within [0, 1], such as 0.5,0.5; got {_commas(self.severity)}."
@@ -340,6 +345,11 @@ class RunConfig:
                 raise UserError(
                     f"data.class_repeats names classes of the network ({', '.join(self.model.classes)}); got {name!r}."
                 )
+        if self.train.place_weight and self.train.stage_a and self.model.sude != "anchored":
+            raise UserError(
+                f"Places are taught by fixed anchors, which stage A has with model.sude=anchored alone; got "
+                f"model.sude={self.model.sude} and train.place_weight={self.train.place_weight}. Set one of them."
+            )
 
 
 def _commas(values: Sequence) -> str:

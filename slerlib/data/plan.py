@@ -110,7 +110,8 @@ def damage_shares(batches: Batches) -> dict[str, float]:
 
 
 def follows(batches: Batches) -> list[str]:
-    """A line each on what the samples of haze and of blur follow, where a part of them follows something measured."""
+    """A line each on what the samples of haze and of blur follow, where a part of them follows something measured, and
+    on photographs that are made dark by nature."""
     lines, kernels = [], batches.cfg.kernel_share if batches.damage.kernels else 0.0
     real = {name: batches.shares[k] if k in batches.real else 0.0 for k, name in enumerate(batches.classes)}
     if measured := batches.scenes.share:
@@ -123,6 +124,8 @@ def follows(batches: Batches) -> list[str]:
         made = 1 - real["blur"]
         shares = {"real pairs": real["blur"], "measured kernels": made * kernels, "drawn kernels": made * (1 - kernels)}
         lines.append(_line("blur", shares))
+    if night := batches.cfg.night_share:
+        lines.append(f"made dark by nature: {night:.1%} of the photographs, but for samples of low light")
     return lines
 
 
