@@ -1,12 +1,12 @@
-"""Several damages at once, by a network that is told which: is the network short of experts, or short of knowing?
+"""Several damages at once: how much would be gained if the network knew which they are?
 
     python benchmarks/labels_in_order.py tiny --data DIR [--images N] [--out TABLE.csv]
 
 Each mixture of the setting `mixed` is restored three ways: in one pass; with passes="auto"; and along the path of each
-of its damages, one pass each, what was added last taken away first. The paths are those of the labels, which no user
-has, so the third column is a yardstick. DIR holds clean photographs; of each the central 256 x 256 pixels, severity
-0.35. Means in dB with 95 % bootstrap intervals over photographs; `lacks` is the third column minus the second, pair by
-pair. 34 photographs take about eight minutes on one core.
+of its damages, one pass each, what was added last taken away first. No user has the labels. The third column is a
+comparison, not an upper limit: the path of a label is not always the best one. DIR holds clean photographs; of each
+the central 256 x 256 pixels, severity 0.35. Means in dB with 95 % bootstrap intervals over photographs; `lacks` is the
+third column minus the second, pair by pair.
 """
 
 import argparse
@@ -48,9 +48,9 @@ def scores(model: slerlib.SLERIR, root: str, images: int) -> pd.DataFrame:
 
 
 def lines(table: pd.DataFrame) -> list[str]:
-    """A Markdown row for each mixture, and one for their average, in which a photograph counts once."""
+    """A Markdown row for each mixture, and one for the average, in which a photograph counts once."""
     parts = {task: part.set_index("image") for task, part in table.groupby("task", sort=False)}
-    parts["average"] = table.groupby("image").mean(numeric_only=True)
+    parts["all mixtures"] = table.groupby("image").mean(numeric_only=True)
     found = [f"| mixture | input PSNR | {' | '.join(WAYS)} | lacks |", "|---" * (len(WAYS) + 3) + "|"]
     for task, part in parts.items():
         cells = [with_interval(*slerlib.bootstrap_interval(part[way])) for way in WAYS]

@@ -53,7 +53,9 @@ def draw(checkpoint: str) -> Figure:
 def median_gain(model: slerlib.SLERIR, degradation: str) -> torch.Tensor:
     """The middle of the photograph that gains more than four of the others and less than three."""
     gains = []
-    for scene in (scene for scene in photographs() if scene.licence != "not stated"):
+    for scene in photographs():
+        if scene.licence == "not stated":
+            continue
         clean = centre(scene.image, SIDE)
         degraded = slerlib.degrade(clean, degradation, severity=0.5, seed=0)
         gain = slerlib.psnr(slerlib.restore(model, degraded), clean) - slerlib.psnr(degraded, clean)

@@ -201,11 +201,24 @@ def test_the_wide_dense_network_has_the_size_of_three_experts():
 # --- several damages at once, and damage in a part of the picture
 
 
-def test_places_are_taught_where_anchors_are_fixed_alone():
-    budget = ablation.Budget(damage="mixed")
+def test_places_are_taught_where_anchors_are_fixed_alone(done):
     for name, variant in ablation.VARIANTS.items():
-        cfg = budget.configured(0, (*variant.encoder, *variant.rest), 100)
+        cfg = ablation.Budget(damage="mixed").configured(0, (*variant.encoder, *variant.rest), 100)
         assert cfg.train.place_weight == (cfg.model.sude == "anchored"), name
+    for settings, sude, weight in (
+        ({"recipe": "base"}, "emergent", 0),
+        ({"overrides": "model.sude=emergent"}, "emergent", 0),
+        ({"overrides": "train.place_weight=3"}, "anchored", 3),
+        ({"encoder": str(done[0] / "sler-0"), "stage_a": 0}, "anchored", 1),
+    ):
+        cfg = ablation.Budget(damage="mixed", **settings).configured(0, (), 100)
+        assert (cfg.model.sude, cfg.train.place_weight) == (sude, weight)
+
+
+def test_a_card_of_a_training_that_is_refused_today_still_loads():
+    values = config.to_dict(config.recipe("tiny"))
+    values["model"]["sude"] = "emergent"
+    assert config.from_dict(config.RunConfig, values).train.place_weight > 0
 
 
 @pytest.fixture(scope="module")

@@ -73,21 +73,25 @@ def test_claims_name_networks_that_can_be_trained():
 
 def test_the_shipped_tables_are_whole():
     tables = [path.stem for path in ablations.shipped()]
-    assert {"tiny", "small"} <= set(tables)
+    assert {"tiny", "tiny-mixed", "small"} <= set(tables)
     for name in tables:
         rows = ablations.read(name)
-        assert set(rows.recipe) == {name}
+        mixed = name.endswith("-mixed")  # such a table has mixtures and damage in a part too
+        assert set(rows.recipe) == {name.removesuffix("-mixed")}
         assert not rows.duplicated(["variant", "seed", "task"]).any() and np.isfinite(rows.psnr).all()
-        assert rows.groupby(["variant", "seed"]).task.nunique().eq(8).all()
+        assert rows.groupby(["variant", "seed"]).task.nunique().nunique() == 1
+        damages = {"uniform": 8} | ({"mixed": 8, "local": 15} if mixed else {})
+        assert {kind: part.task.nunique() for kind, part in ablations.kinds(rows).items()} == damages
+        assert not mixed or set(rows.damage) == {"mixed"}
         assert set(rows.variant) <= set(VARIANTS)
-        budget = ["recipe", "stage_a", "steps", "lr", "images", "data", "val"]
-        assert (rows[budget].nunique() == 1).all()  # one budget in a table
+        budget = ["recipe", "stage_a", "steps", "lr", "images", "data", "val"] + ["damage", "encoder"] * mixed
+        assert (rows[budget].nunique(dropna=False) == 1).all()  # one budget in a table
         same = rows.groupby("variant").steps_done.nunique()
         assert same.eq(1).all()  # every seed of a variant had the same steps
 
 
 def test_bad_tables_are_refused(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match="cannot be read.*shipped table: small, tiny"):
+    with pytest.raises(UserError, match="cannot be read.*shipped table: small, tiny, tiny-mixed"):
         ablations.read(tmp_path / "none.csv")
     (tmp_path / "ablations.csv").write_text("a,b\n1,2\n")
     with pytest.raises(UserError, match="lacks variant, seed, task, psnr"):

@@ -191,12 +191,26 @@ def test_scores_are_those_of_the_cards(page):
 
 def test_the_claims_are_those_of_the_table_of_ablations():
     computed = tables.claims(tables.read("tiny"))
-    written = [row for row in rows((ROOT / "docs/results.md").read_text()) if row[0].startswith("[")]
+    page = (ROOT / "docs/results.md").read_text().split("## Do the experts help?")[1].split("\n### ")[0]
+    written = [row for row in rows(page) if row[0].startswith("[")]
     assert len(written) == len(computed)
     for row, truth in zip(written, computed.itertuples(), strict=True):
         assert re.findall(r"`(\w+)`", row[1]) == [truth.better, truth.worse]
         assert int(row[2]) == truth.seeds and row[4] == truth.verdict
         assert numbers(row[3]) == [f"{value + 0:.2f}" for value in (truth.difference, truth.low, truth.high)]
+
+
+def test_the_claims_about_mixtures_are_those_of_their_table():
+    computed = tables.claims(tables.read("tiny-mixed")).set_index(["better", "worse", "damage"])
+    page = (ROOT / "docs/results.md").read_text().split("### The same question for several damages")[1].split("\n#")[0]
+    written = [row for row in rows(page) if row[0].startswith("[")]
+    assert 3 * len(written) == len(computed)
+    for row in written:
+        better, worse = re.findall(r"`(\w+)`", row[1])
+        for damage, cell in zip(("uniform", "mixed", "local"), row[2:], strict=True):
+            truth = computed.loc[(better, worse, damage)]
+            assert numbers(cell) == [f"{value + 0:.2f}" for value in (truth.difference, truth.low, truth.high)]
+            assert cell.endswith(truth.verdict)
 
 
 def test_the_citation_names_slerlib_and_the_paper():

@@ -50,7 +50,7 @@ def test_the_share_of_photographs_by_night_is_the_one_asked_for():
 def test_the_plan_names_it_and_the_published_protocol_refuses_it():
     assert follows(batches()) == []
     assert follows(batches(night_share=0.2)) == [
-        "made dark by nature: 20.0% of the photographs, but for samples of low light"
+        "made dark by nature: 20.0% of the photographs, never for low light or real pairs"
     ]
     with pytest.raises(UserError, match=r"takes photographs as they are; got data.night_share=0.2"):
         config.DataConfig(protocol="promptir", night_share=0.2)

@@ -1,6 +1,6 @@
 """Tables of `slerlib ablate`: SLER-IR minus every variant, the paper's claims, intervals over seeds.
 
-    rows = ablations.read()                  # the shipped table of tiny; "small", or the path of another one
+    rows = ablations.read()                  # the shipped table of tiny; "tiny-mixed", "small", or a path
     ablations.compared(rows)                 # one row per variant
     ablations.claims(rows)                   # one row per claim: difference, interval, verdict
 
@@ -68,14 +68,15 @@ def shipped() -> list[Path]:
     """Tables that come with slerlib: the clone's data/ablations, or the package's own copies."""
     package = Path(__file__).resolve().parents[1]
     folders = (package.parent / "data" / "ablations", package / "_ablations")
-    return next((sorted(folder.glob("*.csv")) for folder in folders if folder.is_dir()), [])
+    return next((sorted(folder.glob("*.csv"), key=lambda path: path.stem) for folder in folders if folder.is_dir()), [])
 
 
 def read(table: str | Path = "tiny") -> DataFrame:
     """Rows (variant, seed, task) of a table.
 
-    table: "tiny" or "small", the shipped tables of these recipes, or a CSV file or the folder of `slerlib ablate`. A
-    path that is called like a shipped one is written ./tiny. Raises UserError for a file that is not such a table.
+    table: "tiny" or "small", the shipped tables of these recipes, "tiny-mixed" with several damages at once and damage
+    in a part, or a CSV file or the folder of `slerlib ablate`. A path that is called like a shipped one is written
+    ./tiny. Raises UserError for a file that is not such a table.
     """
     import pandas as pd
 

@@ -78,7 +78,7 @@ VARIANTS = {
 
 
 #: What `Budget.damage` makes of every training. Every variant but `place` has one path for each picture, as published.
-#: uniform: one damage all over, with the shares of the tables in data/ablations. mixed: as it comes in pictures.
+#: uniform: one damage all over, with the shares of data/ablations/tiny.csv and small.csv. mixed: as pictures have it.
 DAMAGE = {
     "uniform": (
         "model.route_by=image", "data.severity=0.3,1", "data.clean_share=0.05", "data.real_share=0.5",
@@ -87,11 +87,11 @@ DAMAGE = {
     ),
     "mixed": (
         "model.route_by=image", "data.severity=0.15,1", "data.clean_share=0.05", "data.real_share=0.35",
-        "data.local_share=0.35", "data.composite_share=0.2", "data.class_repeats=", "train.place_weight=1",
+        "data.local_share=0.35", "data.composite_share=0.2", "data.class_repeats=",
         "train.colour_weight=8", "train.sude_weight=0.3",
     ),
 }  # fmt: skip
-#: The encoder of `tiny` and `small` in the tables of data/ablations.
+#: The encoder of `tiny` and `small` in data/ablations/tiny.csv and small.csv.
 FIRST_ENCODER = ("model.stem_blocks=0", "model.encoder_blocks=2", "model.encoder_kernel=0")
 #: What the weights of an encoder fix.
 _ENCODER = ("classes", "strides", "stem_blocks", "token_width", "encoder_blocks", "encoder_heads", "encoder_kernel",
@@ -129,8 +129,10 @@ class Budget:
         common += [f"train.steps={total}", f"train.stage_a={self.stage_a / total}", f"train.lr={self.lr}"]
         last = min(0.2, 1 - self.stage_a / total)  # a slow variant may have few steps left
         common += [f"train.stage_c={last}", f"train.seed={seed}", "train.save_every=250"]
-        reference = config.with_overrides(config.recipe(self.recipe), common)
-        return config.with_overrides(reference, list(overrides))  # no loss of places where anchors are not fixed
+        cfg = config.with_overrides(config.recipe(self.recipe), [*common, *overrides])
+        if self.damage == "mixed" and cfg.model.sude == "anchored" and "train.place_weight" not in self.overrides:
+            cfg = config.with_overrides(cfg, ["train.place_weight=1"])  # others have no places to be taught
+        return cfg
 
     def _encoder(self) -> list[str]:
         if not self.encoder:

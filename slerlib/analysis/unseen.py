@@ -25,8 +25,8 @@ from ..model.network import SLERIR
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-KNOWN = 0.95  # share of pictures with trained damage, of those of the fit, below the limit
-PENALTY = 0.1  # C of scikit-learn's logistic regression
+KNOWN = 0.97  # share of pictures with trained damage, of those of the fit, below the limit
+PENALTY = 0.01  # C of scikit-learn's logistic regression
 
 
 def collected(

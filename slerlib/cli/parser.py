@@ -157,7 +157,7 @@ def _ablate(add) -> None:
     sub.add_argument("--out", type=Path, default=Path("runs/ablations"), metavar="DIR",
                      help="folder of the table and the trainings (default: runs/ablations)")  # fmt: skip
     sub.add_argument("--show", nargs="?", const="tiny", metavar="TABLE",
-                     help="train nothing, print a whole table: tiny or small, or a path (default: tiny)")  # fmt: skip
+                     help="train nothing, print a table: tiny, tiny-mixed, small, a path (default: tiny)")  # fmt: skip
     sub.add_argument("--seeds", type=_at_least(0), nargs="+", default=[0, 1, 2], metavar="N", help="default: 0 1 2")
     sub.add_argument("--recipe", default="tiny", choices=RECIPES, metavar="RECIPE", help="default: tiny")
     sub.add_argument("--damage", default="uniform", choices=DAMAGE,

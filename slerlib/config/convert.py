@@ -53,6 +53,7 @@ def with_overrides(cfg: RunConfig, assignments: list[str]) -> RunConfig:
     Values of the recipe that no longer fit an assignment are changed, but never values that are assigned too: a path
     for every place needs the router `sphere` and a sphere, the loss of places needs fixed anchors, repeats need classes
     of the network, and the protocol `promptir` knows no masks, mixtures and repeats of classes.
+    Raises UserError for what cannot be read or trained.
     """
     values, assigned = to_dict(cfg), set()
     for assignment in assignments:
@@ -76,7 +77,13 @@ def with_overrides(cfg: RunConfig, assignments: list[str]) -> RunConfig:
         data["class_repeats"] = tuple(
             entry for entry in data["class_repeats"] if entry.rpartition("=")[0].strip() in names
         )
-    return from_dict(RunConfig, values)
+    cfg = from_dict(RunConfig, values)
+    if cfg.train.place_weight and cfg.train.stage_a and cfg.model.sude != "anchored":  # cards may have been made so
+        raise UserError(
+            f"train.place_weight needs fixed anchors in stage A (model.sude=anchored); got model.sude={cfg.model.sude} "
+            f"and train.place_weight={cfg.train.place_weight}. Set train.place_weight=0, or use model.sude=anchored."
+        )
+    return cfg
 
 
 def differences(first: RunConfig, second: RunConfig) -> list[str]:

@@ -345,11 +345,6 @@ class RunConfig:
                 raise UserError(
                     f"data.class_repeats names classes of the network ({', '.join(self.model.classes)}); got {name!r}."
                 )
-        if self.train.place_weight and self.train.stage_a and self.model.sude != "anchored":
-            raise UserError(
-                f"Places are taught by fixed anchors, which stage A has with model.sude=anchored alone; got "
-                f"model.sude={self.model.sude} and train.place_weight={self.train.place_weight}. Set one of them."
-            )
 
 
 def _commas(values: Sequence) -> str:

@@ -125,7 +125,7 @@ def follows(batches: Batches) -> list[str]:
         shares = {"real pairs": real["blur"], "measured kernels": made * kernels, "drawn kernels": made * (1 - kernels)}
         lines.append(_line("blur", shares))
     if night := batches.cfg.night_share:
-        lines.append(f"made dark by nature: {night:.1%} of the photographs, but for samples of low light")
+        lines.append(f"made dark by nature: {night:.1%} of the photographs, never for low light or real pairs")
     return lines
 
 

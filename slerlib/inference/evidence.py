@@ -2,8 +2,8 @@
 
 The route tells a part, more with even anchors than with others (docs/restoring.md). Three more sources are cheap,
 together one more look of the encoder: what the places of the picture say, what restoring did, and what the network
-sees in its own result. None of them sees the blocks of JPEG, so these are measured on the pixels. `model.doubt.Rule`
-weighs the signs.
+sees in its own result. None of them sees the blocks of JPEG, or tells light snow from a clean photograph, so blocks and
+specks are measured on the pixels. `model.doubt.Rule` weighs the signs.
 Of a large picture a part from its middle is judged.
 Legend: B batch, C channels, H W pixels, K classes, N signs and classes.
 """
@@ -67,6 +67,7 @@ def evidence(x_BCHW: Tensor, y_BCHW: Tensor, before: Trace, after: Trace) -> Ten
         "clean after": after.anchor_angle[:, clean] if clean is not None else after.anchor_angle.amin(dim=1),
         "margin after": after.margin.amin(dim=1),
         "blocks": blocks(x_BCHW),
+        "specks": specks(x_BCHW),
     }
     columns = [signs[name].float() for name in SIGNS]
     return torch.cat([torch.stack(columns, dim=1), F.one_hot(nearest, classes).to(columns[0])], dim=1)
@@ -86,3 +87,38 @@ def blocks(x_BCHW: Tensor) -> Tensor:
         phases = step.unflatten(1, (-1, 8)).mean(dim=1) + 1e-4
         ratios.append((phases.amax(dim=1) / phases.median(dim=1).values).log())
     return (ratios[0] + ratios[1]) / 2
+
+
+def specks(x_BCHW: Tensor) -> Tensor:
+    """(B,) how much more bright specks stand out than dark ones: log of the ratio of their squares. About 0 in most
+    photographs, above 0 in snow.
+
+    A speck is what a pixel has above, or below, the median of 3 x 3 pixels. With the columns sorted, that is the median
+    of three: the largest of the least values, the median of the medians, the least of the largest values.
+    """
+    grey = x_BCHW.mean(dim=1)
+    if min(grey.shape[1:]) < 3:
+        return grey.new_zeros(len(grey))
+    columns = grey[:, :-2], grey[:, 1:-1], grey[:, 2:]
+    least, middle, most = _least(*columns), _median(*columns), _most(*columns)
+    median = _median(_most(*_next(least)), _median(*_next(middle)), _least(*_next(most)))
+    out = grey[:, 1:-1, 1:-1] - median
+    bright, dark = (part.square().mean(dim=(1, 2)) + 1e-6 for part in (out.clamp(min=0), out.clamp(max=0)))
+    return (bright / dark).log()
+
+
+def _next(x_BHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Three neighbours in a row."""
+    return x_BHW[..., :-2], x_BHW[..., 1:-1], x_BHW[..., 2:]
+
+
+def _least(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    return torch.minimum(torch.minimum(a, b), c)
+
+
+def _most(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    return torch.maximum(torch.maximum(a, b), c)
+
+
+def _median(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    return torch.maximum(torch.minimum(a, b), torch.minimum(torch.maximum(a, b), c))

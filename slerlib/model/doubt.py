@@ -76,6 +76,7 @@ SIGNS = {
     "clean after": "how far the result lies from clean",
     "margin after": "the least sure layer of the result",
     "blocks": "steps at every eighth pixel, as JPEG makes them",
+    "specks": "more bright specks than dark ones, as snow makes them",
 }
 
 
