@@ -46,7 +46,7 @@ def draw(checkpoint: str) -> Figure:
     for ax, row in zip(grid[:, 0], ("degraded", "restored"), strict=True):
         ax.set_ylabel(row, fontsize=11.5)
     chart = plots.path_chart(paths, list(SHOWN), ax=lower.subplots())
-    alt = f"Four photographs, degraded and restored by one network: {', '.join(gains)}. {chart.alt_text}"
+    alt = f"Four restorations by one network: {', '.join(gains)}. {chart.alt_text}"
     return style.finished(fig, alt, "jpeg")
 
 
