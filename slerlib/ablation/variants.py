@@ -131,7 +131,7 @@ class Budget:
         common += [f"train.stage_c={last}", f"train.seed={seed}", "train.save_every=250"]
         cfg = config.with_overrides(config.recipe(self.recipe), [*common, *overrides])
         if self.damage == "mixed" and cfg.model.sude == "anchored" and "train.place_weight" not in self.overrides:
-            cfg = config.with_overrides(cfg, ["train.place_weight=1"])  # others have no places to be taught
+            cfg = config.with_overrides(cfg, ["train.place_weight=1"])  # which needs fixed anchors
         return cfg
 
     def _encoder(self) -> list[str]:

@@ -101,13 +101,13 @@ def specks(x_BCHW: Tensor) -> Tensor:
         return grey.new_zeros(len(grey))
     columns = grey[:, :-2], grey[:, 1:-1], grey[:, 2:]
     least, middle, most = _least(*columns), _median(*columns), _most(*columns)
-    median = _median(_most(*_next(least)), _median(*_next(middle)), _least(*_next(most)))
+    median = _median(_most(*_neighbours(least)), _median(*_neighbours(middle)), _least(*_neighbours(most)))
     out = grey[:, 1:-1, 1:-1] - median
     bright, dark = (part.square().mean(dim=(1, 2)) + 1e-6 for part in (out.clamp(min=0), out.clamp(max=0)))
     return (bright / dark).log()
 
 
-def _next(x_BHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _neighbours(x_BHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Three neighbours in a row."""
     return x_BHW[..., :-2], x_BHW[..., 1:-1], x_BHW[..., 2:]
 
