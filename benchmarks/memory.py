@@ -16,6 +16,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+GOALS = {100: 2, 400: 3}  # megapixels -> GB
+
 MAKE = """import sys
 import numpy as np
 from PIL import Image
@@ -75,7 +77,12 @@ def draw(rows: list[dict], path: Path) -> None:
             ax.set(xscale="log", xlabel="megapixels", ylabel=unit)
             ax.set_xticks(x, [f"{value:g}" for value in x])
             ax.minorticks_off()
-        fig.axes[0].set(title="Largest resident size", ylim=(0, max(2, 1.1 * max(row["peak_GiB"] for row in rows))))
+        goals = {mp: GB * 1e9 / 2**30 for mp, GB in GOALS.items()}
+        fig.axes[0].plot(*zip(*goals.items(), strict=True), "v", color=style.VERMILLION, label="goal: below")
+        fig.axes[0].legend(loc="upper left", frameon=False)
+        fig.axes[0].set(
+            title="Largest resident size", ylim=(0, 1.1 * max(*goals.values(), *(r["peak_GiB"] for r in rows)))
+        )
         fig.axes[1].set(title="Time", yscale="log")
         ticks = [n * 10**k for k in range(4) for n in (1, 2, 5)]
         seconds = [row["seconds"] for row in rows]

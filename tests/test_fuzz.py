@@ -191,9 +191,11 @@ def test_a_lack_of_memory_on_a_processor_names_the_next_step():
 
 def test_plain_output_keeps_all_else(capsys):
     stream = Plain(sys.stdout)
-    print("ä 名 🙂\ttab\rline\n", "\x9b1m", file=stream)
+    print("ä 名 🙂\ttab\n", "\x9b1m", file=stream)
+    stream.write("\r50 %")  # a bar begins so; a name may hold one anywhere
+    stream.write("a\r\nb")
     assert stream.encoding == sys.stdout.encoding and stream.isatty() is sys.stdout.isatty()
-    assert capsys.readouterr().out == "ä 名 🙂\ttab\rline\n \\x9b1m\n"
+    assert capsys.readouterr().out == "ä 名 🙂\ttab\n \\x9b1m\n\r50 %a\\r\nb"
 
 
 @pytest.mark.parametrize(
@@ -220,3 +222,19 @@ def test_a_pipe_in_the_place_of_a_picture_ends_at_once(tmp_path, untrained):
     words = ["restore", tmp_path / "a.png", tmp_path / "b.png", "--checkpoint", untrained]
     done = subprocess.run([sys.executable, "-m", "slerlib", *words], capture_output=True, text=True, timeout=120)
     assert done.returncode == 1 and "is a device or a pipe" in done.stderr
+
+
+def test_a_folder_with_pipes_and_links_is_restored_and_each_of_them_named(tmp_path, untrained):
+    """To look into a pipe would wait for ever, by its name or by its first bytes."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    write_image(tmp_path / "in/a.png", torch.rand(3, 24, 30, generator=torch.Generator().manual_seed(0)))
+    os.mkfifo(tmp_path / "in/b.png")
+    os.mkfifo(tmp_path / "in/without_suffix")
+    (tmp_path / "in/more").symlink_to(tmp_path / "elsewhere")
+    words = ["restore", tmp_path / "in", tmp_path / "out", "--checkpoint", untrained]
+    done = subprocess.run([sys.executable, "-m", "slerlib", *words], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and (tmp_path / "out/a.png").is_file()
+    for name in ("b.png", "without_suffix"):
+        assert f"{tmp_path / 'in' / name} is a device or a pipe. Save its bytes to a file" in done.stderr
+    assert f"links to folders: 1, such as {tmp_path / 'in/more'}" in done.stdout

@@ -2,6 +2,8 @@
 
 import io
 import os
+import struct
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +18,7 @@ from slerlib.images import SUFFIXES, Meta, formats, from_pil, read_bytes, read_i
 from slerlib.images.arrays import from_array, to_array
 from slerlib.images.formats import FORMATS, KINDS, is_picture
 from slerlib.images.orientation import upright
+from slerlib.images.strips import PIXELS_OF_A_BYTE, header
 
 RNG = np.random.default_rng(0)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -300,6 +303,37 @@ def bad_files(tmp_path):
     for name, (data, _) in contents.items():
         (tmp_path / name).write_bytes(data)
     return {name: pattern for name, (_, pattern) in contents.items()}
+
+
+def test_a_jpeg_that_claims_more_pixels_than_its_bytes_can_hold_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    file, data = tmp_path / "claims.jpg", io.BytesIO()
+    Image.new("RGB", (64, 64), "red").save(data, "JPEG")
+    head = data.getvalue().index(b"\xff\xc0") + 5  # height and width in the frame header
+    claim = data.getvalue()[:head] + struct.pack(">HH", 30000, 30000) + data.getvalue()[head + 4 :]
+    file.write_bytes(claim)
+    assert header(file) is None
+    with pytest.raises(UserError, match=r"at most 178,956,970 pixels; .*claims.jpg claims more .*plain PNG or TIFF"):
+        read_image(file)
+    file.write_bytes(claim + bytes(30000 * 30000 // PIXELS_OF_A_BYTE))  # long enough: memory decides
+    assert header(file) == (30000, 30000, 4 * 30000 * 30000)
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_the_header_of_a_png_is_read_without_its_pixels(tmp_path, monkeypatch, interlaced):
+    file, exif = tmp_path / "x.png", Image.Exif()
+    exif[274] = 6
+    Image.new("P", (30, 20)).save(file, exif=exif)
+    if interlaced:  # Pillow writes none: the flag in the header, with its checksum
+        data = file.read_bytes()
+        head = data[12:28] + b"\1"
+        file.write_bytes(data[:12] + head + struct.pack(">I", zlib.crc32(head)) + data[33:])
+
+    def load(self):
+        if self.size != (1, 1):
+            raise AssertionError("decoded")
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", load)
+    assert header(file) == (20, 30, 600)
 
 
 def test_unreadable_files_are_named_and_explained(tmp_path):

@@ -280,6 +280,17 @@ def test_smaller_tiles_are_said(run, large, weights, tmp_path, monkeypatch):
     assert "Tiles of 128 pixels" in out
 
 
+def test_smaller_tiles_of_a_picture_that_is_not_read_by_rows_are_said_too(run, weights, tmp_path, monkeypatch):
+    stored(tmp_path / "in.png", height=400, width=400)
+    monkeypatch.setattr(memory, "free_memory", lambda device="cpu": 150_000_000)
+    options = ["--checkpoint", weights, "--trace", tmp_path / "t.json"]
+    code, out, err = run("restore", tmp_path / "in.png", tmp_path / "out.png", *options)
+    assert code == 0, err
+    (note,) = json.loads((tmp_path / "t.json").read_text())["images"][0]["notes"]
+    assert note.startswith("Tiles of 192 pixels")
+    assert f"Images with a note: 1, such as {tmp_path / 'in.png'} (Tiles of 192" in out
+
+
 def test_the_largest_picture_that_fits(monkeypatch, tmp_path):
     net = network()
     monkeypatch.setattr(memory, "free_memory", lambda device="cpu": 2_000_000_000)
@@ -289,6 +300,9 @@ def test_the_largest_picture_that_fits(monkeypatch, tmp_path):
     side = int(pixels**0.5)
     assert memory.fitting_side(net, side, side, 768, fixed=True) == (768, "")
     assert other == min(pixels, 2_000_000_000 // 4)
+    monkeypatch.setattr(memory, "free_memory", lambda device="cpu": 10**15)
+    monkeypatch.setattr("psutil.disk_usage", lambda path: SimpleNamespace(free=10**15))
+    assert memory.largest(net, 768, tmp_path)[1] == 65_535**2  # the sides of a JPEG have 16 bits
     monkeypatch.setattr("psutil.disk_usage", lambda path: SimpleNamespace(free=10**9))
     assert memory.largest(net, 768, tmp_path)[2] == "disk" and memory.largest(net, 768, tmp_path)[0] < 10**9 / 8
 

@@ -168,7 +168,7 @@ def test_the_page_of_a_photograph_states_score_and_limit(folders, run, tmp_path)
         assert run("explain", tmp_path / "x.png", "--checkpoint", folder, "--out", page)[0] == 0
         text = page.read_text()
         assert f"for damage unlike the trained, limit {limit}" in text
-        assert text.count("Of pictures with trained damage 5% have a score above the limit.") == times
+        assert text.count("The score is above the limit for 5% of pictures of the trained classes.") == times
 
 
 def test_signs_are_collected_for_every_photograph_and_damage(folders):
@@ -179,6 +179,16 @@ def test_signs_are_collected_for_every_photograph_and_damage(folders):
     _, trace = slerlib.restore(model, x, return_trace=True)
     np.testing.assert_allclose(rows.loc[0, list(SIGNS)].astype(float), trace.evidence[0, : len(SIGNS)], atol=1e-3)
     assert rows.blocks[1] > rows.blocks[0] and np.isfinite(rows.psnr[1])
+
+
+def test_a_rule_tells_how_often_clean_pictures_are_flagged_where_its_card_does():
+    kept = card(limit=-1.0)
+    assert "of clean ones" not in rule_of(kept, CLASSES).about()
+    kept["unseen"]["clean_alarms"] = 0.35
+    rule = rule_of(kept, CLASSES)
+    assert "5% of pictures of the trained classes, 35% of clean ones" in rule.about()
+    (reason,) = rule.reasons(torch.zeros(1, len(SIGNS) + len(CLASSES)))[0]
+    assert "5% of pictures of the trained classes, 35% of clean ones); signs" in reason
 
 
 @pytest.mark.parametrize("name", ["tiny", "small"])

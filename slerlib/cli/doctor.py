@@ -135,15 +135,17 @@ def _fastest(name: str) -> str:
 
 
 def _largest(name: str) -> str:
+    from PIL import Image
+
     from ..inference.load import load
     from ..inference.memory import free_memory, largest
     from ..inference.restore import AUTO_TILE
 
-    pixels, other, limit = largest(load(name), AUTO_TILE, Path.cwd())
-    free = free_memory() / 1e9
+    pixels, jpeg, limit = largest(load(name), AUTO_TILE, Path.cwd())
+    free, other = free_memory() / 1e9, min(jpeg, 2 * Image.MAX_IMAGE_PIXELS)
     return (
-        f"{pixels / 1e6:,.0f} megapixels of PNG or TIFF, by the {limit} ({free:.1f} GB of memory are free); "
-        f"{other / 1e6:,.0f} of JPEG and others, which are decoded as a whole"
+        f"{pixels / 1e6:,.0f} megapixels of plain PNG or TIFF, by the {limit} ({free:.1f} GB of memory are free); "
+        f"{jpeg / 1e6:,.0f} of JPEG and {other / 1e6:,.0f} of others, which are decoded as a whole"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TextIO
 
-_KEPT = "\n\r\t"  # a progress bar returns to the start of its line
+_KEPT = "\n\t"
 _CONTROLS = [*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]  # the last turn text around
 _SHOWN = {code: ascii(chr(code))[1:-1] for code in _CONTROLS if chr(code) not in _KEPT}
 
@@ -16,7 +16,8 @@ class Plain:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        self._stream.write(text.translate(_SHOWN))
+        bar = text[:1] == "\r"  # a progress bar returns to the start of its line; a name in a text must not
+        self._stream.write("\r" * bar + text[bar:].translate(_SHOWN))
         return len(text)
 
     def writelines(self, lines) -> None:

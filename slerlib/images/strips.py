@@ -33,6 +33,9 @@ _OPEN = {PNG[:4]: PngImagePlugin.PngImageFile, b"\xff\xd8\xff": JpegImagePlugin.
     TIFF, TiffImagePlugin.TiffImageFile
 )
 
+#: Of a JPEG, at most: a block of 8 x 8 takes a bit, which makes 512, and odd sampling of colours may double it.
+PIXELS_OF_A_BYTE = 1024
+
 
 @dataclass
 class Picture:
@@ -47,7 +50,8 @@ class Picture:
 
 
 def opened(path: str | os.PathLike) -> Image.Image:
-    """A picture file, its header read. PNG, JPEG and TIFF of any size: the reader of strips has a bound of its own."""
+    """A picture file, its header read. PNG, JPEG and TIFF of any size: strips of the first and the last are bounded as
+    they are unpacked, and a JPEG above Pillow's limit must have a byte for each `PIXELS_OF_A_BYTE` pixels."""
     try:
         return Image.open(path)
     except Image.DecompressionBombError:
@@ -56,15 +60,21 @@ def opened(path: str | os.PathLike) -> Image.Image:
         one = next((one for magic, one in _OPEN.items() if start.startswith(magic)), None)
         if one is None:
             raise
-        return one(path)
+        im = one(path)
+        if im.format == "JPEG" and im.width * im.height > PIXELS_OF_A_BYTE * os.path.getsize(path):
+            im.close()
+            raise
+        return im
 
 
 def header(path: str | os.PathLike) -> tuple[int, int, int] | None:
     """(width, height, bytes that decoding holds in memory) by the header alone; None where it cannot be read."""
     try:
+        check_file(Path(path))  # to open a pipe would wait for ever
         with explained(Path(path)), opened(path) as im:
             reader = _reader(im, path)
-            width, height = im.size if reader is _png else upright_size(im)
+            parts = _png_parts(path) if im.format == "PNG" else None  # `upright_size` would decode a PNG
+            width, height = im.size[:: -1 if parts.turned >= 5 else 1] if parts else upright_size(im)
             return width, height, 0 if reader in (_png, tiff_strips) else _held(im) * (6 if reader is _whole else 1)
     except Exception:  # read_image explains it
         return None
@@ -92,7 +102,7 @@ def _reader(im: Image.Image, path: str | os.PathLike) -> Callable[[Path, Image.I
 
 
 def _held(im: Image.Image) -> int:
-    return im.width * im.height * (4 if len(im.getbands()) > 1 or im.mode in ("I", "F") else 1)
+    return im.width * im.height * (4 if len(im.getbands()) > 1 or im.mode[0] in "IF" else 1)
 
 
 def _kept(strips: Iterator[tuple], meta: Meta, folder) -> Picture:

@@ -193,8 +193,11 @@ def _restore_one(
     if not write.absolute().parent.is_dir():
         make_folder(write.parent)
     if source is None:
+        height, width = x_CHW.shape[1:]
+        settings = rows_options(model, width, height, **options)
+        if settings["note"]:  # a note of this picture, not a warning of Python
+            notes, options = [*notes, settings["note"]], options | {"tile": settings["side"]}
         y_CHW, trace = restore(model, x_CHW, return_trace=True, **options)
-        width, height = x_CHW.shape[2], x_CHW.shape[1]
         places = _shares(trace)
     else:
         height, width = source.rows.shape[:2]
@@ -280,9 +283,9 @@ def _report(done: list[dict], left: list[Path], work: Plan, where: str) -> None:
             "pictures of your own. --overwrite replaces them all."
         )
     if work.others:
-        print(f"Files that are not pictures, passed over: {len(work.others)}, such as {work.others[0]}.")
+        print(f"Passed over, no pictures or links to folders: {len(work.others)}, such as {work.others[0]}.")
     for title, key in (
-        ("Images of which a part was not kept", "notes"),
+        ("Images with a note", "notes"),
         ("Images with a doubtful route or unknown damage", "flags"),
     ):
         if entries := [entry for entry in done if entry[key]]:

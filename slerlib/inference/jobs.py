@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import UserError
-from ..files import check_json_output, check_name, unwritable
+from ..files import check_json_output, check_name, no_file, unwritable
 from ..images.faults import check_file
 from ..images.files import check_output
 from ..images.formats import FORMATS, KINDS, SUFFIXES, Meta, holds, is_picture
@@ -20,7 +20,7 @@ class Plan:
 
     jobs: list[tuple[Path, Path]]
     failed: list[str] = field(default_factory=list)  # a sentence for each file or folder that cannot be restored
-    others: list[Path] = field(default_factory=list)  # files that are not pictures
+    others: list[Path] = field(default_factory=list)  # files that are not pictures, and links to folders
     taken: set[str] = field(default_factory=set)  # places of results, in one case of letters
     exact: bool = False  # whether the user named the very file to write
 
@@ -92,7 +92,7 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
 
 def _folder(source: Path, target: Path, outside: Path) -> Plan:
     work = Plan([])
-    pictures = [path for path in _files(source, work.failed) if is_picture(path) or work.others.append(path)]
+    pictures = [path for path in _files(source, work) if is_picture(path) or work.others.append(path)]
     inputs = [path for path in pictures if not path.resolve().is_relative_to(outside)]
     if not inputs:
         reason = f" {work.failed[0]}" if work.failed else ""
@@ -126,16 +126,22 @@ def _possible(write: Path) -> list[Path]:
     return [write, write.with_suffix(".png"), write.with_name(write.name + ".png")]
 
 
-def _files(folder: Path, failed: list[str]) -> list[Path]:
-    """Files below a folder, sorted, hidden ones left out; folders that cannot be read are named in `failed`."""
+def _files(folder: Path, work: Plan) -> list[Path]:
+    """Files below a folder, sorted, hidden ones left out. `work` gets the rest: what cannot be read, such as a pipe,
+    among `failed`, links to folders, which are not followed, among `others`."""
 
     def unread(error: OSError) -> None:
-        failed.append(f"{error.filename} cannot be read ({error.strerror}). Check its permissions.")
+        work.failed.append(f"{error.filename} cannot be read ({error.strerror}). Check its permissions.")
 
     files = []
     for place, folders, names in os.walk(folder, onerror=unread):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        files += [Path(place, name) for name in names if not name.startswith(".")]
+        work.others += [path for name in sorted(folders) if (path := Path(place, name)).is_symlink()]
+        for path in (Path(place, name) for name in names if not name.startswith(".")):
+            if path.exists() and (fault := no_file(path)):  # to open a pipe would wait for ever
+                work.failed.append(f"{path} {fault}. Save its bytes to a file, or take it out of the folder.")
+            else:
+                files.append(path)
     return sorted(files)
 
 

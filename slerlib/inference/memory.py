@@ -13,16 +13,19 @@ import psutil
 import torch
 
 from ..errors import UserError
+from ..images.rows import IN_MEMORY
 from ..model.network import SLERIR
 
 #: Values that the backbone holds at once, per pixel and channel of its highest level: measured peaks, rounded up
 #: (`tiny` 54 to 67 bytes in float32, `small` 80, Restormer blocks 250).
 VALUES = {"naf": 20, "restormer": 62}
+TILED = 1.4  # times that where tile follows tile: measured peaks (docs/restoring.md)
 BAND = 24  # bytes of a pixel in the rows that the tiles of one row are put together in
 SAMPLES = 8  # bytes of a pixel in the temporary file, at most: 16 bits, three colours, alpha
 _CGROUP = Path("/sys/fs/cgroup")
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # of mallopt, from malloc.h
 GIB = 1 << 30
+LARGEST_JPEG = 65_535**2  # pixels
 
 
 @functools.cache
@@ -60,8 +63,11 @@ def tile_bytes(model: SLERIR, side: int) -> int:
 
 def disk_bytes(model: SLERIR, width: int, height: int, passes: int = 1) -> int:
     """Of temporary files, at most: samples, tokens, and with several passes their results."""
-    tokens = 4 * model.cfg.token_width / model.cfg.stride**2
-    return int(width * height * (SAMPLES + tokens + (12 if passes > 1 else 0)))
+    return width * height * (SAMPLES + (12 if passes > 1 else 0)) + _token_bytes(model, width, height)
+
+
+def _token_bytes(model: SLERIR, width: int, height: int) -> int:
+    return 4 * model.cfg.token_width * width * height // model.cfg.stride**2
 
 
 def fitting_side(model: SLERIR, width: int, height: int, side: int, fixed: bool, held: int = 0) -> tuple[int, str]:
@@ -73,12 +79,13 @@ def fitting_side(model: SLERIR, width: int, height: int, side: int, fixed: bool,
     device = next(model.parameters()).device
     free, size = free_memory(device), f"{width} x {height} pixels"
     cells = max(model.cell * 4, 64)
+    waiting = min(width * height * SAMPLES, IN_MEMORY) + min(_token_bytes(model, width, height), IN_MEMORY)
 
     def need(side: int) -> int:
         if not side:
             return tile_bytes(model, 0) + width * height * (BAND + tile_bytes(model, 1000) // (1000 + model.cell) ** 2)
-        band = 0 if device.type == "cuda" else min(side, height) * width * BAND
-        return tile_bytes(model, min(side, max(width, height))) + band
+        tile = tile_bytes(model, min(side, max(width, height)))
+        return tile if device.type == "cuda" else int(TILED * tile) + min(side, height) * width * BAND + waiting
 
     held = 0 if device.type == "cuda" else held
     least = max(need(cells), held)
@@ -102,10 +109,10 @@ def fitting_side(model: SLERIR, width: int, height: int, side: int, fixed: bool,
 
 
 def largest(model: SLERIR, side: int, folder: str | os.PathLike) -> tuple[int, int, str]:
-    """(pixels of the largest square picture of PNG or TIFF, of another format, what limits the first)."""
+    """(pixels of the largest square picture of plain PNG or TIFF, of JPEG, what limits the first)."""
     free, disk = free_memory(next(model.parameters()).device), psutil.disk_usage(os.fspath(folder)).free
-    spare = max(free - tile_bytes(model, side), 0)
+    spare = max(free - int(TILED * tile_bytes(model, side)) - 2 * IN_MEMORY, 0)
     by_memory = (spare // (side * BAND)) ** 2
     by_disk = int(disk / (disk_bytes(model, 1000, 1000) / 1e6 + 3))  # and the result
     best = min(by_memory, by_disk)
-    return best, min(best, free_memory() // 4), "memory" if by_memory < by_disk else "disk"
+    return best, min(best, free_memory() // 4, LARGEST_JPEG), "memory" if by_memory < by_disk else "disk"

@@ -90,7 +90,8 @@ class Rule:
     weight: tuple[float, ...]  # of a value after (value - mean) / scale
     bias: float
     limit: float
-    false_alarms: float  # share of pictures with trained damage, of other photographs, that are flagged
+    false_alarms: float  # share of pictures of the trained classes, of other photographs, that are flagged
+    clean_alarms: float | None = None  # that of the clean ones among them; None where a card does not tell
 
     def parts(self, evidence_BN: Tensor) -> Tensor:
         """(B, N) what each sign adds to the score."""
@@ -103,7 +104,11 @@ class Rule:
 
     def about(self) -> str:
         """A sentence about how often it errs."""
-        return f"Of pictures with trained damage {self.false_alarms:.0%} have a score above the limit."
+        return f"The score is above the limit for {self._alarms()}."
+
+    def _alarms(self) -> str:
+        clean = "" if self.clean_alarms is None else f", {self.clean_alarms:.0%} of clean ones"
+        return f"{self.false_alarms:.0%} of pictures of the trained classes{clean}"
 
     def reasons(self, evidence_BN: Tensor) -> list[list[str]]:
         """A sentence for each picture that is flagged, with the two signs that weigh most; else an empty list."""
@@ -111,7 +116,7 @@ class Rule:
         for parts, score in zip(self.parts(evidence_BN), self.scores(evidence_BN).tolist(), strict=True):
             first, second = (list(SIGNS.values())[n] for n in parts[: len(SIGNS)].topk(2).indices.tolist())
             text = f"damage unlike the trained (score {score:.1f} is above {self.limit:.1f}, as that of "
-            text += f"{self.false_alarms:.0%} of pictures with trained damage); signs: {first}, {second}"
+            text += f"{self._alarms()}); signs: {first}, {second}"
             result.append([text] if score > self.limit else [])
         return result
 
@@ -127,7 +132,9 @@ def rule_of(card: Mapping, classes: Sequence[str]) -> Rule | None:
                for name in ("mean", "scale", "weight")]  # fmt: skip
     values = [*numbers, *(value for column in columns for value in column)]
     usual = all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in values)
-    return Rule(*map(tuple, columns), *numbers) if usual and all(columns[1]) else None
+    clean = part.get("clean_alarms")  # a share in (0, 1), or it is not told
+    clean = clean if isinstance(clean, float) and 0 < clean < 1 else None
+    return Rule(*map(tuple, columns), *numbers, clean) if usual and all(columns[1]) else None
 
 
 def wrong_names(card: Mapping, name: str, doubtful: bool) -> tuple[float, int] | None:
