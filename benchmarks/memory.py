@@ -80,9 +80,8 @@ def draw(rows: list[dict], path: Path) -> None:
         goals = {mp: GB * 1e9 / 2**30 for mp, GB in GOALS.items()}
         fig.axes[0].plot(*zip(*goals.items(), strict=True), "v", color=style.VERMILLION, label="goal: below")
         fig.axes[0].legend(loc="upper left", frameon=False)
-        fig.axes[0].set(
-            title="Largest resident size", ylim=(0, 1.1 * max(*goals.values(), *(r["peak_GiB"] for r in rows)))
-        )
+        top = max(*goals.values(), *(row["peak_GiB"] for row in rows))
+        fig.axes[0].set(title="Largest resident size", ylim=(0, 1.1 * top))
         fig.axes[1].set(title="Time", yscale="log")
         ticks = [n * 10**k for k in range(4) for n in (1, 2, 5)]
         seconds = [row["seconds"] for row in rows]

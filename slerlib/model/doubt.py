@@ -132,7 +132,7 @@ def rule_of(card: Mapping, classes: Sequence[str]) -> Rule | None:
                for name in ("mean", "scale", "weight")]  # fmt: skip
     values = [*numbers, *(value for column in columns for value in column)]
     usual = all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in values)
-    clean = part.get("clean_alarms")  # a share in (0, 1), or it is not told
+    clean = part.get("clean_alarms")  # a share in (0, 1), if it was measured
     clean = clean if isinstance(clean, float) and 0 < clean < 1 else None
     return Rule(*map(tuple, columns), *numbers, clean) if usual and all(columns[1]) else None
 
