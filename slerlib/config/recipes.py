@@ -40,9 +40,9 @@ def small() -> RunConfig:
 
     So it takes over the encoder, the sphere and the experts of `tiny`. The shipped checkpoint is older: it grew from
     the first `tiny` and has its encoder, its anchors and one path for a picture, as its card says; 27.04 dB on 34
-    photographs of CBSD68. 5,300 steps of 8 with this recipe, from its experts and the encoder of `tiny`, did not reach
-    that (docs/LOG.md): more steps than its 24,000 may be needed. A warm start may first lose what the end of the last
-    training gained, so let the rate come all the way down.
+    photographs of CBSD68. `benchmarks/graft.py` puts its experts behind the encoder of `tiny`, nearly as good at once
+    and a better start; two times 3,900 steps of 8 from there did not get further (docs/LOG.md). A warm start may first
+    lose what the end of the last training gained, so let the rate come all the way down.
     """
     start = tiny()
     model = dataclasses.replace(start.model, stages=(2, 2, 4, 6, 2, 2, 2, 2))
