@@ -59,10 +59,14 @@ def main() -> None:
     parser.add_argument("--recipe", default="small")
     parser.add_argument("--batches", type=int, default=120, help="of 16 views each, for the fit")
     args = parser.parse_args()
+    if args.out.exists() and any(args.out.iterdir()):
+        parser.error(f"OUT is a new or empty folder; {args.out} holds files. Name another one.")
 
     # both networks, and views with one damage all over: what the experts were trained on
     cfg = config.recipe(args.recipe)
     experts, encoder = checkpoint.load_net(args.experts)[0], checkpoint.load_net(args.encoder)[0]
+    if not experts.router.names == encoder.router.names == cfg.model.classes:
+        parser.error("Both checkpoints and the recipe need the same classes in the same order.")
     net = joined(experts, encoder, cfg.model)
     training = Sources.of(args.data).hold_out(cfg.data.anchor_scenes)[0]
     alike = replace(cfg.data, local_share=0.0, composite_share=0.0, depth_share=0.5 if training.depths else 0.0)

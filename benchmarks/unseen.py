@@ -154,7 +154,8 @@ def main() -> None:
     rule, known = fitted(fit, classes), test.kind.isin(classes)
     flagged = scores(test, rule) > rule["limit"]
     rule["false_alarms"] = round(float(flagged[known].mean()), 3)
-    rule["clean_alarms"] = round(float(flagged[test.kind == "clean"].mean()), 3)
+    if "clean" in classes:
+        rule["clean_alarms"] = round(float(flagged[test.kind == "clean"].mean()), 3)
     without = {new: scores(test, fitted(fit[fit.kind != new], classes)) for new in NEW}
     curves = {"angle": test.angle.to_numpy(), "margin": -test.margin.to_numpy(), "rule": scores(test, rule)}
     curves["rule, fitted without it"] = without
@@ -180,7 +181,7 @@ def main() -> None:
         print(f"![{fig.alt_text}](images/{args.draw.name})")
     if args.keep:
         part = {"signs": {name: {k: float(f"{v:.6g}") for k, v in row.items()} for name, row in rule["signs"].items()}}
-        part |= {key: round(rule[key], 5) for key in ("bias", "limit", "false_alarms", "clean_alarms")}
+        part |= {k: round(rule[k], 5) for k in ("bias", "limit", "false_alarms", "clean_alarms") if k in rule}
         part["caught"] = {new: round(float(flagged[test.kind == new].mean()), 3) for new in NEW}
         part["photographs"] = {"fit": int(fit.photograph.nunique()), "test": int(test.photograph.nunique())}
         folder = find(args.checkpoint)

@@ -15,11 +15,11 @@ import pytest
 import torch
 from PIL import Image
 
-import slerlib
 from slerlib import __version__, cli
 from slerlib.cli import commands, doctor
 from slerlib.config import CLASSES
 from slerlib.data.sources import Sources
+from slerlib.inference import restore as restoring
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = ("doctor", "restore", "train", "ablate", "eval", "data", "report", "compare")
@@ -149,14 +149,14 @@ def test_results_inside_the_input_folder_are_not_restored_again(run, picture, un
 
 
 def test_a_picture_too_large_for_the_memory_does_not_stop_the_others(run, picture, untrained, tmp_path, monkeypatch):
-    restore = slerlib.restore
+    restore = restoring.restore_batch
 
-    def short_of_memory(model, x_CHW, **options):
-        if x_CHW.shape[1] == 20:
+    def short_of_memory(model, x_BCHW, **options):
+        if x_BCHW.shape[2] == 20:
             raise RuntimeError("can't allocate memory: you tried to allocate 9 bytes.\nFrames: ...")
-        return restore(model, x_CHW, **options)
+        return restore(model, x_BCHW, **options)
 
-    monkeypatch.setattr("slerlib.inference.restore.restore", short_of_memory)
+    monkeypatch.setattr(restoring, "restore_batch", short_of_memory)
     source, trace = tmp_path / "photos", tmp_path / "t.json"
     source.mkdir()
     Image.new("RGB", (20, 20)).save(source / "a.png")

@@ -211,7 +211,7 @@ def test_the_trace_is_tried_before_the_work(restored, folder, tmp_path, monkeypa
 def test_the_next_picture_is_read_and_the_last_one_written_meanwhile(restored, folder, tmp_path, monkeypatch):
     """The network waits for both; so one picture after the other would never end."""
     read, written, threads, turns = threading.Semaphore(0), threading.Semaphore(0), set(), itertools.count(1)
-    restore = restoring.restore
+    restore = restoring.restore_batch
 
     def reading(path):
         threads.add(threading.current_thread().name)
@@ -234,7 +234,7 @@ def test_the_next_picture_is_read_and_the_last_one_written_meanwhile(restored, f
     with monkeypatch.context() as patch:
         patch.setattr(ahead, "read_image", reading)
         patch.setattr(folders, "write_image", writing)
-        patch.setattr(restoring, "restore", network)
+        patch.setattr(restoring, "restore_batch", network)
         code, _, _, trace = restored(folder, tmp_path / "out")
     assert code == 0 and [Path(entry["input"]).name for entry in trace["images"]] == ["a.png", "b.png", "c.png"]
     assert {name.partition("_")[0] for name in threads} == {"reader", "writer"}

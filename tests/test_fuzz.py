@@ -232,9 +232,11 @@ def test_a_folder_with_pipes_and_links_is_restored_and_each_of_them_named(tmp_pa
     os.mkfifo(tmp_path / "in/b.png")
     os.mkfifo(tmp_path / "in/without_suffix")
     (tmp_path / "in/more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in/long.png").symlink_to("b" * 300)
     words = ["restore", tmp_path / "in", tmp_path / "out", "--checkpoint", untrained]
     done = subprocess.run([sys.executable, "-m", "slerlib", *words], capture_output=True, text=True, timeout=120)
     assert done.returncode == 1 and (tmp_path / "out/a.png").is_file()
     for name in ("b.png", "without_suffix"):
-        assert f"{tmp_path / 'in' / name} is a device or a pipe. Save its bytes to a file" in done.stderr
+        assert f"{tmp_path / 'in' / name} is a device or a pipe. Put a file in its place" in done.stderr
+    assert f"{tmp_path / 'in/long.png'} cannot be read (File name too long)" in done.stderr
     assert f"links to folders: 1, such as {tmp_path / 'in/more'}" in done.stdout

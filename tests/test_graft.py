@@ -35,7 +35,7 @@ def grafted(graft, tmp_path, monkeypatch, capsys):
     return run
 
 
-def untrained(folder: Path, seed: int) -> Path:
+def fresh(folder: Path, seed: int) -> Path:
     torch.manual_seed(seed)
     return slerlib.save(SLERIR(config.recipe("tiny").model), folder)
 
@@ -49,7 +49,7 @@ def test_experts_behind_their_own_encoder_restore_as_before(grafted):
 
 
 def test_each_part_comes_from_its_network_and_the_guide_map_from_the_fit(grafted, tmp_path):
-    other = untrained(tmp_path / "other", 1)
+    other = fresh(tmp_path / "other", 1)
     net, share = grafted("tiny", other)
     experts, encoder = (checkpoint.load_net(name)[0].state_dict() for name in ("tiny", other))
     assert 0 < share < 100

@@ -305,7 +305,7 @@ def bad_files(tmp_path):
     return {name: pattern for name, (_, pattern) in contents.items()}
 
 
-def test_a_jpeg_that_claims_more_pixels_than_its_bytes_can_hold_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+def test_a_jpeg_that_claims_more_pixels_than_its_bytes_can_hold_is_refused_before_it_is_decoded(tmp_path):
     file, data = tmp_path / "claims.jpg", io.BytesIO()
     Image.new("RGB", (64, 64), "red").save(data, "JPEG")
     head = data.getvalue().index(b"\xff\xc0") + 5  # height and width in the frame header

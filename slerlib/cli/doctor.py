@@ -145,7 +145,7 @@ def _largest(name: str) -> str:
     free, other = free_memory() / 1e9, min(jpeg, 2 * Image.MAX_IMAGE_PIXELS)
     return (
         f"{pixels / 1e6:,.0f} megapixels of plain PNG or TIFF, by the {limit} ({free:.1f} GB of memory are free); "
-        f"{jpeg / 1e6:,.0f} of JPEG and {other / 1e6:,.0f} of others, which are decoded as a whole"
+        f"{jpeg / 1e6:,.0f} of JPEG and {other / 1e6:,.0f} of others with 8 bits, which are decoded as a whole"
     )
 
 

@@ -39,9 +39,9 @@ def explained(path: Path, data: bytes | None = None) -> Iterator[None]:
         ) from None
     except Image.DecompressionBombError as error:
         raise UserError(
-            f"An image that is decoded as a whole may have at most {2 * Image.MAX_IMAGE_PIXELS:,} pixels; {path} "
-            f"claims more ({error}) If you trust the file, save it as a plain PNG or TIFF, which are read by strips, "
-            "cut it into parts, or raise PIL.Image.MAX_IMAGE_PIXELS in Python."
+            f"An image that is read in this way may have at most {2 * Image.MAX_IMAGE_PIXELS:,} pixels; {path} claims "
+            f"more ({error}) If you trust the file, restore it without tile=0, save it as a plain PNG or TIFF, cut it "
+            "into parts, or raise PIL.Image.MAX_IMAGE_PIXELS in Python."
         ) from None
     except MemoryError:
         raise

@@ -179,7 +179,7 @@ def _restore_one(
     model, work: Plan, read: Path, write: Path, picture: Reading, options: dict, overwrite: bool
 ) -> Callable[[], dict | Path]:
     """What writes the result, or what is left of that, and gives the record; or the place of a result that exists."""
-    from .restore import restore, rows_options
+    from .restore import restore_batch, rows_options
     from .stream import restore_to_file
 
     if exists(write, overwrite):
@@ -195,9 +195,8 @@ def _restore_one(
     if source is None:
         height, width = x_CHW.shape[1:]
         settings = rows_options(model, width, height, **options)
-        if settings["note"]:  # a note of this picture, not a warning of Python
-            notes, options = [*notes, settings["note"]], options | {"tile": settings["side"]}
-        y_CHW, trace = restore(model, x_CHW, return_trace=True, **options)
+        notes += [settings["note"]] if settings["note"] else []
+        (y_CHW,), trace = restore_batch(model, x_CHW[None], settings=settings, judge=True)
         places = _shares(trace)
     else:
         height, width = source.rows.shape[:2]
@@ -283,7 +282,8 @@ def _report(done: list[dict], left: list[Path], work: Plan, where: str) -> None:
             "pictures of your own. --overwrite replaces them all."
         )
     if work.others:
-        print(f"Passed over, no pictures or links to folders: {len(work.others)}, such as {work.others[0]}.")
+        kinds = "files that are not pictures and links to folders"
+        print(f"Passed over, {kinds}: {len(work.others)}, such as {work.others[0]}.")
     for title, key in (
         ("Images with a note", "notes"),
         ("Images with a doubtful route or unknown damage", "flags"),
@@ -292,7 +292,7 @@ def _report(done: list[dict], left: list[Path], work: Plan, where: str) -> None:
             example = entries[0][key][0].rstrip(".")
             print(f"{title}: {len(entries)}, such as {entries[0]['input']} ({example}). See --trace.")
     if work.failed:
-        print(f"slerlib: could not be restored: {len(work.failed)}", *work.failed, sep="\n  ", file=sys.stderr)
+        print("\n  ".join([f"slerlib: could not be restored: {len(work.failed)}", *work.failed]), file=sys.stderr)
 
 
 def _record(model, checkpoint: str, path_L, done: list[dict], left: list[Path], work: Plan) -> dict:

@@ -137,9 +137,9 @@ def _files(folder: Path, work: Plan) -> list[Path]:
     for place, folders, names in os.walk(folder, onerror=unread):
         folders[:] = [name for name in folders if not name.startswith(".")]
         work.others += [path for name in sorted(folders) if (path := Path(place, name)).is_symlink()]
-        for path in (Path(place, name) for name in names if not name.startswith(".")):
-            if path.exists() and (fault := no_file(path)):  # to open a pipe would wait for ever
-                work.failed.append(f"{path} {fault}. Save its bytes to a file, or take it out of the folder.")
+        for path in (Path(place, name) for name in sorted(names) if not name.startswith(".")):
+            if fault := no_file(path):  # to open a pipe would wait for ever
+                work.failed.append(f"{path} {fault}. Put a file in its place, or take it out of the folder.")
             else:
                 files.append(path)
     return sorted(files)

@@ -85,7 +85,8 @@ def fitting_side(model: SLERIR, width: int, height: int, side: int, fixed: bool,
         if not side:
             return tile_bytes(model, 0) + width * height * (BAND + tile_bytes(model, 1000) // (1000 + model.cell) ** 2)
         tile = tile_bytes(model, min(side, max(width, height)))
-        return tile if device.type == "cuda" else int(TILED * tile) + min(side, height) * width * BAND + waiting
+        times = TILED if side < max(width, height) else 1
+        return tile if device.type == "cuda" else int(times * tile) + min(side, height) * width * BAND + waiting
 
     held = 0 if device.type == "cuda" else held
     least = max(need(cells), held)

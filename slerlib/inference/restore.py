@@ -173,19 +173,22 @@ def restore_batch(
     route: str | None = None,
     passes: int | str = 1,
     judge: bool = False,
+    settings: dict | None = None,
 ) -> tuple[Tensor, Trace]:
     """(B, 3, H, W) float32 in [0, 1], already checked -> (restored batch, Trace on the CPU), as `restore`.
 
     judge: whether the trace gets evidence of damage unlike the trained, which costs another look of the encoder.
+    settings: what `rows_options` made of path, tile, route and passes, for callers that report its note themselves.
     """
     model = unwrapped(model)
     if not isinstance(model, SLERIR):
         raise UserError(f"The model must be a SLERIR network; got {type(model).__name__}. Try slerlib.load('tiny').")
     height, width = x_BCHW.shape[-2:]
-    settings = rows_options(model, width, height, path=path, tile=tile, route=route, passes=passes)
-    side, route, (limit, until_clean) = (settings[name] for name in ("side", "route", "passes"))
-    if settings["note"]:
-        warnings.warn(settings["note"], stacklevel=3)
+    if settings is None:
+        settings = rows_options(model, width, height, path=path, tile=tile, route=route, passes=passes)
+        if settings["note"]:
+            warnings.warn(settings["note"], stacklevel=3)
+    side, path, route, (limit, until_clean) = (settings[name] for name in ("side", "path", "route", "passes"))
     if next(model.parameters()).device.type == "cpu":
         keep_freed_memory()
     with evaluating(model), torch.inference_mode():

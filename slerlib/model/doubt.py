@@ -107,7 +107,7 @@ class Rule:
         return f"The score is above the limit for {self._alarms()}."
 
     def _alarms(self) -> str:
-        clean = "" if self.clean_alarms is None else f", {self.clean_alarms:.0%} of clean ones"
+        clean = "" if self.clean_alarms is None else f" ({self.clean_alarms:.0%} of the clean ones among them)"
         return f"{self.false_alarms:.0%} of pictures of the trained classes{clean}"
 
     def reasons(self, evidence_BN: Tensor) -> list[list[str]]:
@@ -115,7 +115,7 @@ class Rule:
         result = []
         for parts, score in zip(self.parts(evidence_BN), self.scores(evidence_BN).tolist(), strict=True):
             first, second = (list(SIGNS.values())[n] for n in parts[: len(SIGNS)].topk(2).indices.tolist())
-            text = f"damage unlike the trained (score {score:.1f} is above {self.limit:.1f}, as that of "
+            text = f"damage unlike the trained (score {score:.1f}, limit {self.limit:.1f}; it is above for "
             text += f"{self._alarms()}); signs: {first}, {second}"
             result.append([text] if score > self.limit else [])
         return result
@@ -132,8 +132,8 @@ def rule_of(card: Mapping, classes: Sequence[str]) -> Rule | None:
                for name in ("mean", "scale", "weight")]  # fmt: skip
     values = [*numbers, *(value for column in columns for value in column)]
     usual = all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in values)
-    clean = part.get("clean_alarms")  # a share in (0, 1), if it was measured
-    clean = clean if isinstance(clean, float) and 0 < clean < 1 else None
+    clean = part.get("clean_alarms")  # a share, if it was measured
+    clean = clean if isinstance(clean, int | float) and not isinstance(clean, bool) and 0 <= clean <= 1 else None
     return Rule(*map(tuple, columns), *numbers, clean) if usual and all(columns[1]) else None
 
 
