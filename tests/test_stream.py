@@ -282,7 +282,9 @@ def test_smaller_tiles_are_said(run, large, weights, tmp_path, monkeypatch):
 
 def test_smaller_tiles_of_a_picture_that_is_not_read_by_rows_are_said_too(run, weights, tmp_path, monkeypatch):
     stored(tmp_path / "in.png", height=400, width=400)
-    free = iter(range(150_000_000, 0, -2000))  # other work takes some between two looks
+    enough = int(memory.TILED * memory.tile_bytes(network(), 192)) + 192 * 400 * memory.BAND
+    enough += memory.disk_bytes(network(), 400, 400)  # samples and tokens, which wait in memory
+    free = iter([enough, *[enough - 2000] * 9])  # other work takes some after the look
     monkeypatch.setattr(memory, "free_memory", lambda device="cpu": next(free))
     options = ["--checkpoint", weights, "--trace", tmp_path / "t.json"]
     code, out, err = run("restore", tmp_path / "in.png", tmp_path / "out.png", *options)

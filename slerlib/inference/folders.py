@@ -179,7 +179,7 @@ def _restore_one(
     model, work: Plan, read: Path, write: Path, picture: Reading, options: dict, overwrite: bool
 ) -> Callable[[], dict | Path]:
     """What writes the result, or what is left of that, and gives the record; or the place of a result that exists."""
-    from .restore import restore_batch, rows_options
+    from .restore import checked_tensor, restore_batch, rows_options
     from .stream import restore_to_file
 
     if exists(write, overwrite):
@@ -196,7 +196,7 @@ def _restore_one(
         height, width = x_CHW.shape[1:]
         settings = rows_options(model, width, height, **options)
         notes += [settings["note"]] if settings["note"] else []
-        (y_CHW,), trace = restore_batch(model, x_CHW[None], settings=settings, judge=True)
+        (y_CHW,), trace = restore_batch(model, checked_tensor(x_CHW), settings=settings, judge=True)
         places = _shares(trace)
     else:
         height, width = source.rows.shape[:2]
