@@ -75,8 +75,8 @@ def header(path: str | os.PathLike) -> tuple[int, int, int] | None:
     try:
         check_file(Path(path))  # to open a pipe would wait for ever
         with explained(Path(path)), opened(path) as im:
-            parts = _png_parts(path) if im.format == "PNG" else None
-            reader = _reader(im, path, parts)  # and no `upright_size` of a PNG, which would decode it
+            reader = _reader(im, path)
+            parts = _png_parts(path) if im.format == "PNG" else None  # `upright_size` would decode a PNG
             width, height = im.size[:: -1 if parts.turned >= 5 else 1] if parts else upright_size(im)
             return width, height, 0 if reader in (_png, tiff_strips) else _held(im) * (6 if reader is _whole else 1)
     except Exception:  # read_image explains it
@@ -88,14 +88,14 @@ def read_strips(path: str | os.PathLike, folder: str | os.PathLike | None = None
     path = Path(path)
     check_file(path)
     with explained(path), opened(path) as im:
-        reader = _reader(im, path, _png_parts(path) if im.format == "PNG" else None)
+        reader = _reader(im, path)
         meta = Meta() if reader is _png else Meta(**carried(im), notes=tuple(left_out(im)))  # `carried` loads a PNG
         return _kept(reader(path, im), meta, folder)
 
 
-def _reader(im: Image.Image, path: str | os.PathLike, parts: _Parts | None) -> Callable[[Path, Image.Image], Iterator]:
-    """Of these, the one that needs the least memory. parts: of a PNG."""
-    if parts:
+def _reader(im: Image.Image, path: str | os.PathLike) -> Callable[[Path, Image.Image], Iterator]:
+    """Of these, the one that needs the least memory."""
+    if im.format == "PNG" and (parts := _png_parts(path)):
         usual = parts.depth in (8, 16) and parts.colour != 3 and not parts.interlaced and not parts.frames
         return _png if usual and parts.turned == 1 else _whole if parts.depth == 16 else _pillow
     if im.format == "TIFF":
