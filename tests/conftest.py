@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a background job, and so in its processes
@@ -36,6 +37,21 @@ def untrained(tmp_path_factory):
     cfg = config.recipe("tiny")
     card = {"name": "untrained", "config": config.to_dict(cfg)}
     return save_weights(tmp_path_factory.mktemp("checkpoints") / "untrained", SLERIR(cfg.model), card)
+
+
+@pytest.fixture(scope="session")
+def script():
+    """A program of benchmarks/ as a module: script("graft")"""
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    def script(name):
+        file = Path(__file__).parent.parent / "benchmarks" / f"{name}.py"
+        spec = spec_from_file_location(name, file)
+        module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return script
 
 
 @pytest.fixture

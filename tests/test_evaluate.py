@@ -1,6 +1,5 @@
 """Evaluation: the same scores whatever the order or selection; inputs as the protocol has them; clear refusals."""
 
-import importlib.util
 import json
 import math
 from pathlib import Path
@@ -333,28 +332,31 @@ def test_an_average_without_an_interval_says_why():
     assert enough.attrs["no_interval"] == "" and (enough.psnr_low < enough.psnr).all()
 
 
-def card_of(table, setting="pairs"):
-    """CARD.md with the scores of a table."""
-    spec = importlib.util.spec_from_file_location("make_card", Path(__file__).parent.parent / "benchmarks/make_card.py")
-    make_card = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(make_card)
-    table.attrs = {"setting": setting, "severity": 0.5, "seed": 0, "versions": {}}
-    card = {"name": "x", "steps_done": 1, "minutes": 1, "data": {"training": 1, "held_out": 1}}
-    card |= {
-        "parameters": dict.fromkeys(("active", "total", "guidance"), 1),
-        "scores": [make_card.scored(table, "sets")],
-    }
-    card |= {"config": {"train": {"batch": 1, "seed": 0}}, "machine": {"device": "cpu", "threads": 1, "torch": "2"}}
-    return make_card.markdown(card, "Notes.")
+@pytest.fixture
+def card_of(script):
+    """card_of(table, setting) -> CARD.md with the scores of a table"""
+    make_card = script("make_card")
+
+    def card_of(table, setting="pairs"):
+        table.attrs = {"setting": setting, "severity": 0.5, "seed": 0, "versions": {}}
+        card = {"name": "x", "steps_done": 1, "minutes": 1, "data": {"training": 1, "held_out": 1}}
+        card |= {
+            "parameters": dict.fromkeys(("active", "total", "guidance"), 1),
+            "scores": [make_card.scored(table, "sets")],
+        }
+        card |= {"config": {"train": {"batch": 1, "seed": 0}}, "machine": {"device": "cpu", "threads": 1, "torch": "2"}}
+        return make_card.markdown(card, "Notes.")
+
+    return card_of
 
 
-def test_a_card_says_why_an_average_has_no_interval():
+def test_a_card_says_why_an_average_has_no_interval(card_of):
     text = card_of(pd.concat([scored("rain", [25.0, 26.0]), scored("blur", [27.0], "GoPro")]).assign(path="00000000"))
     assert "| 27.00 | 7.00 |" in text
     assert "There is no interval of the average: photos, GoPro with fewer than 5 images." in text
 
 
-def test_a_card_shows_the_parts_of_local_damage(folder):
+def test_a_card_shows_the_parts_of_local_damage(folder, card_of):
     table = evaluate(same, folder, "local", classes="rain").assign(path="00000000")
     text = card_of(table, "local")
     rows = {cells[0]: cells for line in text.splitlines() if len(cells := line.strip("| ").split(" | ")) == 7}
@@ -362,7 +364,7 @@ def test_a_card_shows_the_parts_of_local_damage(folder):
     assert rows["rain@half"][1] == f"{table[table.task == 'rain@half'].psnr_damaged_input.mean():.2f}"
 
 
-def test_a_card_gives_the_path_of_each_data_set_and_task():
+def test_a_card_gives_the_path_of_each_data_set_and_task(card_of):
     table = pd.concat([scored("rain", [25.0, 26.0, 27.0]), scored("rain", [30.0], "Rain100L"), scored("haze", [27.0])])
     table["path"] = ["00000000", "11111111", "11111111", "22222222", "01201201"]
     ends = {tuple(line.split(" | ")[:2]): line.split(" | ")[-1] for line in card_of(table).splitlines()}

@@ -1,6 +1,5 @@
 """`benchmarks/graft.py`: the experts of one checkpoint behind the encoder of another."""
 
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -13,12 +12,8 @@ from slerlib.model.network import SLERIR
 
 
 @pytest.fixture(scope="module")
-def graft():
-    file = Path(__file__).parent.parent / "benchmarks/graft.py"
-    spec = importlib.util.spec_from_file_location("graft", file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def graft(script):
+    return script("graft")
 
 
 @pytest.fixture

@@ -1,10 +1,8 @@
 """Several damages at once, and damage in a part of the picture: inputs, scores of the parts, names of the places."""
 
-import importlib.util
 import json
 import math
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
@@ -209,16 +207,13 @@ def test_pictures_of_a_part_are_made_again(folder, untrained, tmp_path):
     assert psnr(x, clean) == c.rows.psnr_input[0] and psnr(by_b, clean) == pytest.approx(c.rows.psnr_b[0])
 
 
-def test_the_rows_of_the_documents_come_from_the_results(net, folder, tmp_path, monkeypatch, capsys):
-    spec = importlib.util.spec_from_file_location("lines", Path(__file__).parent.parent / "benchmarks/mixed_local.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+def test_the_rows_of_the_documents_come_from_the_results(net, folder, tmp_path, script, monkeypatch, capsys):
     tables = [evaluate(net, folder, setting, classes=["rain", "haze"]) for setting in ("mixed", "local")]
     for table in tables:
         file = str(tmp_path / f"{table.attrs['setting']}.json")
         save_results(table, file)
         monkeypatch.setattr("sys.argv", ["mixed_local.py", file, file])
-        script.main()
+        script("mixed_local").main()
     lines, (mixed, local) = capsys.readouterr().out.splitlines(), (summary(table).iloc[-1] for table in tables)
     after = f"{mixed.psnr:.2f}"
     assert lines[0] == f"| several damages at once | 4 | {mixed.psnr_input:.2f} | {after} | {after} |"

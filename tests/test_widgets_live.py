@@ -1,6 +1,5 @@
 """Explorers under a fast hand: the last setting is what is shown, and the clock of their benchmark counts it once."""
 
-import importlib.util
 import json
 import random
 import sys
@@ -104,10 +103,8 @@ def test_the_view_ends_with_the_last_frame_and_never_goes_back(tmp_path):
 
 
 @pytest.mark.browser
-def test_the_benchmark_counts_each_picture_once_in_every_round(tmp_path):
-    spec = importlib.util.spec_from_file_location("clock", ROOT / "benchmarks/explorers.py")
-    benchmark = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(benchmark)
+def test_the_benchmark_counts_each_picture_once_in_every_round(tmp_path, script):
+    benchmark = script("explorers")
     (tmp_path / "page.html").write_text(
         """<!DOCTYPE html><title>slider</title><div class="slerlib-live" data-frame="1"></div>
         <div class="noUi-handle" tabindex="0">a slider of 20 steps; a key at its end changes nothing</div><script>
