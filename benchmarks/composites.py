@@ -57,7 +57,8 @@ def main() -> None:
     parser.add_argument("--set", nargs="+", action="extend", default=[], help="further values of the recipe tiny")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    sources = Sources.of(args.data)
+    extras = config.with_overrides(config.recipe("tiny"), args.set).data.extras
+    sources = Sources.of(args.data, **extras)
     before = measured(load(args.init), args.val)
     result = {"photographs": len(before["accuracy of all"]), "before": summary(before)}
     show("before", before)

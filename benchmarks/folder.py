@@ -58,11 +58,11 @@ def seconds(source: Path, checkpoint: str, overlap: bool, wait: float | None) ->
         if wait is not None:
             trace = slerlib.restore(slerlib.load(checkpoint, "cpu"), torch.rand(3, 16, 16), return_trace=True)[1]
 
-            def network(model, x_CHW, **_):
+            def network(model, x_BCHW, **_):
                 time.sleep(wait)
-                return x_CHW, trace
+                return x_BCHW, trace
 
-            stack.enter_context(mock.patch.object(restoring, "restore", network))
+            stack.enter_context(mock.patch.object(restoring, "restore_batch", network))
         start = time.perf_counter()
         assert folders.restore_files(source, target, checkpoint) == 0
         return time.perf_counter() - start

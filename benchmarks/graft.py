@@ -69,7 +69,7 @@ def main() -> None:
         parser.error("Both checkpoints and the recipe need the same classes in the same order.")
     net = joined(experts, encoder, cfg.model)
     training = Sources.of(args.data).hold_out(cfg.data.anchor_scenes)[0]
-    alike = replace(cfg.data, local_share=0.0, composite_share=0.0, depth_share=0.5 if training.depths else 0.0)
+    alike = replace(cfg.data, local_share=0.0, composite_share=0.0, depth_share=0.0)
     views = batches(replace(cfg, data=alike, train=replace(cfg.train, batch=16)), training)
 
     # least squares by the normal equations, with a little ridge

@@ -74,7 +74,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     cfg = config.with_overrides(config.recipe(args.recipe), args.set)
     start = time.perf_counter()
-    sources = Sources.of(args.data, args.cache * GIB)
+    sources = Sources.of(args.data, args.cache * GIB, **cfg.data.extras)
     result: dict = {"opened_seconds": round(time.perf_counter() - start, 1), "threads": args.threads}
     with tempfile.TemporaryDirectory() as folder:
         run = Run(cfg, sources, Path(folder), torch.device("cpu"))

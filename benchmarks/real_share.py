@@ -34,7 +34,8 @@ def main() -> None:
     parser.add_argument("--set", nargs="+", action="extend", default=[], help="further values of the recipe tiny")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    sources, result, first = Sources.of(args.data), {}, None
+    extras = config.with_overrides(config.recipe("tiny"), args.set).data.extras
+    sources, result, first = Sources.of(args.data, **extras), {}, None
     fixed = [f"train.steps={args.steps}", "train.stage_a=0", "train.stage_c=0.2", "train.upcycle=0"]
     fixed += ["train.exploration=0", "train.lr=1.5e-3", "train.save_every=1000000", *args.set]
     for share in args.shares:

@@ -147,8 +147,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    device, sources = torch.device(args.device), Sources.of(args.data)
     cfg = config.with_overrides(config.recipe(args.recipe), ["train.upcycle=0", *args.set])
+    device, sources = torch.device(args.device), Sources.of(args.data, **cfg.data.extras)
     ceilings = {name: ceiling(device, Precision(name, device).dtype) for name in ("fp32", "bf16")}
     result: dict = {"device": str(device), "threads": args.threads, "torch": torch.__version__, "convolution": ceilings}
     with tempfile.TemporaryDirectory() as folder:

@@ -32,12 +32,12 @@ def timed(points, seed: int | None) -> dict[str, float]:
     from sklearn.manifold import trustworthiness
 
     import slerlib
-    from slerlib.analysis import embedding
+    from slerlib.analysis import chance, embedding
 
     wall, processor = time.perf_counter(), time.process_time()
     drawn = slerlib.embed(points, "umap_plane", seed)
     row = {"points": len(points), "wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - processor}
-    chosen = embedding._draw(len(points), embedding.QUALITY_LIMIT)
+    chosen = chance.seeded_rows(len(points), embedding.QUALITY_LIMIT)
     row["trustworthiness"] = trustworthiness(points[chosen], drawn[chosen], n_neighbors=embedding.NEIGHBOURS)
     return {name: round(float(value), 3) for name, value in row.items()}
 

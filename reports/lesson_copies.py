@@ -12,7 +12,6 @@ import json
 import os
 import re
 import tempfile
-from html import escape
 from pathlib import Path
 from unittest.mock import patch
 
@@ -24,7 +23,7 @@ from PIL import Image
 
 from slerlib import provenance
 from slerlib.report import kernel, plan
-from slerlib.report.frame import head, part, write_html
+from slerlib.report.frame import checkout, facts, hashed, head, part, versions_of, write_html
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 TEMPLATE = """{%- extends 'report.html.j2' -%}
@@ -182,12 +181,11 @@ def _origin(notebook: Path) -> str:
     """What made the page: code, checkpoint, versions, machine."""
     checkpoint = plan.declared(notebook)["checkpoint"]["default"]
     made = provenance.collect(checkpoint=checkpoint)
-    git, weights, machine = made["git"], made["checkpoint"], made["hardware"]
-    rows = {
-        "code": git and git["sha"][:12],
-        "checkpoint": f"{weights['name']} (sha256 {weights['sha256'][:16]})",
-        "processor": f"{machine['processor']}, {machine['cores']} cores",
-        "versions": ", ".join(f"{name} {version}" for name, version in made["versions"].items() if version),
-    }
-    lines = "".join(f"<tr><th>{name}</th><td>{escape(str(value))}</td></tr>" for name, value in rows.items() if value)
-    return f'<section class="run done"><h2>This copy</h2><table class="facts">{lines}</table></section>'
+    machine = made["hardware"]
+    rows = [
+        ("code", checkout(made["git"])),
+        ("checkpoint", hashed(made["checkpoint"])),
+        ("processor", f"{machine['processor']}, {machine['cores']} cores"),
+        ("versions", versions_of(made)),
+    ]
+    return f'<section class="run done"><h2>This copy</h2>{facts(rows)}</section>'

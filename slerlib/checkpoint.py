@@ -28,6 +28,7 @@ from .errors import UserError
 from .files import PACKAGE, read_json, renamed_together, unwritable, write_atomic
 from .model.doubt import limits_of, rule_of
 from .model.network import SLERIR, least_parameters
+from .model.wrappers import unwrapped
 
 WEIGHTS, CARD, STATE, LOG, CONFIG = "model.safetensors", "card.json", "state.pt", "log.jsonl", "config.json"
 STATE_KEYS = ("config", "step", "anchored", "seconds", "averaged", "net", "ema", "optimiser", "rng")
@@ -79,8 +80,7 @@ def save(model: nn.Module, folder: str | os.PathLike, overwrite: bool = False) -
     it came with, which new weights would not have. overwrite: the folder may hold files; those of the same names are
     replaced. Raises UserError for another kind of module, for a folder that is in use, and for a full disk.
     """
-    while not isinstance(model, SLERIR) and (inner := getattr(model, "module", getattr(model, "_orig_mod", None))):
-        model = inner
+    model = unwrapped(model)
     if not isinstance(model, SLERIR):
         raise UserError(f"slerlib.save takes an SLERIR network; got {type(model).__name__}. Pass the network itself.")
     folder = Path(folder)

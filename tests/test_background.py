@@ -3,14 +3,15 @@
 import json
 import shutil
 import time
+from dataclasses import replace
 
 import psutil
 import pytest
 import torch
-from trainings import SMALL, write_photographs
+from trainings import SMALL, make, write_photographs
 
-from slerlib import UserError, plots
-from slerlib.train import background, lock
+from slerlib import UserError, config, plots
+from slerlib.train import background, lock, resuming
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +103,14 @@ def test_what_went_wrong_is_printed(tmp_path):
     background.start("tiny", out, tmp_path / "nothing", SMALL)
     with pytest.raises(UserError, match=r"ended at step 0 of .*nothing"):
         background.follow(out, every=0.1)
+
+
+def test_classes_that_the_data_bring_make_no_other_training():
+    cfg = make()
+    joined = replace(cfg, model=replace(cfg.model, classes=(*cfg.model.classes, "snow")))
+    assert resuming.is_of(config.to_json(cfg), cfg) and resuming.is_of(config.to_json(joined), cfg)
+    assert not resuming.is_of(config.to_json(joined), make("train.steps=13"))
+    assert not resuming.is_of(config.to_json(cfg), joined) and not resuming.is_of("{", cfg)
 
 
 def test_a_half_written_line_waits(tmp_path):

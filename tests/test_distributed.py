@@ -134,6 +134,16 @@ def test_pieces_accumulate_to_the_batch(photographs, tmp_path):
     compare(ends[0][1], ends[1][1])
 
 
+def test_pieces_have_the_same_terms_where_some_samples_have_no_context_view(photographs, tmp_path):
+    """The maps of places belong to whole context views; a piece without one has the term too, as 0."""
+    settings = ["model.sude=anchored", "train.place_weight=1", "train.context_share=0.5", "train.accumulate=2"]
+    one = run.Run(make(*UNEVEN, *settings), photographs, tmp_path, torch.device("cpu"))
+    batches = iter(one.loader(6, 0))
+    logged = [one.train_step(step, next(batches)) for step in range(6, 16)]
+    places = [record["places"] for record in logged if record["stage"] == "C"]
+    assert places and min(places) == 0
+
+
 def test_splits_that_cannot_be_are_refused(photographs, tmp_path):
     with pytest.raises(UserError, match="train.batch = 4 for 1 processes x train.accumulate = 5"):
         run.Run(make("train.accumulate=5"), photographs, tmp_path, torch.device("cpu"))

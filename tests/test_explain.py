@@ -137,6 +137,7 @@ def test_the_command_refuses_what_it_cannot_do(run, photo, untrained, tmp_path, 
         ("page.png", "Name it page.html"),
         ("taken.html", "--overwrite"),
         ("no/page.html", "no does not exist"),
+        (".", f". is a folder. Name {photo.stem}.html"),
     ):
         code, _, error = run("explain", photo, "--checkpoint", untrained, "--out", out)
         assert code == 1 and words in error, error

@@ -256,6 +256,7 @@ def test_large_and_unknown_pictures_wait_for_their_turn(folder, monkeypatch):
 def test_faults_of_reading_and_writing_keep_their_order(restored, folder, tmp_path, monkeypatch):
     write = folders.write_image
     (folder / "b.png").write_bytes(b"no picture")
+    (folder / "x\ny.png").write_bytes(b"no picture")
     picture(folder / "d.png", 3)
 
     def refuse(path, *args):
@@ -264,9 +265,10 @@ def test_faults_of_reading_and_writing_keep_their_order(restored, folder, tmp_pa
         return write(path, *args)
 
     monkeypatch.setattr(folders, "write_image", refuse)
-    code, out, _, trace = restored(folder, tmp_path / "out")
-    assert code == 1 and "Restored 2 of 4" in out and names(tmp_path / "out") == ["d.png", "deep/c.png"]
-    assert ["a.png" in trace["failed"][0], "b.png" in trace["failed"][1]] == [True, True]
+    code, out, error, trace = restored(folder, tmp_path / "out")
+    assert code == 1 and "Restored 2 of 5" in out and names(tmp_path / "out") == ["d.png", "deep/c.png"]
+    assert all(name in fault for name, fault in zip(("a.png", "b.png", "x\ny.png"), trace["failed"], strict=True))
+    assert "x\\ny.png" in error and len(error.strip().splitlines()) == 4  # a line break in a name makes no new line
 
 
 # --- one path ---

@@ -1,10 +1,12 @@
 """Pictures of every kind survive the round trip, and what is no picture is refused in one clear paragraph."""
 
+import errno
 import io
 import os
 import struct
 import zlib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -354,6 +356,18 @@ def test_unreadable_files_are_named_and_explained(tmp_path):
     for path, pattern in others.items():
         with pytest.raises(UserError, match=pattern):
             read_image(path)
+
+
+def test_a_file_that_breaks_while_it_is_read_is_refused(tmp_path, monkeypatch):
+    """A bad sector, or a file that is gone since the look at it."""
+    write_image(tmp_path / "a.png", torch.rand(3, 8, 8))
+
+    def broken(path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Path, "read_bytes", broken)
+    with pytest.raises(UserError, match=r"a\.png"):
+        read_image(tmp_path / "a.png")
 
 
 def test_pil_images_with_a_damaged_or_closed_file_are_refused(tmp_path):

@@ -96,6 +96,19 @@ def test_verify_names_what_changed(copied, run, change, words):
         assert code == 1 and words in out
 
 
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("verify", "folder", "--out", "x"), "--out is for running a report; verify takes folders"),
+        (("diff", "a", "b", "-p", "images", "2", "--resume"), "-p, --resume is for running a report"),
+        (("routing", "--files"), "--files is for verify"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(run, words, reason):
+    code, _, error = run("report", *words)
+    assert code == 2 and reason in error
+
+
 def test_a_run_that_changed_is_not_already_done(copied):
     source, folder = copied
     touch(folder, "byte")

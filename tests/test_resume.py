@@ -8,7 +8,7 @@ import torch
 from trainings import make, records, start, write_photographs
 
 from slerlib import checkpoint
-from slerlib.train import loop
+from slerlib.train import lock, loop
 
 DIES_SAVING = """
 import os, signal
@@ -49,6 +49,14 @@ def test_sigkill_at_any_moment_changes_nothing(tmp_path):
     assert _same(first, second), f"killed at step {step} and before file {files} of the saves"
     assert [r["step"] for r in records(out) if "loss" in r] == list(range(12))
     assert _same(*(checkpoint.load_net(folder)[0].state_dict() for folder in (whole, out)))
+
+
+def test_a_killed_writer_leaves_nothing_and_a_file_of_the_user_stays(tmp_path):
+    left, mine = tmp_path / f".{'0f' * 16}.part", tmp_path / ".mine.part"
+    left.write_text("half")
+    mine.write_text("whole")
+    lock.sweep(tmp_path)
+    assert not left.exists() and mine.read_text() == "whole"
 
 
 def _logged(out, step: int) -> bool:

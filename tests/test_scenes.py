@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from slerlib.data import scenes
-from slerlib.data.scenes import credits, credits_markdown, disparity_to_depth, photographs
+from slerlib.data.scenes import disparity_to_depth, photographs
 from slerlib.errors import UserError
 
 SIZES = {
@@ -64,13 +64,6 @@ def test_missing_disparity_takes_the_farther_neighbour():
     scale = 994.978 * 0.193001
     assert np.allclose(depth[0], [scale / 71.086, scale / 71.086, scale / 51.086, scale / 51.086, scale / 51.086])
     assert np.allclose(depth[1], depth[0])
-
-
-def test_credits_can_be_quoted():
-    assert [row["name"] for row in credits()] == list(SIZES)
-    table = credits_markdown().splitlines()
-    assert len(table) == 2 + len(SIZES) and all(line.count("|") == 5 for line in table)
-    assert sum("CC BY 2.0" in line for line in table) == 2
 
 
 def test_nothing_is_downloaded_or_imported():

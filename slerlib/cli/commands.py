@@ -96,6 +96,8 @@ def _explain(args) -> int:
         fault = "is a folder" if args.photo.is_dir() else "does not exist"
         raise UserError(f"explain takes the file of one photograph; {args.photo} {fault}. Name a file.")
     page = args.out or Path(f"{args.photo.stem}.html")
+    if page.is_dir():
+        raise UserError(f"A page is an .html file; --out {page} is a folder. Name {page / args.photo.stem}.html.")
     if page.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"A page is an .html file; got --out {page}. Name it {page.with_suffix('.html')}.")
     if not page.absolute().parent.is_dir():
@@ -255,6 +257,11 @@ def _report(args) -> int:
         args.refuse(f"{args.name} takes {wanted}; got {listed}")
     if (args.workers or args.cluster is not None) and not args.grid:
         args.refuse("--workers and --cluster are for --grid")
+    asked = {"-p": args.parameters, "--out": args.out, "--resume": args.resume, "--grid": args.grid}
+    if least and (unused := [name for name, value in asked.items() if value]):
+        args.refuse(f"{', '.join(unused)} is for running a report; {args.name} takes folders")
+    if args.files and args.name != "verify":
+        args.refuse("--files is for verify")
     if least:
         from ..report import manifest
 

@@ -15,10 +15,12 @@ FORMER = {"anchor_contents": "anchor_scenes", "grid_contents": "grid_scenes"}
 
 
 def to_dict(cfg) -> dict:
+    """A configuration, or a section of one, as nested dicts; tuples stay tuples."""
     return asdict(cfg)
 
 
 def to_json(cfg) -> str:
+    """A configuration as JSON, which `from_json` reads; tuples become lists."""
     return json.dumps(to_dict(cfg), indent=2)
 
 
@@ -38,6 +40,7 @@ def from_dict(cls, values: dict, where: str = ""):
 
 
 def from_json(text: str) -> RunConfig:
+    """A whole configuration from JSON. Raises UserError for text that is not JSON, unknown keys, ill-typed values."""
     try:
         values = json.loads(text)
     except json.JSONDecodeError as error:

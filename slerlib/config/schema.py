@@ -56,6 +56,13 @@ _TRAIN = {
     "composite_weight place_weight colour_weight balance_weight sude_weight",
     "[0, 1]": "stage_a stage_c upcycle exploration context_share counterfactual triplet_start ema",
 }
+#: Keys that data.protocol=promptir has no use for, and why.
+PROMPTIR = {
+    "class_repeats": "draws by data.repeats",
+    "composite_share": "has no composites",
+    **dict.fromkeys(("depth_share", "kernel_share"), "makes no haze and no blur"),
+    "night_share": "takes photographs as they are",
+}
 RANGES = {
     section: {key: interval for interval, keys in groups.items() for key in keys.split()}
     for section, groups in (("model", _MODEL), ("data", _DATA), ("train", _TRAIN))
@@ -197,7 +204,7 @@ class DataConfig:
     clean_share: float = 0.05  # share of samples whose input is clean already; the rest by class_repeats
     anchor_scenes: int = 24  # held-out photographs for the anchors
     real_share: float = 0.5  # of the samples of a class that has real pairs (promptir: in stage A); 0 = synthesis alone
-    local_share: float = 0.0  # of all samples but clean ones: damaged in a soft mask alone [ours]
+    local_share: float = 0.0  # of all samples but clean ones: in a soft mask alone (promptir: in stage A) [ours]
     composite_share: float = 0.0  # of all samples: two or three degradations at once [ours]
     real_composites: float = 0.0  # of the composites: noise or low light on top of a real pair [ours]
     depth_share: float = 0.0  # of the synthetic haze: on measured depth, its own photograph's or another's [ours]
@@ -211,28 +218,14 @@ class DataConfig:
     def __post_init__(self):
         check(self, "data", OPTIONS, RANGES["data"])
         self.repeat_counts()
-        if self.class_repeat_counts() and self.protocol == "promptir":
-            raise UserError(
-                f"data.protocol=promptir draws by data.repeats; got data.class_repeats={_commas(self.class_repeats)}. "
-                "Leave it empty, or use data.protocol=slerlib."
-            )
         if "clean" in self.class_repeat_counts():
             raise UserError("data.class_repeats does not name clean, whose samples are data.clean_share; set that.")
-        if self.composite_share and self.protocol == "promptir":
-            raise UserError(
-                f"data.protocol=promptir has no composites; got data.composite_share={self.composite_share}. "
-                "Set it to 0, or use data.protocol=slerlib."
-            )
-        if (self.depth_share or self.kernel_share) and self.protocol == "promptir":
-            raise UserError(
-                f"data.protocol=promptir makes no haze and no blur; got data.depth_share={self.depth_share}, "
-                f"data.kernel_share={self.kernel_share}. Set both to 0, or use data.protocol=slerlib."
-            )
-        if self.night_share and self.protocol == "promptir":
-            raise UserError(
-                f"data.protocol=promptir takes photographs as they are; got data.night_share={self.night_share}. "
-                "Set it to 0, or use data.protocol=slerlib."
-            )
+        for key, rule in PROMPTIR.items() if self.protocol == "promptir" else ():
+            if value := getattr(self, key):
+                got = _commas(value) if isinstance(value, tuple) else value
+                raise UserError(
+                    f"data.protocol=promptir {rule}; got data.{key}={got}. Leave it out, or use data.protocol=slerlib."
+                )
         if len(self.severity) != 2 or self.severity[0] > self.severity[1]:
             raise UserError(
                 f"data.severity is a range low,high within [0, 1], such as 0.5,0.5; got {_commas(self.severity)}."

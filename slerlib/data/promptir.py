@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from ..images.rows import reflected
 from .degrade import NOISE_CLASSES
 from .sources import CLEAN, Pool, Sources
 
@@ -66,7 +67,7 @@ def sample(
     turns, flip = int(rng.integers(4)), bool(rng.integers(2))
     if not wide:
         start, place, side = [s + p for s, p in zip(start, place, strict=True)], (0, 0), crop
-    rows, columns = (o + _mirrored(s, side, n) for o, s, n in zip(origin, start, size, strict=True))
+    rows, columns = (o + reflected(s, s + side, n) for o, s, n in zip(origin, start, size, strict=True))
 
     def cut(image: Tensor) -> Tensor:
         patch = torch.rot90(image[:, rows][:, :, columns], turns, (1, 2))
@@ -99,10 +100,3 @@ def _place(size: int, crop: int, side: int, stride: int, rng: np.random.Generato
     outside = np.maximum(places - at, 0) + np.maximum(at - places + side - size, 0)
     place = int(rng.choice(places[outside < max(side - size, 0) + stride]))
     return at - place, place
-
-
-def _mirrored(start: int, length: int, size: int) -> Tensor:
-    """Indices start .. start + length - 1, mirrored at both ends of 0 .. size - 1."""
-    period = 2 * (size - 1)
-    index = torch.arange(start, start + length).remainder(period)
-    return torch.minimum(index, period - index)

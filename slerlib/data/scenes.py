@@ -66,20 +66,6 @@ def photographs() -> list[Scene]:
     return [_scene(name) for name in SOURCES]
 
 
-def credits() -> list[dict[str, str]]:
-    """One row per bundled photograph: name, credit, licence, and the package that brings it."""
-    return [
-        {"name": name, "credit": credit, "licence": licence, "package": PROJECTS[package]}
-        for name, (package, _, credit, licence) in SOURCES.items()
-    ]
-
-
-def credits_markdown() -> str:
-    """`credits()` as a Markdown table."""
-    rows = ["| photograph | credit | licence | comes with |", "|---|---|---|---|"]
-    return "\n".join(rows + ["| {name} | {credit} | {licence} | {package} |".format(**row) for row in credits()])
-
-
 @cache
 def _scene(name: str) -> Scene:
     from PIL import Image

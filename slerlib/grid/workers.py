@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ..errors import UserError
 from ..files import PACKAGE, sha256_folder
+from ..provenance import usable_cores
 from .cells import Cell
 from .work import stop_all, work
 
@@ -24,11 +25,9 @@ class Local:
     """So many processes of this machine at a time; each gets its share of the cores."""
 
     def __init__(self, workers: int):
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        share = max(1, usable_cores() // workers)
         self.size = workers
-        self._environment = (
-            {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(max(1, cores // workers))}
-        )
+        self._environment = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(share)}
         self._threads = ThreadPoolExecutor(workers)
 
     def submit(self, cell: Cell, folder: str):
@@ -115,10 +114,3 @@ class Cluster:
 
 def _code() -> str:
     return sha256_folder(PACKAGE, "*.py")
-
-
-def choose(workers: int | None, cluster: str | None) -> Local | Cluster:
-    """The workers that a command line asks for. cluster: None for none, "" for one on this machine, or an address."""
-    if cluster is None:
-        return Local(workers or 1)
-    return Cluster(cluster or None, workers or 1)

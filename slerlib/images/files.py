@@ -20,7 +20,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from ..errors import UserError
 from ..files import check_name, unwritable, write_atomic
 from .faults import check_file, explained
-from .formats import FORMATS, KINDS, SUFFIXES, Meta, arguments, carried
+from .formats import FORMATS, KINDS, SUFFIXES, Meta, arguments, carried, save_options
 from .orientation import orientation, upright
 from .sixteen_bit import png16, read_samples16, tiff, tiff_profile
 
@@ -50,7 +50,9 @@ def read_image(source: str | os.PathLike | Image.Image) -> tuple[torch.Tensor, M
         return from_pil(source)
     path = Path(source)
     check_file(path)
-    return read_bytes(path.read_bytes(), path)
+    with explained(path):
+        data = path.read_bytes()
+    return read_bytes(data, path)
 
 
 def read_bytes(data: bytes, name: str | os.PathLike) -> tuple[torch.Tensor, Meta]:
@@ -295,9 +297,8 @@ def encode(pixels: Image.Image | np.ndarray, kind: str, suffix: str, meta: Meta,
         return tiff(np.atleast_3d(np.asarray(pixels)), extra, meta.alpha is not None, meta.mode == "CMYK")
     if isinstance(pixels, np.ndarray):
         return png16(pixels, extra)
-    extra |= {"no_jp2": suffix in (".j2k", ".j2c", ".jpc")} if kind == "JPEG2000" else {}
     out = io.BytesIO()
-    pixels.save(out, kind, **FORMATS[kind].options, **extra)
+    pixels.save(out, kind, **save_options(kind, suffix), **extra)
     return out.getvalue()
 
 

@@ -96,6 +96,11 @@ def holds(kind: str, meta: Meta) -> bool:
     return not {name for name, present in parts.items() if present} - set(FORMATS[kind].holds.split())
 
 
+def save_options(kind: str, suffix: str) -> dict:
+    """What `Image.save` is asked for; .j2k and the like are JPEG 2000 without the box of .jp2."""
+    return FORMATS[kind].options | ({"no_jp2": suffix in (".j2k", ".j2c", ".jpc")} if kind == "JPEG2000" else {})
+
+
 def carried(im: Image.Image) -> dict:
     """The fields of `Meta` for what travels with the pixels of a PIL image."""
     info, dpi = im.info, None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from typing import IO
 
 import numpy as np
@@ -101,6 +102,11 @@ def png16(samples_HWN: np.ndarray, extra: dict) -> bytes:
 
     data = imagecodecs.png_encode(samples_HWN if samples_HWN.shape[2] > 1 else samples_HWN[..., 0])
     return data[:33] + png_extras(extra) + data[33:]
+
+
+def png_chunk(kind: bytes, body: bytes) -> bytes:
+    """A chunk of a PNG file: length, kind, body and checksum."""
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def png_extras(extra: dict) -> bytes:

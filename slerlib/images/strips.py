@@ -26,7 +26,7 @@ from .formats import Meta, carried
 from .inflate import bytes_of, inflated
 from .orientation import TURNS, orientation, upright_size
 from .rows import Rows
-from .sixteen_bit import PNG, TIFF, check_tiles
+from .sixteen_bit import PNG, TIFF, check_tiles, png_chunk
 from .tiff_strips import plain_tiff, tiff_strips
 
 _OPEN = {PNG[:4]: PngImagePlugin.PngImageFile, b"\xff\xd8\xff": JpegImagePlugin.JpegImageFile} | dict.fromkeys(
@@ -241,8 +241,4 @@ def _png(path: Path, im: Image.Image) -> Iterator:
 def _png_file(parts: _Parts, width: int, height: int, lines: bytes, after: list) -> bytes:
     chunks = [(b"IHDR", struct.pack(">II", width, height) + parts.head[8:]), *parts.before]
     chunks += [(b"IDAT", zlib.compress(lines, 0)), *after, (b"IEND", b"")]
-    return PNG + b"".join(_chunk(*chunk) for chunk in chunks)
-
-
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    return PNG + b"".join(png_chunk(*chunk) for chunk in chunks)

@@ -23,9 +23,9 @@ from torch import Tensor
 
 from ..files import renamed_together, unwritable
 from .files import check_alpha, check_output, encode, form, pixels_of, plain, refused
-from .formats import FORMATS, Meta, arguments
+from .formats import Meta, arguments, save_options
 from .rows import Rows
-from .sixteen_bit import PNG, png_extras, write_tiff
+from .sixteen_bit import PNG, png_chunk, png_extras, write_tiff
 
 STRIP_ROWS = 64  # of a TIFF file, and a bound on those of a restart interval of JPEG
 _COLOURS = {1: 0, 2: 4, 3: 2, 4: 6}  # samples per pixel -> colour type of PNG
@@ -109,7 +109,7 @@ class _Png(StripWriter):
         size = samples_HWN.dtype.itemsize
         if self._last is None:
             head = struct.pack(">IIBBBBB", self.width, self.height, 8 * size, _COLOURS[n], 0, 0, 0)
-            self.file.write(PNG + _chunk(b"IHDR", head) + png_extras(self.extra))
+            self.file.write(PNG + png_chunk(b"IHDR", head) + png_extras(self.extra))
             self._last = np.zeros(width * n * size, np.uint8)
         step = max(1, (4 << 20) // self._last.size)
         for top in range(0, height, step):
@@ -118,14 +118,10 @@ class _Png(StripWriter):
             packed = self._pack.compress(filtered(lines, self._last, n * size).tobytes())
             self._last = lines[-1].copy()
             if packed:
-                self.file.write(_chunk(b"IDAT", packed))
+                self.file.write(png_chunk(b"IDAT", packed))
 
     def finish(self) -> None:
-        self.file.write(_chunk(b"IDAT", self._pack.flush()) + _chunk(b"IEND", b""))
-
-
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        self.file.write(png_chunk(b"IDAT", self._pack.flush()) + png_chunk(b"IEND", b""))
 
 
 def filtered(lines: np.ndarray, above: np.ndarray, pixel: int) -> np.ndarray:
@@ -260,9 +256,8 @@ class _Whole(StripWriter):
             strip = self._rows.read(top, min(top + STRIP_ROWS, self.height))
             im.paste(Image.fromarray(strip[..., 0] if n == 1 else strip), (0, top))
         self._rows.close()
-        options = {"no_jp2": self.suffix in (".j2k", ".j2c", ".jpc")} if self.kind == "JPEG2000" else {}
         try:
-            im.save(self.file, self.kind, **FORMATS[self.kind].options, **options, **self.extra)
+            im.save(self.file, self.kind, **save_options(self.kind, self.suffix), **self.extra)
         except (OSError, ValueError, RuntimeError, struct.error) as error:
             if getattr(error, "errno", None):
                 raise

@@ -194,9 +194,7 @@ def _restore_one(
         make_folder(write.parent)
     if source is None:
         height, width = x_CHW.shape[1:]
-        settings = rows_options(model, width, height, **options)
-        notes += [settings["note"]] if settings["note"] else []
-        (y_CHW,), trace = restore_batch(model, checked_tensor(x_CHW), settings=settings, judge=True)
+        (y_CHW,), trace = restore_batch(model, checked_tensor(x_CHW), **options, judge=True, tell=notes.append)
         places = _shares(trace)
     else:
         height, width = source.rows.shape[:2]
@@ -292,7 +290,8 @@ def _report(done: list[dict], left: list[Path], work: Plan, where: str) -> None:
             example = entries[0][key][0].rstrip(".")
             print(f"{title}: {len(entries)}, such as {entries[0]['input']} ({example}). See --trace.")
     if work.failed:
-        print("\n  ".join([f"slerlib: could not be restored: {len(work.failed)}", *work.failed]), file=sys.stderr)
+        faults = [fault.replace("\n", "\\n") for fault in work.failed]  # a name may hold a line break
+        print("\n  ".join([f"slerlib: could not be restored: {len(faults)}", *faults]), file=sys.stderr)
 
 
 def _record(model, checkpoint: str, path_L, done: list[dict], left: list[Path], work: Plan) -> dict:

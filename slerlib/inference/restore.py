@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -138,7 +138,7 @@ def rows_options(model: SLERIR, width: int, height: int, held: int = 0, *, path,
     side = tile_side(tile, width * height)
     route = checked_route(route, model, tile, path)
     limits = checked_passes(passes, model, path, route)
-    side = side or (ROUTE_TILE if route == "tile" else 0)
+    side = ROUTE_TILE if route == "tile" and tile is None else side
     side, note = fitting_side(model, width, height, side, tile is not None, held)
     return {"side": side, "path": path, "route": route, "passes": limits, "note": note}
 
@@ -173,21 +173,20 @@ def restore_batch(
     route: str | None = None,
     passes: int | str = 1,
     judge: bool = False,
-    settings: dict | None = None,
+    tell: Callable[[str], object] | None = None,
 ) -> tuple[Tensor, Trace]:
     """(B, 3, H, W) float32 in [0, 1], already checked -> (restored batch, Trace on the CPU), as `restore`.
 
     judge: whether the trace gets evidence of damage unlike the trained, which costs another look of the encoder.
-    settings: what `rows_options` made of path, tile, route and passes, for callers that report its note themselves.
+    tell: called with the note why tiles are smaller than asked for; without it the note is a warning.
     """
     model = unwrapped(model)
     if not isinstance(model, SLERIR):
         raise UserError(f"The model must be a SLERIR network; got {type(model).__name__}. Try slerlib.load('tiny').")
     height, width = x_BCHW.shape[-2:]
-    if settings is None:
-        settings = rows_options(model, width, height, path=path, tile=tile, route=route, passes=passes)
-        if settings["note"]:
-            warnings.warn(settings["note"], stacklevel=3)
+    settings = rows_options(model, width, height, path=path, tile=tile, route=route, passes=passes)
+    if note := settings["note"]:
+        tell(note) if tell else warnings.warn(note, stacklevel=3)
     side, path, route, (limit, until_clean) = (settings[name] for name in ("side", "path", "route", "passes"))
     if next(model.parameters()).device.type == "cpu":
         keep_freed_memory()

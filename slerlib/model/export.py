@@ -1,7 +1,9 @@
 """A network outside slerlib: along one fixed path, for `torch.export`, TorchScript and ONNX.
 
-    net = slerlib.model.export.fixed_path(slerlib.load("tiny", "cpu"), "02111200")
-    slerlib.model.export.export_onnx(slerlib.load("tiny", "cpu"), "02111200", "tiny.onnx", size=(480, 640))
+    from slerlib.model.export import export_onnx, fixed_path
+
+    net = fixed_path(slerlib.load("tiny", "cpu"), "02111200")
+    export_onnx(slerlib.load("tiny", "cpu"), "02111200", "tiny.onnx", size=(480, 640))
 
 The path of a picture is the one that `slerlib.restore(..., return_trace=True)` gives for it; `router.class_paths()` has
 that of each degradation. The encoder stays, since its guide map says where to work. What an exported network cannot do:

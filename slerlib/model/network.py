@@ -135,7 +135,7 @@ class SLERIR(nn.Module):
         if torch.jit.is_tracing() and self.cfg.experts > 1 and (path is None or isinstance(path, Tensor)):
             raise UserError(
                 "torch.jit.trace records one run, and so would freeze the route of its example for every picture; got "
-                "a network that chooses its route. Trace slerlib.model.export.fixed_path(model, path), or use "
+                "a network that chooses its route. Trace fixed_path(model, path) of slerlib.model.export, or use "
                 "torch.export.export, which keeps the choice."
             )
         height, width = x_BCHW.shape[-2:]

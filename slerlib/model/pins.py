@@ -39,7 +39,7 @@ def place(anchors_KD: Tensor, experts: int, how: str, linear: bool = False, seed
     return torch.stack(pins)
 
 
-def partitions(k: int, experts: int, seed: int = 0, layers: int = LAYERS) -> list[list[list[int]]]:
+def partitions(k: int, experts: int, seed: int = 0) -> list[list[list[int]]]:
     """One partition of k anchors into `experts` balanced groups per layer: groups[layer][expert] = anchor indices.
 
     Greedy [ours]: of 200 shuffles, each layer takes the one whose group mates have met least often in earlier layers,
@@ -54,7 +54,7 @@ def partitions(k: int, experts: int, seed: int = 0, layers: int = LAYERS) -> lis
     rng = random.Random(seed)
     met = [[0] * k for _ in range(k)]  # how often two anchors shared a group
     result = []
-    for _ in range(layers):
+    for _ in range(LAYERS):
         best, lowest = [[e] for e in range(experts)], math.inf
         for _ in range(200 if k > experts else 0):
             order = rng.sample(range(k), k)

@@ -22,7 +22,7 @@ from ..grid import run as run_cells
 from .frame import verdict
 from .manifest import check_files
 from .overview import write_list
-from .plan import available, find_sources, make_plans
+from .plan import command_words, find_sources, make_plans
 from .record import read_runs, settle
 from .runs import RULE, runs_folder
 
@@ -83,11 +83,7 @@ def _title(plan: dict) -> str:
 
 def _words(plan: dict, runs: Path) -> tuple[str, ...]:
     """The command of a cell; it goes on with what a lost worker left."""
-    name = plan["name"] if available().get(plan["name"]) == plan["source"] else str(plan["source"])
-    words = ["slerlib", "report", name]
-    for key in plan["asked"]:
-        words += ["-p", key, str(plan["parameters"][key])]
-    return (*words, "--out", str(runs), "--resume")
+    return (*command_words(plan), "--out", str(runs), "--resume")
 
 
 def _records(runs: Path, plans: dict[str, dict]) -> dict[str, dict]:

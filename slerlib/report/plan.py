@@ -256,12 +256,16 @@ def first_record(plan: dict, out=None) -> dict:
     }
 
 
+def command_words(plan: dict) -> list[str]:
+    """slerlib report NAME -p KEY VALUE ..., with the parameters that were asked for."""
+    name = plan["name"] if available().get(plan["name"]) == plan["source"] else str(plan["source"])
+    pairs = [("-p", key, str(plan["parameters"][key])) for key in plan["asked"]]
+    return ["slerlib", "report", name, *(word for pair in pairs for word in pair)]
+
+
 def _resume_command(plan: dict, out) -> str:
     """A command that works from any folder and without an active environment."""
-    name = plan["name"] if available().get(plan["name"]) == plan["source"] else str(plan["source"])
-    words = [sys.executable, "-m", "slerlib", "report", name]
-    for key in plan["asked"]:
-        words += ["-p", key, str(plan["parameters"][key])]
+    words = [sys.executable, "-m", *command_words(plan)]
     if out is not None:
         words += ["--out", str(Path(out).resolve())]
     return shlex.join([*words, "--resume"])

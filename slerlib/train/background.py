@@ -28,7 +28,7 @@ from ..data.sources import Sources
 from ..errors import UserError
 from ..files import read_json, write_atomic
 from .lock import RUNNING, hold, is_held
-from .resuming import CONFIG, check_free
+from .resuming import CONFIG, check_free, is_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -79,10 +79,9 @@ def start(
     on other data.
     """
     out, cfg = Path(out), with_overrides(recipe(name), list(overrides))
-    wanted = to_json(cfg)
     with hold(out, "The start of a training", STARTING):  # two notebooks may start the same one
         if (out / CONFIG).is_file():
-            if (out / CONFIG).read_text().strip() != wanted:
+            if not is_of((out / CONFIG).read_text(), cfg):
                 raise UserError(
                     f"{out} holds a training with other settings than asked for. Choose another folder for the new "
                     f"one, or delete {out} to begin anew."
@@ -94,7 +93,7 @@ def start(
         begun = (out / checkpoint.STATE).is_file()
         if not begun:
             check_free(out, cfg)
-            write_atomic(out / CONFIG, wanted + "\n")
+            write_atomic(out / CONFIG, to_json(cfg) + "\n")
         command = [sys.executable, "-m", "slerlib", "train", name, "--out", str(out)]
         command += ["--data", str(data)] if data else []
         command += ["--set", *overrides] if overrides else []

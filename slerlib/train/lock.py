@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ..errors import UserError
-from ..files import unwritable, write_atomic
+from ..files import leftovers, unwritable, write_atomic
 
 RUNNING = "running"  # the lock of the training itself: running.lock, and the holder's process number in running.pid
 PATIENCE = 2.0  # seconds in which a look at the lock (`is_held`), or the end of the last holder, has passed
@@ -69,8 +69,8 @@ def is_held(folder: Path, name: str = RUNNING) -> bool:
 
 def sweep(folder: Path) -> None:
     """Remove what a killed process left half-written. Only for the holder of the lock, who is alone in the folder."""
-    for path in folder.glob(".*.part"):
-        path.unlink()
+    for path in leftovers(folder):
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -23,6 +24,16 @@ CONFIG = checkpoint.CONFIG
 SAVED = (checkpoint.STATE, checkpoint.WEIGHTS, checkpoint.CARD)
 
 
+def is_of(text: str, cfg: config.RunConfig) -> bool:
+    """Whether a config.json is that of a training `cfg` asks for, whose data may have brought classes of their own."""
+    with suppress(UserError):
+        held, classes = config.from_json(text), cfg.model.classes
+        if held.model.classes[: len(classes)] == classes:
+            held = replace(held, model=replace(held.model, classes=classes))
+        return held == cfg
+    return False
+
+
 def check_free(out: Path, cfg: config.RunConfig) -> None:
     """Raise UserError where a new training would replace something: a checkpoint, or another training's files.
 
@@ -30,9 +41,8 @@ def check_free(out: Path, cfg: config.RunConfig) -> None:
     """
     names = [name for name in (*SAVED, checkpoint.LOG, NONFINITE, CONFIG) if (out / name).exists()]
     if (out / CONFIG).is_file() and not set(names) & set(SAVED):
-        with suppress(UserError):
-            if config.from_json((out / CONFIG).read_text()) == cfg:
-                return
+        if is_of((out / CONFIG).read_text(), cfg):
+            return
     if names:
         raise UserError(
             f"A training begins in a folder without another one; {out} already holds {', '.join(names)}. Go on with "

@@ -48,6 +48,13 @@ class Run:
             )
         self.training, self.held_out = self.sources.hold_out(cfg.data.anchor_scenes)
         single, grid = batches(cfg, self.training), grids(cfg, self.training)
+        if cfg.data.real_composites and not (single.cfg.composite_share and single.bases):
+            raise UserError(
+                f"data.real_composites={cfg.data.real_composites:g} adds noise or low light to real pairs, which needs "
+                f"data.composite_share above 0 and pairs of rain, haze, blur or low light; got "
+                f"data.composite_share={cfg.data.composite_share:g} and {sources.origin}. Set data.real_composites=0, "
+                "or add what is missing."
+            )
         self.plan, self.grid_size = epoch_plan(single), grid.size
         self.damage = {"stage A": damage_shares(grid), "stages B and C": damage_shares(single)}
         self.follows = follows(single)
