@@ -107,7 +107,8 @@ def main() -> None:
     args = parser.parse_args()
     rows = json.loads(args.json.read_text()) if args.json and args.json.exists() else []
     for megapixels in args.megapixels:
-        if any((row["checkpoint"], row["megapixels"]) == (args.checkpoint, megapixels) for row in rows):
+        asked = (args.checkpoint, args.format, megapixels)
+        if any((row["checkpoint"], row["format"], row["megapixels"]) == asked for row in rows):
             continue
         row = measured(args.checkpoint, megapixels, args.format, args.folder)
         rows.append(row)
@@ -115,7 +116,8 @@ def main() -> None:
         if args.json:
             args.json.write_text(json.dumps(rows, indent=1))
     if args.draw:
-        draw(sorted(rows, key=lambda row: row["megapixels"]), args.draw)
+        drawn = [row for row in rows if (row["checkpoint"], row["format"]) == (args.checkpoint, args.format)]
+        draw(sorted(drawn, key=lambda row: row["megapixels"]), args.draw)
 
 
 if __name__ == "__main__":

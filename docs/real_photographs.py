@@ -1,5 +1,5 @@
 """Draw twelve real hazy, dark and blurred photographs and what a network makes of them: docs/images/real.jpg and
-real_blur.jpg. Prints their Markdown lines, and the table for docs/results.md.
+real_blur.jpg. Prints their Markdown lines, and the table for docs/photographs.md.
 
     python docs/real_photographs.py --data DIR                              # `tiny`; a few minutes of one core
     python docs/real_photographs.py runs/mine --data DIR --private all.jpg    # another network; the others too

@@ -69,10 +69,10 @@ def test_the_score_of_a_result_and_where_it_loses(script):
     assert [part.shape for part in result.parts()] == [(3, 30, 40)] * 3
 
 
-def test_every_real_photograph_is_credited_and_stands_in_the_results(script):
+def test_every_real_photograph_is_credited_and_stands_on_its_page(script):
     rows = [row for row in (ROOT / "docs/credits.md").read_text().splitlines() if row.startswith("|")]
     credits = {row.split("|")[1].strip(): row for row in rows}
-    results = (ROOT / "docs/results.md").read_text()
+    results = (ROOT / "docs/photographs.md").read_text()
     hazy_and_dark, blurred = (
         re.search(rf"!\[(.*)\]\(images/{file}\.jpg\)", results)[1] for file in ("real", "real_blur")
     )
