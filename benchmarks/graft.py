@@ -89,7 +89,11 @@ def main() -> None:
         x, y = tokens_and_guide(experts, encoder, views[n]["context"])
         left, total = left + (x @ weights - y).square().sum(), total + (y - y.mean(dim=0)).square().sum()
     print(f"guide map: {1 - left / total:.0%} of the variance explained ({args.batches} batches of 16 views)")
-    card = {"name": args.out.name, "config": config.to_dict(cfg), "grafted": [args.experts, args.encoder]}
+    card = {
+        "name": args.out.name,
+        "config": config.to_dict(cfg),
+        "grafted": [Path(args.experts).name, Path(args.encoder).name],
+    }
     checkpoint.save_weights(args.out, net, card)
 
 

@@ -56,7 +56,8 @@ def main() -> None:
     logs = [Path(run) / "log.jsonl" for run in args.runs]
     first = next((n for n, log in enumerate(logs) if log.is_file()), 0)
     card = {key: value for key, value in cards[first].items() if key not in checkpoint.MEASURED}
-    checkpoint.save_weights(args.out, mean(list(nets), shares), card | {"mean_of": args.runs, "shares": shares})
+    card |= {"mean_of": [Path(run).name for run in args.runs], "shares": shares}
+    checkpoint.save_weights(args.out, mean(list(nets), shares), card)
     if logs[first].is_file():
         shutil.copyfile(logs[first], args.out / "log.jsonl")
 

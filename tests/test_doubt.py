@@ -14,7 +14,7 @@ from slerlib.analysis.trace import Grid, encode
 from slerlib.checkpoint import find, load_net, read_card, save_weights
 from slerlib.model.doubt import FEWEST, GENERAL, TAIL, Limits, about_limits, limits_of, reasons, wrong_names
 
-INCLUDED = ("tiny", "small")
+INCLUDED = ("tiny", "small", "small-places")
 
 
 @pytest.fixture(scope="module")

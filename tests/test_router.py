@@ -146,9 +146,9 @@ def test_balance_is_one_when_even_and_grows_when_one_expert_takes_all():
     assert 0.9 < even < 1.3 and alone > 2
 
 
-@pytest.mark.parametrize("name", ["tiny", "small"])
+@pytest.mark.parametrize("name", ["tiny", "small", "small-places"])
 def test_the_choices_state_the_cosines_of_the_shipped_anchors(name):
-    """A simplex in `tiny`; those of `small` emerged, although its recipe names one."""
+    """A simplex in `tiny` and `small-places`; those of `small` emerged, although its recipe names one."""
     router = load(name, "cpu").router
     cosines = (router.anchors @ router.anchors.T)[torch.ones(8, 8).triu(1).bool()]
     row = next(

@@ -191,7 +191,7 @@ def test_a_rule_tells_how_often_clean_pictures_are_flagged_where_its_card_does()
     assert "it is above for 5% of pictures of the trained classes (35% of the clean ones among them)); signs" in reason
 
 
-@pytest.mark.parametrize("name", ["tiny", "small"])
+@pytest.mark.parametrize("name", ["tiny", "small", "small-places"])
 def test_included_cards_hold_a_rule_of_their_classes_or_none(name):
     model = slerlib.load(name, "cpu")
     assert ("unseen" in model.card) == (model.router.rule is not None)

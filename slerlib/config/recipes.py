@@ -38,12 +38,11 @@ def small() -> RunConfig:
 
         slerlib train small --data DIR --init tiny --set train.stage_a=0 train.stage_c=1
 
-    So it takes over the encoder, the sphere and the experts of `tiny`. The shipped checkpoint is older: it grew from
-    the first `tiny` and has its encoder, its anchors and one path for a picture, as its card says; 27.04 dB on 34
-    photographs of CBSD68. `benchmarks/graft.py` puts its experts behind the encoder of `tiny`, nearly as good at once
-    where one damage lies all over; two trainings of 3,900 steps of 8 from there lost 0.2 dB of that and gained 0.7 at
-    mixtures (docs/LOG.md). A warm start may first lose what the end of the last training gained, so let the rate come
-    all the way down.
+    So it takes over the encoder, the sphere and the experts of `tiny`. The shipped `small` is older: it grew from the
+    first `tiny` and has its encoder, its anchors and one path for a picture, as its card says. The shipped
+    `small-places` is of this recipe: the experts of `small` behind the encoder of `tiny` (`benchmarks/graft.py`), in a
+    training that is not finished; go on with --init small-places. A warm start may first lose what the end of the last
+    training gained, so let the rate come all the way down (docs/LOG.md).
     """
     start = tiny()
     model = dataclasses.replace(start.model, stages=(2, 2, 4, 6, 2, 2, 2, 2))
