@@ -14,7 +14,7 @@ from slerlib.errors import UserError
 from slerlib.images import write_image
 from slerlib.inference import tiles
 from slerlib.inference.load import best_device, load
-from slerlib.inference.restore import restore
+from slerlib.inference.restore import restore, rows_options
 from slerlib.model.network import SLERIR
 from slerlib.model.wrappers import unwrapped
 
@@ -281,6 +281,8 @@ def test_route_per_tile_needs_no_side(net):
     x = torch.rand(3, 640, 200)
     y, trace = restore(net, x, route="tile", return_trace=True)
     assert len(trace.path) == 2 and torch.equal(y, restore(net, x, tile=512, route="tile"))
+    settings = rows_options(net, 2000, 1000, path=None, tile=None, route="tile", passes=1)
+    assert settings["side"] == 512  # above 1.5 million pixels as well
 
 
 def test_layers_that_look_at_features_choose_per_tile():

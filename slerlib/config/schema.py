@@ -59,7 +59,7 @@ _TRAIN = {
 #: Keys that data.protocol=promptir has no use for, and why.
 PROMPTIR = {
     "class_repeats": "draws by data.repeats",
-    "composite_share": "has no composites",
+    **dict.fromkeys(("composite_share", "real_composites"), "has no composites"),
     **dict.fromkeys(("depth_share", "kernel_share"), "makes no haze and no blur"),
     "night_share": "takes photographs as they are",
 }
@@ -282,7 +282,7 @@ class TrainConfig:
     uniformity_weight: float = 0.1
     consistency_weight: float = 0.1
     composite_weight: float = 1.0  # pull of composites to the middle of their anchors; stage C: times sude_weight
-    context_share: float = 1.0  # of the samples of stages B and C: route and guide map from their context view
+    context_share: float = 1.0  # of the samples of stages B and C: route and guide map from their view (places: if 1)
     exploration: float = 0.1  # random expert, falling to 0 over the first 20 % of stage B, heard once upcycling is over
     upcycle: float = 0.15  # share of stage B with one expert, copied to all afterwards
     place_weight: float = 0.0  # what each guide token says of its place; stage C: times sude_weight

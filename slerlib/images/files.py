@@ -50,8 +50,12 @@ def read_image(source: str | os.PathLike | Image.Image) -> tuple[torch.Tensor, M
         return from_pil(source)
     path = Path(source)
     check_file(path)
-    with explained(path):
+    try:
         data = path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"An image file must be readable; {path} is not: {error.strerror}. Check the file and its disk."
+        ) from error
     return read_bytes(data, path)
 
 

@@ -130,10 +130,8 @@ def restoration_terms(
         terms |= {f"stations_{name}": term for name, term in seen.items()}
     if stage_of(step, t) == "C":
         terms |= _anchor_terms(net, cfg, batch["label"], batch["parts"], encoding.embedding, part)
-        if t.place_weight:  # the maps are those of whole context views; every part of a batch has the same terms
-            whole = len(batch["rows"]) == len(x)
-            pull = _places(net, cfg, batch, encoding) if whole else 0 * encoding.embedding.sum()
-            terms["places"] = t.sude_weight * part.share * t.place_weight * pull
+        if t.place_weight and t.context_share == 1:  # the maps are those of context views, which all samples need
+            terms["places"] = t.sude_weight * part.share * t.place_weight * _places(net, cfg, batch, encoding)
         if colour is not None:
             lacks = losses.colour(colour(encoding.guide), x, batch["clean"])
             terms["colour"] = t.sude_weight * part.share * t.colour_weight * lacks

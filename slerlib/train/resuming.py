@@ -25,7 +25,10 @@ SAVED = (checkpoint.STATE, checkpoint.WEIGHTS, checkpoint.CARD)
 
 
 def is_of(text: str, cfg: config.RunConfig) -> bool:
-    """Whether a config.json is that of a training `cfg` asks for, whose data may have brought classes of their own."""
+    """Whether a config.json is that of a training `cfg` asks for.
+
+    Its data may have brought classes of their own; with --init these change more, and the answer is no.
+    """
     with suppress(UserError):
         held, classes = config.from_json(text), cfg.model.classes
         if held.model.classes[: len(classes)] == classes:

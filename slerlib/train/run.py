@@ -50,10 +50,11 @@ class Run:
         single, grid = batches(cfg, self.training), grids(cfg, self.training)
         if cfg.data.real_composites and not (single.cfg.composite_share and single.bases):
             raise UserError(
-                f"data.real_composites={cfg.data.real_composites:g} adds noise or low light to real pairs, which needs "
-                f"data.composite_share above 0 and pairs of rain, haze, blur or low light; got "
-                f"data.composite_share={cfg.data.composite_share:g} and {sources.origin}. Set data.real_composites=0, "
-                "or add what is missing."
+                f"data.real_composites={cfg.data.real_composites:g} adds noise or low light to real pairs. That needs "
+                f"data.composite_share and data.real_share above 0, pairs, and a training of all classes "
+                f"(train.own_only=false); got data.composite_share={cfg.data.composite_share:g}, "
+                f"data.real_share={cfg.data.real_share:g} and {sources.origin}. Set data.real_composites=0, or add "
+                "what is missing."
             )
         self.plan, self.grid_size = epoch_plan(single), grid.size
         self.damage = {"stage A": damage_shares(grid), "stages B and C": damage_shares(single)}
