@@ -236,7 +236,8 @@ def test_a_run_with_the_same_seed_must_have_the_very_numbers_of_that_seed():
     ("start", "band", "expected"),
     [
         (15.0, [14, 20], "differs"),  # the band held the input: whoever does nothing agreed
-        (21.0, [14, 22], "differs"),  # likewise where the network makes it worse
+        (21.0, [14, 22], "agrees"),  # mostly worse: another seed may do better, no number can tell
+        (21.0, [14, 18], "differs"),  # one that always makes it worse
         (17.2, [14, 20], "agrees"),  # it should come back as it went in: no number can tell
         (12.0, [14, 20], "differs"),
     ],
@@ -248,7 +249,7 @@ def test_no_band_holds_the_input(start, band, expected, name):
     assert judged["untold"] == ([name] if expected == "agrees" else [])
     assert ("Cannot tell" in judged["why"]) == (expected == "agrees")
     value, low, high = judged["bands"][name]
-    assert expected == "agrees" or not low <= start <= high
+    assert expected == "agrees" or not low <= start <= high, (low, high)
 
 
 def test_the_page_shows_every_number_beside_its_band(tmp_path):

@@ -3,8 +3,9 @@
 reports/reference.json has, for each report and each set of weights (by SHA-256), the numbers of some seeds and bands:
 around the middle of five seeds, three times as wide as these lie apart, at least ROUNDING to either side. A run with a
 seed of the file, on the same kind of device, has the very same pictures: its numbers must be those of that seed, up to
-SAME. Any other run must lie in the bands. No band holds the score of the input: a result that is no better than what
-went in cannot agree. `python reports/make_reference.py` makes the file again, which new weights need.
+SAME. Any other run must lie in the bands. No band holds the score of the input: where the reference gains, a result
+that is no better than what went in cannot agree; where it does not gain clearly, nothing is concluded.
+`python reports/make_reference.py` makes the file again, which new weights need.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ def judge(record: Mapping, numbers: Mapping[str, float], entries: list[dict] | N
     record: of the run: name, hashes, parameters, changed (those that are not the notebook's own), provenance.
     numbers: of its finding. entries: of reference.json; left out, those of the file.
     Returns: {"verdict": "agrees", "differs" or "none", "why": a sentence, "bands": {name: [value, low, high]} of every
-    number that the reference has, "outside": names of those outside, "untold": names of those too near to their input}.
+    number that the reference has, "outside": names of those outside, "untold": names of those too near to the score of
+    their input to tell}.
     A missing value is None.
     """
     entries = _entries() if entries is None else entries
@@ -83,10 +85,10 @@ def judge(record: Mapping, numbers: Mapping[str, float], entries: list[dict] | N
         if start is not None:
             before = start if name in values else _middle(entry["bands"].get(_input_of(name), [start]))
             gain, least = _middle([low, high]) - before, EQUAL if name in values else UNSURE
-            if abs(gain) <= least:
-                untold.append(name)
-            else:
-                low, high = (max(low, start + EQUAL), high) if gain > 0 else (low, min(high, start - EQUAL))
+            if abs(gain) <= least or (gain < 0 and high > start - EQUAL):
+                untold.append(name)  # worse than the input in the reference, and maybe better than it in another run
+            elif gain > 0:
+                low = max(low, start + EQUAL)
         rows[name] = [numbers.get(name), low, high]
     judged = {name: row for name, row in rows.items() if name not in untold}
     outside = [name for name, (value, low, high) in judged.items() if value is None or not low <= value <= high]
@@ -104,7 +106,7 @@ def judge(record: Mapping, numbers: Mapping[str, float], entries: list[dict] | N
     why += wide
     if untold:
         names = ", ".join(map(label, untold))
-        why += f" Cannot tell: {names}; the reference itself is about as good as the input there."
+        why += f" Cannot tell: {names}; the reference itself is no better than the input there."
     return {"verdict": DIFFERS if outside else AGREES, "why": why, "bands": rows, "outside": outside, "untold": untold}
 
 
