@@ -155,7 +155,7 @@ def test_no_strip_grows_beyond_what_the_header_claims(tmp_path):
     """A compressed stream of 100 MB in a picture of 16 x 8 pixels: it is not unpacked."""
     body = zlib.compress(bytes(100 << 20), 9)
     head = struct.pack(">IIBBBBB", 16, 8, 8, 2, 0, 0, 0)
-    parts = [strips._chunk(b"IHDR", head), strips._chunk(b"IDAT", body), strips._chunk(b"IEND", b"")]
+    parts = [strips.png_chunk(b"IHDR", head), strips.png_chunk(b"IDAT", body), strips.png_chunk(b"IEND", b"")]
     unpack = zlib.decompressobj()
     assert len(inflate.inflated(unpack, iter([body]), 1000)) == 1000
     (tmp_path / "a.png").write_bytes(strips.PNG + b"".join(parts))
