@@ -1,11 +1,11 @@
-"""Print the rows of README.md and the tables of docs/results.md on mixtures and on damage in a part of the picture.
+"""Print a short row each, and the rows for docs/results.md, on mixtures and on damage in a part of the picture.
 
     slerlib eval tiny --data DIR --setting mixed --crop center256 --out tiny-mixed.json      # likewise small, and local
     python benchmarks/mixed_local.py tiny-mixed.json small-mixed.json
     python benchmarks/mixed_local.py tiny-local.json small-local.json
 
 One column, or group of columns, per file. Values are means over photographs, of damage in a part after a mean over its
-shapes. The row of the README gives the damaged part and, in brackets, the same part where the damage lies all over, and
+shapes. The short row gives the damaged part and, in brackets, the same part where the damage lies all over, and
 the untouched part: those that benchmarks/make_card.py writes into the cards.
 """
 
@@ -22,7 +22,7 @@ def row(*cells) -> str:
 
 
 def mixed_lines(tables: list) -> list[str]:
-    """The row of the README, then a row for each mixture."""
+    """The short row, then a row for each mixture."""
     means = [summary(table).set_index("task") for table in tables]
     lines = []
     for task, first in means[0].iterrows():
@@ -36,7 +36,7 @@ def mixed_lines(tables: list) -> list[str]:
 
 
 def local_lines(tables: list) -> list[str]:
-    """The row of the README; for each damage its damaged part, and its places."""
+    """The short row; for each damage its damaged part, and its places."""
     means, parts = [summary(table).iloc[-1] for table in tables], [by_damage(table) for table in tables]
     cells = [f"{mean.psnr_damaged:.2f} ({mean.psnr_all_over:.2f}; {mean.psnr_untouched:.2f})" for mean in means]
     lines = [row("damage in a part", means[0].n, f"{means[0].psnr_damaged_input:.2f}", *cells), ""]

@@ -78,12 +78,8 @@ def _restore(add) -> None:
     sub.add_argument("output", metavar="OUT", type=Path, help="file or folder to write; never IN itself")
     sub.add_argument("--overwrite", action="store_true", help="replace files in OUT that exist")
     sub.add_argument("--checkpoint", default="tiny", help="name of a shipped checkpoint, or a path (default: tiny)")
-    sub.add_argument(
-        "--tile",
-        type=int,
-        metavar="PIXELS",
-        help="side of the tiles, 0 = whole image (default: 768 above 1.5 megapixels, 512 by --route tile)",
-    )
+    sub.add_argument("--tile", type=int, metavar="PIXELS",
+                     help="side of the tiles, 0 = whole image (default: 768 above 1.5 million pixels)")  # fmt: skip
     one = sub.add_mutually_exclusive_group()
     one.add_argument("--path", metavar="DIGITS", help="experts for every picture, such as 01201120 (default: routed)")
     one.add_argument("--one-path", action="store_true",

@@ -282,7 +282,7 @@ class TrainConfig:
     uniformity_weight: float = 0.1
     consistency_weight: float = 0.1
     composite_weight: float = 1.0  # pull of composites to the middle of their anchors; stage C: times sude_weight
-    context_share: float = 1.0  # of the samples of stages B and C: route and guide map from their view (places: if 1)
+    context_share: float = 1.0  # of the samples of stages B and C: routed by their context view; below 1 no place loss
     exploration: float = 0.1  # random expert, falling to 0 over the first 20 % of stage B, heard once upcycling is over
     upcycle: float = 0.15  # share of stage B with one expert, copied to all afterwards
     place_weight: float = 0.0  # what each guide token says of its place; stage C: times sude_weight
